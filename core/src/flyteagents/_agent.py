@@ -1,0 +1,143 @@
+"""What an author writes: one class for each task type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, Literal
+
+from pydantic import BaseModel
+
+from flyteagents._call import Call, Endpoint
+from flyteagents._errors import Unsupported
+from flyteagents._job import Job, JobT
+from flyteagents._settings import Settings, SettingsT
+from flyteagents._status import Link, LogPage, Metric, MetricsQuery, Status
+from flyteagents._task import ConfigT, Task
+
+Idempotency = Literal["vendor", "lookup", "none"]
+
+
+class AgentBase(Generic[SettingsT, ConfigT]):
+    """What asynchronous and synchronous agents share. Subclass `Agent` or `SyncAgent`.
+
+    The kernel constructs the agent, sets `settings`, and opens it before it serves.
+    """
+
+    task_type: ClassVar[str]
+    """The task type served, as it stands in the task template."""
+
+    name: ClassVar[str] = ""
+    """What ListAgents shows; the task type where empty."""
+
+    hosts: ClassVar[Sequence[str]] = ()
+    """Patterns of vendor hosts that get credentials, besides those named in the settings
+    ("*.snowflakecomputing.com"). Hosts out of a task must match, or be allowed by the operator
+    with `FLYTEAGENTS_ALLOW_HOSTS`."""
+
+    settings: SettingsT
+
+    async def endpoint(self, of: Any, call: Call) -> Endpoint:
+        """Where and how to reach the vendor for `of`, a `Task` or a `Job`. Called before each
+        request, so keep tokens; after a 401 once more, with `call.fresh`."""
+        raise Unsupported(f"{type(self).__name__} has no endpoint; define it to use call.http")
+
+    async def open(self) -> None:
+        """Called once before serving. Do nothing slow: the server is not ready before it ends."""
+
+    async def close(self) -> None:
+        """Called once after the last call."""
+
+    async def check(self, call: Call) -> str:
+        """Try settings and credentials without starting anything; `flyteagents check` calls it
+        and shows what is returned. Raises an `AgentError` that says what is wrong."""
+        return "settings are valid; this agent has no check of its credentials"
+
+
+class Agent(AgentBase[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
+    """An agent for work that outlives the call. The three type arguments are the models of the
+    plugin's settings, the task's `custom`, and the job.
+
+    ```python
+    class AcmeAgent(Agent[AcmeSettings, AcmeConfig, AcmeJob]):
+        task_type = "acme_job"
+        idempotency = "vendor"
+
+        async def create(self, task: Task[AcmeConfig], call: Call) -> AcmeJob: ...
+        async def get(self, job: AcmeJob, call: Call) -> Status: ...
+        async def cancel(self, job: AcmeJob, call: Call) -> None: ...
+    ```
+
+    idempotency: "vendor" when a second create with the same `task.key` answers with the first
+    one's job; "lookup" when `find` can tell whether there is one; "none" when neither.
+    All methods raise `AgentError`s; anything else counts as a bug in the agent.
+    """
+
+    idempotency: ClassVar[Idempotency]
+
+    async def create(self, task: Task[ConfigT], call: Call) -> JobT:
+        """Start the job, or with idempotency "vendor" name the one that `task.key` has. Raises
+        JobConflict when that one does other work (`task.fingerprint.matches`)."""
+        raise NotImplementedError
+
+    async def get(self, job: JobT, call: Call) -> Status:
+        """How the job is doing. One request to the vendor at best."""
+        raise NotImplementedError
+
+    async def cancel(self, job: JobT, call: Call) -> None:
+        """Ask the vendor to stop the job. The kernel asks again and polls until it has stopped.
+        Must be safe for finished jobs, and never remove results."""
+        raise NotImplementedError
+
+    def handle(self, task: Task[ConfigT]) -> JobT | None:
+        """The job that `create` will name, where we choose the name and it is complete."""
+        return None
+
+    async def find(self, task: Task[ConfigT], call: Call) -> JobT | None:
+        """The job with `task.key`, for idempotency "lookup"."""
+        raise Unsupported(f"{type(self).__name__} cannot look jobs up; define find")
+
+    def fingerprint(self, task: Task[ConfigT]) -> Mapping[str, object]:
+        """What says whether two jobs are the same work, as JSON-like values: the statement, its
+        parameters, the config that changes results. Leave out secrets, labels, timeouts, the
+        output prefix and rendered container arguments."""
+        return {
+            "statement": task.statement,
+            "inputs": task.inputs,
+            "config": task.config.model_dump(mode="json"),
+        }
+
+    def links(self, job: JobT) -> Sequence[Link]:
+        """Links to the job's pages at the vendor. They must follow from the job alone."""
+        return ()
+
+    async def logs(self, job: JobT, call: Call, token: str, lines: int) -> LogPage:
+        """A page of the job's log: at most `lines` lines from where `token` says ("" at first)."""
+        raise Unsupported(f"{self.task_type} has no logs")
+
+    async def metrics(self, job: JobT, call: Call, query: MetricsQuery) -> Sequence[Metric]:
+        """Metrics of a running job."""
+        raise Unsupported(f"{self.task_type} has no metrics")
+
+
+class SyncAgent(AgentBase[SettingsT, ConfigT]):
+    """An agent for work that ends within the call, a few seconds."""
+
+    async def run(self, task: Task[ConfigT], call: Call) -> Mapping[str, object]:
+        """Do the work; return the outputs by name, as Python values. `task.key` repeats when
+        the call is repeated."""
+        raise NotImplementedError
+
+
+AnyAgent = Agent[Any, Any, Any]
+AnySyncAgent = SyncAgent[Any, Any]
+__all__ = [
+    "Agent",
+    "AgentBase",
+    "AnyAgent",
+    "AnySyncAgent",
+    "BaseModel",
+    "Idempotency",
+    "Job",
+    "Settings",
+    "SyncAgent",
+]

@@ -1,0 +1,80 @@
+"""What an agent's method gets besides the task or the job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from flyteagents._task import Identity
+from flyteagents._types import Type
+
+if TYPE_CHECKING:
+    from flyteagents._vendor.http import Http
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the vendor's API is, and what opens it.
+
+    url: the base that relative paths are joined to.
+    bearer: a token for the Authorization header; headers: any others. Neither is ever logged.
+    """
+
+    url: str
+    bearer: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Call(Protocol):
+    """One call of the kernel's to an agent. Only read it; the kernel makes it."""
+
+    @property
+    def operation(self) -> str:
+        """create, get, cancel, run, find, logs, metrics or check."""
+
+    @property
+    def http(self) -> Http:
+        """The vendor's API: pooled, limited in time, traced. Uses the agent's `endpoint`."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks. In get and cancel only what the envelope keeps: project, domain, attempt,
+        execution and node."""
+
+    @property
+    def output_prefix(self) -> str:
+        """Where the job's outputs go: the prefix of the attempt that the job was made for.
+        Empty in cancel, logs and metrics, since Flyte does not send it there."""
+
+    @property
+    def declared(self) -> Mapping[str, Type]:
+        """The outputs that the task declares, also in get."""
+
+    @property
+    def configs(self) -> Mapping[str, str]:
+        """The configs of a Flyte 2 connection; empty elsewhere."""
+
+    @property
+    def fresh(self) -> bool:
+        """The vendor has just refused our credentials: look past every cache of them."""
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left to answer in. A request on the wire may take longer; a new one may not
+        begin after it."""
+
+    async def secret(self, name: str) -> str:
+        """The secret `name`: from the request's Flyte 2 connection, from
+        `FLYTEAGENTS_SECRET_<NAME>`, from a file `<name>` in `FLYTEAGENTS_SECRETS_DIR`, or where
+        flytekit looks (`_FSEC_<NAME>`, `/etc/secrets/<name>`).
+
+        Raises Unauthenticated, naming all those places, when none has it."""
+
+    async def find_secret(self, name: str) -> str | None:
+        """As `secret`, None when there is none."""
+
+    async def blocking(self, function: Callable[..., T], *args: object) -> T:
+        """Run what must block (a vendor's SDK, files) in this agent's own threads."""

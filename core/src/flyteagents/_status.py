@@ -1,0 +1,99 @@
+"""The answer to "how is the job doing", and what else a job can show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+
+class Phase(Enum):
+    """Where a job stands. Values are the numbers of `flyteidl.core.TaskExecution.Phase`.
+
+    Flyte never shows QUEUED, so waiting is INITIALIZING. ABORTED means that somebody stopped
+    the job: the kernel turns it into a failure with a message, since Flyte would drop the message.
+    """
+
+    INITIALIZING = 6
+    RUNNING = 2
+    SUCCEEDED = 3
+    FAILED = 5
+    RETRYABLE_FAILED = 8
+    ABORTED = 4
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (Phase.INITIALIZING, Phase.RUNNING)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a job is doing.
+
+    phase: None when the vendor's state is one the agent does not know; the kernel then keeps
+        the last known phase.
+    message: shown to the user when the job failed.
+    code: the vendor's error code, shown before the message.
+    outputs: output name to Python value (int, float, str, bool, datetime, timedelta, None, list,
+        dict, `Blob`, `StructuredDataset`). None where the job itself wrote `outputs.pb`.
+        They must be readable when SUCCEEDED is answered.
+    info: what goes into `custom_info`: JSON values. Flyte 1 shows the first answer only.
+    statistics: the vendor's numbers of a finished job (bytes billed, rows, milliseconds);
+        they become attributes of the job's span. JSON scalars.
+    started, ended: when the vendor ran the job, with time zone.
+    cancelling: the vendor has accepted a cancel and the job has not stopped yet.
+    """
+
+    phase: Phase | None
+    message: str | None = None
+    code: str | None = None
+    outputs: Mapping[str, object] | None = None
+    info: Mapping[str, object] = field(default_factory=dict)
+    statistics: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    started: datetime | None = None
+    ended: datetime | None = None
+    cancelling: bool = False
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link to the job's page at the vendor. `name` is what Flyte's console shows."""
+
+    name: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of a job's log. `system` is True for lines that are not the user's own output."""
+
+    message: str
+    timestamp: datetime | None = None
+    system: bool = False
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """Some lines, and the token of the next page; an empty token ends the log."""
+
+    lines: Sequence[LogLine]
+    next: str = ""
+
+
+@dataclass(frozen=True)
+class MetricsQuery:
+    """What GetTaskMetrics asks for: PromQL-like query texts and a time range; step in seconds."""
+
+    queries: Sequence[str]
+    start: datetime | None = None
+    end: datetime | None = None
+    step: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric; `data` has the shape of a Prometheus range query's answer."""
+
+    name: str
+    data: Mapping[str, object]
