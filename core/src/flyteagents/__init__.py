@@ -4,7 +4,7 @@ Everything an author of an agent uses is here; modules that begin with an unders
 """
 
 from flyteagents._agent import Agent, Idempotency, SyncAgent
-from flyteagents._call import Call, Endpoint
+from flyteagents._call import Call, Endpoint, Reply
 from flyteagents._errors import (
     AgentError,
     Forbidden,
@@ -50,6 +50,7 @@ __all__ = [
     "MetricsQuery",
     "Name",
     "Phase",
+    "Reply",
     "Schema",
     "Settings",
     "Status",

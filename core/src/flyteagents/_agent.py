@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Generic, Literal
 
 from pydantic import BaseModel
 
-from flyteagents._call import Call, Endpoint
-from flyteagents._errors import Unsupported
+from flyteagents._call import Call, Endpoint, Reply
+from flyteagents._errors import AgentError, Unsupported
 from flyteagents._job import Job, JobT
 from flyteagents._settings import Settings, SettingsT
 from flyteagents._status import Link, LogPage, Metric, MetricsQuery, Status
@@ -40,6 +40,11 @@ class AgentBase(Generic[SettingsT, ConfigT]):
         """Where and how to reach the vendor for `of`, a `Task` or a `Job`. Called before each
         request, so keep tokens; after a 401 once more, with `call.fresh`."""
         raise Unsupported(f"{type(self).__name__} has no endpoint; define it to use call.http")
+
+    def explain(self, reply: Reply) -> AgentError | None:
+        """What an error reply of the vendor's means, where its HTTP status does not say it.
+        None takes the kernel's reading of the status."""
+        return None
 
     async def open(self) -> None:
         """Called once before serving. Do nothing slow: the server is not ready before it ends."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from flyteagents._errors import Unavailable
 from flyteagents._task import Identity
 from flyteagents._types import Type
 
@@ -26,6 +28,26 @@ class Endpoint:
     url: str
     bearer: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A vendor's HTTP reply. Header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """The body as JSON; raises Unavailable when it is none, since a gateway wrote it then."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise Unavailable(f"the vendor's reply ({self.status}) is not JSON") from None
 
 
 class Call(Protocol):
