@@ -18,6 +18,7 @@ from flyteagents._errors import (
     VendorError,
 )
 from flyteagents._job import Job, Name
+from flyteagents._kernel.hooks import API, hookimpl
 from flyteagents._settings import Settings
 from flyteagents._status import Link, LogLine, LogPage, Metric, MetricsQuery, Phase, Status
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
@@ -25,6 +26,7 @@ from flyteagents._types import Column, Kind, Type
 from flyteagents._values import Binary, Blob, Schema, StructuredDataset
 
 __all__ = [
+    "API",
     "Agent",
     "AgentError",
     "Binary",
@@ -63,4 +65,5 @@ __all__ = [
     "Unavailable",
     "Unsupported",
     "VendorError",
+    "hookimpl",
 ]

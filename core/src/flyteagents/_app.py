@@ -1,0 +1,147 @@
+"""Puts the server together, and lets it run until it is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import Callable, Mapping
+
+from importlib_metadata import version
+
+from flyteagents._kernel.host import AgentHost
+from flyteagents._kernel.plugins import Found, discover
+from flyteagents._kernel.runtime import Runtime
+from flyteagents._kernel.service import Service
+from flyteagents._kernel.settings import (
+    KernelSettings,
+    prefix_of,
+    read_settings,
+    unknown_variables,
+    variables,
+)
+from flyteagents._telemetry.loop_watch import LoopWatch
+from flyteagents._telemetry.providers import Telemetry, start_telemetry
+
+log = logging.getLogger("flyteagents")
+INTOLERABLE = 0.5
+"""Seconds of a blocked loop after which an agent gets a loop of its own."""
+
+
+class BrokenPlugins(Exception):
+    """Plugins that cannot be served, one a line."""
+
+
+def load_plugins(settings: KernelSettings) -> Found:
+    """Find the plugins. Raises BrokenPlugins unless broken ones are to be skipped."""
+    found = discover(settings.plugins)
+    if found.broken and settings.on_broken_plugin == "stop":
+        lines = "\n".join(f"  {broken}" for broken in found.broken)
+        raise BrokenPlugins(
+            f"{len(found.broken)} plugin(s) cannot be served:\n{lines}\n"
+            "Mend or uninstall them, choose others with FLYTEAGENTS_PLUGINS, or set "
+            "FLYTEAGENTS_ON_BROKEN_PLUGIN=skip to start without them."
+        )
+    for broken in found.broken:
+        log.error("starting without %s", broken)
+    return found
+
+
+def known_variables(found: Found) -> list[str]:
+    """All variables that the kernel and the plugins read."""
+    names = list(KernelSettings.names())
+    for plugin in found.plugins:
+        for model in plugin.settings:
+            names += variables(model, prefix_of(plugin.name))
+    return names
+
+
+async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` is told the port once calls are taken.
+
+    Raises BrokenPlugins, BadTelemetry, PortTaken, or OSError for the Prometheus page."""
+    # Imported here: `list` and `check` have no use for gRPC, and it takes its time.
+    from flyteagents._wire.messages import encode_outputs
+    from flyteagents._wire.methods import Methods
+    from flyteagents._wire.server import Server
+
+    found = load_plugins(settings)
+    for sentence in unknown_variables(known_variables(found)):
+        log.warning(sentence)
+    telemetry = start_telemetry(
+        version=version("flyteagents"),
+        metrics_host=settings.metrics_host,
+        metrics_port=settings.metrics_port or None,
+    )
+    hosts = build_hosts(settings, found, telemetry)
+    runtime = Runtime(settings, hosts, encode_outputs, telemetry)
+    server = Server(settings, Methods(Service(runtime)))
+    stop = _stop_signals()
+    watch = LoopWatch(
+        telemetry.metrics,
+        blame=lambda module: _owner(hosts, module),
+        on_block=lambda task_type, seconds: _isolate(hosts, task_type, seconds),
+    )
+    try:
+        for host in hosts.values():
+            await host.open()
+        await server.start(
+            [plugin.name for plugin in found.plugins], [broken.name for broken in found.broken]
+        )
+        watch.start()
+        gc.freeze()  # what start-up made stays; collecting it again and again takes time
+        served = ", ".join(sorted(hosts)) or "no task types: no plugin is installed"
+        log.info("flyteagents %s on port %d serves %s", version("flyteagents"), server.port, served)
+        if ready is not None:
+            ready(server.port)
+        quick = await stop
+        log.info("stopping: calls are taken for %.1f s more", 0 if quick else settings.drain_delay)
+        await server.leave()
+        await asyncio.sleep(0 if quick else settings.drain_delay)
+        await server.stop(settings.drain_limit)
+        dropped = await runtime.detached.drain(settings.drain_limit)
+        log.info("stopped; %d detached task(s) dropped", dropped)
+    finally:
+        watch.stop()
+        await server.stop(None)
+        for host in hosts.values():
+            await host.close()
+        telemetry.shutdown()
+
+
+def build_hosts(
+    settings: KernelSettings, found: Found, telemetry: Telemetry
+) -> dict[str, AgentHost]:
+    """The agents by task type, in a constant order."""
+    hosts: dict[str, AgentHost] = {}
+    for plugin in found.plugins:
+        for cls in plugin.agents:
+            hosts[cls.task_type] = AgentHost(
+                plugin, cls, settings, telemetry.metrics.vendor_request
+            )
+    return dict(sorted(hosts.items()))
+
+
+def _stop_signals() -> asyncio.Future[bool]:
+    """Ends with the first signal; True for SIGINT, by which a person at a terminal stops it."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[bool] = loop.create_future()
+
+    def stopped(quick: bool) -> None:
+        if not stop.done():
+            stop.set_result(quick)
+
+    loop.add_signal_handler(signal.SIGTERM, stopped, False)
+    loop.add_signal_handler(signal.SIGINT, stopped, True)
+    return stop
+
+
+def _owner(hosts: Mapping[str, AgentHost], module: str) -> str | None:
+    return next((name for name, host in hosts.items() if host.owns(module)), None)
+
+
+def _isolate(hosts: Mapping[str, AgentHost], task_type: str, seconds: float) -> None:
+    if seconds >= INTOLERABLE and not hosts[task_type].lane.isolated:
+        log.error("%s blocks the server's loop; giving it one of its own", task_type)
+        hosts[task_type].isolate()

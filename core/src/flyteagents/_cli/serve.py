@@ -1,0 +1,55 @@
+"""`flyteagents serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+import click
+
+from flyteagents._app import BrokenPlugins, serve
+from flyteagents._kernel.settings import BadSettings, read_settings
+from flyteagents._telemetry.logs import start_logging
+from flyteagents._telemetry.providers import BadTelemetry
+
+CONFIG_ERROR = 78
+"""EX_CONFIG of sysexits.h: starting again without a change is of no use."""
+UNAVAILABLE = 69
+"""EX_UNAVAILABLE: an address cannot be had now."""
+
+
+@click.command("serve")
+@click.option("--host", help="Address to listen on; wins over FLYTEAGENTS_HOST.")
+@click.option("--port", type=int, help="Port to listen on; wins over FLYTEAGENTS_PORT.")
+def command(host: str | None, port: int | None) -> None:
+    """Serve the agents of all installed plugins, until SIGTERM.
+
+    \b
+    Port 8000 takes gRPC from Flyte 1 and Flyte 2, with health and reflection.
+    Port 9090 has the Prometheus page.
+
+    Exits with 78 when a setting is bad or a plugin cannot be loaded, and with 69 when a port is
+    taken.
+
+    \b
+    Try it:
+      FLYTEAGENTS_PLUGINS=duckdb flyteagents serve
+    """
+    from flyteagents._wire.server import PortTaken
+
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        settings = read_settings(**given)
+        start_logging(settings.log_level, settings.log_format)
+        asyncio.run(serve(settings))
+    except (BadSettings, BrokenPlugins, BadTelemetry) as error:
+        _stop(CONFIG_ERROR, error)
+    except (PortTaken, OSError) as error:
+        _stop(UNAVAILABLE, error)
+
+
+def _stop(code: int, error: Exception) -> None:
+    logging.getLogger("flyteagents").debug("not starting", exc_info=error)
+    click.echo(f"flyteagents: {error}", err=True)
+    sys.exit(code)

@@ -1,0 +1,53 @@
+"""How much one agent works on at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class Admission:
+    """A limit with a queue whose members give up at their own time.
+
+    `held` is how many are inside. Callers `leave` once for each time they came in.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def try_enter(self) -> bool:
+        """Come in if there is room and nobody waits."""
+        if self.held >= self.limit or self._waiting:
+            return False
+        self.held += 1
+        return True
+
+    async def enter(self, patience: float) -> bool:
+        """Come in within `patience` seconds. False when there was no room."""
+        if self.try_enter():
+            return True
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await asyncio.wait_for(place, patience)
+        except asyncio.TimeoutError:
+            return False
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.leave()
+            raise
+        finally:
+            if place in self._waiting:
+                self._waiting.remove(place)
+        return True
+
+    def leave(self) -> None:
+        """Make room; the one that has waited longest takes it."""
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self.held -= 1

@@ -1,0 +1,338 @@
+"""CreateTask: one attempt, one job; what goes wrong is parked, not raised."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from flyteagents._errors import AgentError, JobConflict, JobNotFound, Throttled, VendorError
+from flyteagents._kernel import tasks
+from flyteagents._kernel.cancel import Cancelling
+from flyteagents._kernel.declared import dump_types
+from flyteagents._kernel.detached import wait_within
+from flyteagents._kernel.envelope import Envelope, Parked
+from flyteagents._kernel.flight import Flight, Made, pause
+from flyteagents._kernel.host import AgentHost, KernelCall
+from flyteagents._kernel.keys import attempt_number, earlier_attempts
+from flyteagents._kernel.requests import Answer, CreateRequest, Deadline, Refused
+from flyteagents._kernel.runtime import Runtime
+from flyteagents._kernel.settle import history
+from flyteagents._kernel.soft_state import SMALL, Created
+from flyteagents._kernel.verdicts import Verdict, verdict
+from flyteagents._status import Phase
+from flyteagents._task import Key, Task
+from flyteagents._telemetry.redact import redact
+from flyteagents._types import Kind, Type
+from flyteagents._vendor.budget import Budget
+
+log = logging.getLogger("flyteagents")
+
+
+class Creating:
+    """Creates, and what is still on its way."""
+
+    def __init__(self, runtime: Runtime, cancelling: Cancelling) -> None:
+        self._runtime = runtime
+        self._cancelling = cancelling
+        self._flights: dict[str, Flight] = {}
+
+    async def create(
+        self, request: CreateRequest, key: Key, trace: str, deadline: Deadline
+    ) -> Envelope:
+        """The envelope for CreateTask's answer. Raises Refused for unknown task types and bugs."""
+        host = self._runtime.host(request.task_type)
+        who = request.identity
+        number = attempt_number(request.output_prefix)
+        envelope = Envelope(
+            key=key.hex, task_type=host.task_type, created=round(time.time(), 3), trace=trace,
+            wrote=-1 if number is None else number, attempt=who.attempt, project=who.project,
+            domain=who.domain, execution=who.execution, node=who.node,
+        )  # fmt: skip
+        if not self._runtime.allowed(who.project, who.domain):
+            return self._park(
+                host, envelope, Phase.FAILED, self._not_served(who.project, who.domain)
+            )
+        try:
+            task = tasks.build_task(host, request, key)
+        except AgentError as error:
+            return self._park(host, envelope, Phase.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 # the agent's own code
+            raise Refused("INTERNAL", self._runtime.bug(host, "create", error)) from None
+        envelope = replace(
+            envelope, fingerprint=str(task.fingerprint), declared=dump_declared(task.declared)
+        )
+        known = self._runtime.soft.created.get(key.hex)
+        flight = self._flights.get(key.hex)
+        there = known.fingerprint if known else flight and str(flight.task.fingerprint)
+        if there and not task.fingerprint.matches(there):
+            text = "another task with the same output prefix was created before; it is other work"
+            return self._park(host, envelope, Phase.FAILED, text)
+        if known:
+            return known.envelope
+        if flight is None:
+            flight = self._start(host, task, request, deadline)
+        return await self._wait(flight, envelope, deadline)
+
+    async def run(self, request: CreateRequest, key: Key, deadline: Deadline) -> Answer:
+        """ExecuteTaskSync: always a terminal answer."""
+        host = self._runtime.host(request.task_type)
+        who = request.identity
+        if not host.is_sync:
+            raise Refused("FAILED_PRECONDITION", f"{host.task_type} is asynchronous: CreateTask")
+        if not self._runtime.allowed(who.project, who.domain):
+            return Answer(Phase.FAILED, self._not_served(who.project, who.domain))
+        try:
+            task = tasks.build_task(host, request, key)
+        except AgentError as error:
+            return Answer(Phase.FAILED, str(error))
+        flight = self._flights.get(key.hex) or self._start(host, task, request, deadline)
+        flight.join(deadline)
+        try:
+            if not await wait_within(flight.work, deadline.left):
+                return Answer(Phase.FAILED, _outlasted(host))
+            flight.delivered = True
+            return self._ran(flight)
+        finally:
+            flight.leave()
+
+    async def _wait(self, flight: Flight, envelope: Envelope, deadline: Deadline) -> Envelope:
+        flight.join(deadline)
+        try:
+            ended = await wait_within(flight.work, deadline.left)
+            if flight.host.is_sync:
+                flight.delivered = ended
+                answer = (
+                    self._ran(flight) if ended else Answer(Phase.FAILED, _outlasted(flight.host))
+                )
+                return self._park_answer(flight.host, envelope, answer)
+            if not ended:
+                return self._not_yet(flight, envelope, None)
+            return self._outcome(flight, envelope)
+        finally:
+            flight.leave()
+
+    def _outcome(self, flight: Flight, envelope: Envelope) -> Envelope:
+        error = flight.work.exception()
+        if error is None:
+            made = flight.work.result()
+            assert isinstance(made, Made)  # noqa: S101 # asynchronous agents make jobs
+            flight.delivered = True
+            envelope = replace(
+                envelope,
+                job=made.job.model_dump(mode="json"),
+                adopted=made.adopted,
+                wrote=made.wrote,
+            )
+            self._runtime.soft.created.put(
+                envelope.key, Created(str(flight.task.fingerprint), envelope)
+            )
+            return envelope
+        host, what = flight.host, verdict("create", error)
+        if what is Verdict.LATER:
+            return self._not_yet(flight, envelope, error)
+        if what is Verdict.BUG:
+            raise Refused("INTERNAL", self._runtime.bug(host, "create", error))
+        phase = Phase.FAILED if what is Verdict.FAIL else Phase.RETRYABLE_FAILED
+        return self._park(host, envelope, phase, self._runtime.tell(host, "create", error))
+
+    def _not_yet(self, flight: Flight, envelope: Envelope, error: BaseException | None) -> Envelope:
+        """The budget is over and the vendor has not said yes."""
+        host = flight.host
+        if flight.submitting:
+            try:
+                handle = host.agent.handle(flight.task)
+            except AgentError:
+                handle = None
+            if handle is not None:
+                flight.unconfirmed = True
+                log.warning(
+                    "%s: answering create before the vendor did (%s)", host.task_type, error
+                )
+                return replace(envelope, job=handle.model_dump(mode="json"), unconfirmed=True)
+            text = str(error) if error else f"{host.task_type}: the vendor did not answer in time"
+        else:
+            text = str(error) if error else "an earlier attempt's job is not settled yet"
+        return self._park(host, envelope, Phase.RETRYABLE_FAILED, redact(text))
+
+    def _start(
+        self, host: AgentHost, task: Task[Any], request: CreateRequest, deadline: Deadline
+    ) -> Flight:
+        budget = Budget(
+            until=deadline.until, repeat="any" if host.idempotency == "vendor" else "unsent"
+        )
+        flight = Flight(host, task, request.connection, request.generation, budget)
+        flight.work = self._runtime.detached.start(self._fly(flight))
+        self._flights[task.key.hex] = flight
+        flight.work.add_done_callback(lambda _: self._landed(flight))
+        return flight
+
+    async def _fly(self, flight: Flight) -> Made | Answer:
+        host = flight.host
+        metrics = self._runtime.telemetry.metrics
+        if not await host.creates.enter(flight.left):
+            metrics.admission(host.task_type, "create", "refused")
+            raise Throttled(
+                f"{host.task_type}: {host.creates.limit} creates are under way; try later"
+            )
+        try:
+            if host.is_sync:
+                return await self._execute(flight)
+            if self._runtime.settings.adopt and host.idempotency != "none":
+                made = await self._settle(flight)
+                if made is not None:
+                    metrics.adopted(host.task_type)
+                    return made
+            flight.submitting = True
+            number = attempt_number(flight.task.output_prefix)
+            job = await self._submit(flight, flight.task)
+            return Made(job, -1 if number is None else number)
+        finally:
+            host.creates.leave()
+
+    async def _submit(self, flight: Flight, task: Task[Any]) -> Any:
+        """Create under `task`'s key, trying again while the vendor fails and there is time."""
+        host, tries = flight.host, 0
+        while True:
+            try:
+                if host.idempotency == "lookup":
+                    found = await self._operate(flight, "find", host.agent.find, task)
+                    if found is not None:
+                        return found
+                return await self._operate(flight, "create", host.agent.create, task)
+            except VendorError as error:
+                if host.idempotency == "none":
+                    raise
+                await pause(error, tries, flight.left)
+                tries += 1
+
+    async def _settle(self, flight: Flight) -> Made | None:
+        """Earlier attempts first, the oldest first: the job of one of them may be there, or on
+        its way from another replica, and nobody else will ever ask for it."""
+        host, task = flight.host, flight.task
+        cluster = self._runtime.settings.cluster
+        for number in earlier_attempts(
+            task.output_prefix, task.identity.attempt, flight.generation
+        ):
+            earlier = tasks.as_attempt(task, cluster, number)
+            flying = self._flights.get(earlier.key.hex)
+            if host.idempotency == "lookup" and flying is not None:
+                if not await wait_within(flying.work, flight.left):
+                    raise Throttled(f"attempt {number} is still being submitted")
+            try:
+                if host.idempotency == "vendor":
+                    job = await self._submit(flight, earlier)
+                else:
+                    job = await self._operate(flight, "find", host.agent.find, earlier)
+            except JobConflict:
+                continue
+            if job is None:
+                continue
+            if self._cancelling.dying(host, job):
+                continue
+            tries = 0
+            while True:
+                try:
+                    status = await self._operate(flight, "get", host.agent.get, job, earlier)
+                except JobNotFound:
+                    status = None  # just named and not visible yet
+                except VendorError as error:
+                    await pause(error, tries, flight.left)
+                    tries += 1
+                    continue
+                break
+            if status is None or not history(status, task.timeout):
+                log.info("%s: attempt takes over the job of attempt %d", host.task_type, number)
+                return Made(job, number, adopted=True)
+        return None
+
+    async def _execute(self, flight: Flight) -> Answer:
+        host, task = flight.host, flight.task
+        try:
+            outputs = await self._operate(flight, "run", host.agent.run, task)
+            return Answer(
+                Phase.SUCCEEDED, outputs=self._runtime.codec(outputs or {}, task.declared)
+            )
+        except Exception as error:  # noqa: BLE001 # the table knows them all
+            retry = verdict("run", error) is Verdict.RETRY
+            phase = Phase.RETRYABLE_FAILED if retry else Phase.FAILED
+            return Answer(phase, self._runtime.tell(host, "run", error))
+
+    async def _operate(
+        self, flight: Flight, operation: str, method: Any, of: Any, task: Any = None
+    ) -> Any:
+        task = task or of
+        call = KernelCall(
+            flight.host, operation, task.identity, flight.budget, of, task.output_prefix,
+            task.declared, flight.connection,
+        )  # fmt: skip
+        return await self._runtime.operate(flight.host, operation, method, of, call)
+
+    def _ran(self, flight: Flight) -> Answer:
+        error = flight.work.exception()
+        if error is not None:  # refused at the door, before `run` began
+            return Answer(Phase.RETRYABLE_FAILED, str(error))
+        answer = flight.work.result()
+        assert isinstance(answer, Answer)  # noqa: S101 # synchronous agents answer
+        return answer
+
+    def _landed(self, flight: Flight) -> None:
+        """The flight has ended. A job that no caller was told of must not be forgotten."""
+        self._flights.pop(flight.task.key.hex, None)
+        if flight.waiting or flight.delivered or flight.work.cancelled() or flight.host.is_sync:
+            return
+        host, error = flight.host, flight.work.exception()
+        if error is not None:
+            if flight.unconfirmed and verdict("create", error) is Verdict.FAIL:
+                text = self._runtime.tell(host, "create", error)
+                self._runtime.soft.verdicts.put(flight.task.key.hex, Parked(Phase.FAILED, text))
+            return
+        made = flight.work.result()
+        if flight.unconfirmed or not isinstance(made, Made):
+            return
+        cancel = host.idempotency == "none" or flight.last_attempt
+        log.warning(
+            "%s: the vendor named job %s after its caller had gone; %s", host.task_type, made.job,
+            "cancelling it" if cancel else "a next attempt will find it",
+        )  # fmt: skip
+        self._runtime.telemetry.metrics.abandoned(host.task_type)
+        if cancel:
+            self._cancelling.detach(host, made.job, flight.task.identity, flight.connection)
+
+    def _park(self, host: AgentHost, envelope: Envelope, phase: Phase, text: str) -> Envelope:
+        return self._park_answer(host, envelope, Answer(phase, text))
+
+    def _park_answer(self, host: AgentHost, envelope: Envelope, answer: Answer) -> Envelope:
+        if answer.outputs is not None and len(answer.outputs) > SMALL:
+            text = f"outputs of {len(answer.outputs)} bytes do not fit the {SMALL} that Flyte keeps"
+            answer = Answer(Phase.FAILED, text)
+        outputs = None if answer.outputs is None else base64.b64encode(answer.outputs).decode()
+        if answer.phase is not Phase.SUCCEEDED:
+            self._runtime.telemetry.metrics.parked(host.task_type, answer.phase.name)
+            log.warning("%s: parked %s: %s", host.task_type, answer.phase.name, answer.message)
+        return replace(envelope, parked=Parked(answer.phase, answer.message, outputs))
+
+    def _not_served(self, project: str, domain: str) -> str:
+        return (
+            f"this service does not serve project {project!r} in domain {domain!r}; "
+            "its operator sets FLYTEAGENTS_ALLOW"
+        )
+
+
+def dump_declared(declared: Mapping[str, Type]) -> str:
+    """The declared outputs for the envelope, without columns where they take too much room."""
+    text = dump_types(declared) if declared else ""
+    if len(text) > SMALL // 20:
+        text = dump_types({name: _narrow(of) for name, of in declared.items()})
+    return text
+
+
+def _narrow(of: Type) -> Type:
+    return replace(of, columns=()) if of.kind in (Kind.STRUCTURED_DATASET, Kind.SCHEMA) else of
+
+
+def _outlasted(host: AgentHost) -> str:
+    return f"{host.task_type} did not end within the call; it must answer in a few seconds"

@@ -1,0 +1,83 @@
+"""Idempotency keys, fingerprints, and the numbers that end output prefixes.
+
+The derivation of keys is frozen: jobs of earlier releases are found by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta, timezone
+from enum import Enum
+
+from flyteagents._task import Fingerprint, Key
+
+FINGERPRINT_RULES = 1
+_NUMBERED = re.compile(r"^(?P<base>.*/)(?P<number>\d{1,9})(?P<slash>/?)$", re.DOTALL)
+
+
+def key_of(cluster: str, task_type: str, output_prefix: str) -> Key:
+    """The key of the attempt that writes to `output_prefix`; a random one where it is empty."""
+    if not output_prefix:
+        return Key(secrets.token_hex(20))
+    text = f"flyteagents/1\0{cluster}\0{task_type}\0{output_prefix}"
+    return Key(hashlib.sha256(text.encode()).hexdigest()[:40])
+
+
+def attempt_number(output_prefix: str) -> int | None:
+    """The number that ends an output prefix, None when there is none."""
+    match = _NUMBERED.match(output_prefix)
+    return int(match["number"]) if match else None
+
+
+def prefix_of_attempt(output_prefix: str, number: int) -> str:
+    """The output prefix of another attempt of the same task."""
+    match = _NUMBERED.match(output_prefix)
+    return f"{match['base']}{number}{match['slash']}" if match else output_prefix
+
+
+def prefix_of_task(output_prefix: str) -> str:
+    """What all attempts' output prefixes have in common: names the task."""
+    match = _NUMBERED.match(output_prefix)
+    return match["base"] if match else output_prefix
+
+
+def earlier_attempts(output_prefix: str, retry_attempt: int, generation: int) -> range:
+    """The numbers of the earlier attempts. Flyte 1 counts from 0 and Flyte 2 from 1; with any
+    other start the prefix means something else, and no job is taken over."""
+    number = attempt_number(output_prefix)
+    start = {1: 0, 2: 1}[generation]
+    if number is None or number - retry_attempt != start:
+        return range(0)
+    return range(start, number)
+
+
+def fingerprint_of(work: Mapping[str, object]) -> Fingerprint:
+    """A hash over what an agent says the work is, whatever the order of its keys."""
+    text = json.dumps(work, sort_keys=True, separators=(",", ":"), default=_canonical)
+    return Fingerprint(f"{FINGERPRINT_RULES}-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+
+
+def _canonical(value: object) -> object:
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo is None else value.astimezone(timezone.utc)
+        return {"datetime": moment.isoformat()}
+    if isinstance(value, date):
+        return {"date": value.isoformat()}
+    if isinstance(value, timedelta):
+        return {"duration": [value.days, value.seconds, value.microseconds]}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, Enum):
+        return _canonical(value.value) if not isinstance(value.value, str | int) else value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return str(value)

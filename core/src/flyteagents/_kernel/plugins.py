@@ -1,0 +1,215 @@
+"""Finding, checking and registering plugins. Every mistake is found here, at start, together."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, get_args, get_origin
+
+import pluggy
+from importlib_metadata import EntryPoint, entry_points
+from pydantic import BaseModel, ValidationError
+
+from flyteagents._agent import Agent, AgentBase, SyncAgent
+from flyteagents._job import Job
+from flyteagents._kernel import hooks
+from flyteagents._kernel.settings import KernelSettings, prefix_of, setting_problems
+from flyteagents._settings import Settings
+
+
+@dataclass(frozen=True)
+class Models:
+    """The type arguments of an agent class."""
+
+    settings: type[Settings]
+    config: type[BaseModel]
+    job: type[Job] | None
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin that can be served."""
+
+    name: str
+    package: str
+    version: str
+    module: str
+    agents: Sequence[type[AgentBase[Any, Any]]]
+    models: Mapping[str, Models]
+    settings: Mapping[type[Settings], Settings]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that cannot be served, and why."""
+
+    name: str
+    origin: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.name} ({self.origin}): {self.cause}"
+
+
+@dataclass
+class Found:
+    """What discovery found: what can be served, and what cannot."""
+
+    plugins: list[Plugin] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+
+
+def discover(
+    chosen: Sequence[str] | None,
+    offered: Callable[[], Iterable[EntryPoint]] = lambda: entry_points(group=hooks.GROUP),
+) -> Found:
+    """Load the chosen plugins (None: all that are installed), and report every failure."""
+    found = Found()
+    by_name: dict[str, list[EntryPoint]] = {}
+    for point in offered():
+        by_name.setdefault(point.name, []).append(point)
+    for name in sorted(by_name) if chosen is None else dict.fromkeys(chosen):
+        points = {(_origin(point), point.value): point for point in by_name.get(name, [])}
+        if not points:
+            there = ", ".join(sorted(by_name)) or "none"
+            cause = f"no installed package offers it; there are: {there}"
+            found.broken.append(Broken(name, "FLYTEAGENTS_PLUGINS", cause))
+        elif len(points) > 1:
+            origins = " and ".join(sorted(origin for origin, _ in points))
+            found.broken.append(Broken(name, origins, "two packages offer the same plugin name"))
+        else:
+            point = next(iter(points.values()))
+            try:
+                found.plugins.append(_load(point))
+            except PluginProblem as problem:
+                found.broken.append(Broken(name, _origin(point), str(problem)))
+    _refuse_duplicates(found)
+    return found
+
+
+class PluginProblem(Exception):
+    """What is wrong with one plugin."""
+
+
+def _load(point: EntryPoint) -> Plugin:
+    clash = [name for name in KernelSettings.names() if name.startswith(prefix_of(point.name))]
+    if clash:
+        raise PluginProblem(f"its settings' prefix collides with the kernel's {clash[0]}; rename")
+    try:
+        module = point.load()
+    except BaseException as error:  # noqa: BLE001 # an import may raise anything, also SystemExit
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise PluginProblem(f"import failed: {type(error).__name__}: {error}") from error
+    if not isinstance(module, ModuleType):
+        raise PluginProblem(f"its entry point {point.value!r} must name a module")
+    version = getattr(module, "API", None)
+    if version != hooks.API:
+        raise PluginProblem(
+            f"it was written for API {version}, this kernel has API {hooks.API}; "
+            "install versions that fit each other"
+        )
+    classes = _hook_result(point.name, module)
+    models = {cls.task_type: _checked(cls) for cls in classes}
+    settings: dict[type[Settings], Settings] = {}
+    for model in {m.settings for m in models.values()}:
+        try:
+            settings[model] = model(_env_prefix=prefix_of(point.name))
+        except ValidationError as error:
+            raise PluginProblem(setting_problems(model, prefix_of(point.name), error)) from None
+    dist = point.dist
+    return Plugin(
+        name=point.name,
+        package=dist.name if dist else "?",
+        version=dist.version if dist else "?",
+        module=module.__name__,
+        agents=classes,
+        models=models,
+        settings=settings,
+    )
+
+
+def _hook_result(name: str, module: ModuleType) -> Sequence[type[AgentBase[Any, Any]]]:
+    manager = pluggy.PluginManager(hooks.GROUP)
+    manager.add_hookspecs(sys.modules[hooks.__name__])
+    try:
+        manager.register(module, name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginProblem(f"wrong hook: {str(error).strip().splitlines()[-1]}") from None
+    if not manager.hook.register_agents.get_hookimpls():
+        raise PluginProblem(f"{module.__name__} has no @hookimpl register_agents()")
+    try:
+        results = manager.hook.register_agents()
+    except Exception as error:  # noqa: BLE001 # the plugin's own code
+        raise PluginProblem(f"register_agents() raised {type(error).__name__}: {error}") from error
+    classes = [cls for result in results for cls in result]
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, Agent | SyncAgent)):
+            raise PluginProblem(f"register_agents() returned {cls!r}, not an Agent or SyncAgent")
+    if not classes:
+        raise PluginProblem("register_agents() returned no agents")
+    return classes
+
+
+def _checked(cls: type[AgentBase[Any, Any]]) -> Models:
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    if not isinstance(getattr(cls, "task_type", None), str) or not cls.task_type:
+        raise PluginProblem(f"{where} has no task_type")
+    needed = ("create", "get", "cancel") if issubclass(cls, Agent) else ("run",)
+    base: type = Agent if issubclass(cls, Agent) else SyncAgent
+    if issubclass(cls, Agent):
+        if getattr(cls, "idempotency", None) not in ("vendor", "lookup", "none"):
+            raise PluginProblem(f'{where}.idempotency must be "vendor", "lookup" or "none"')
+        if cls.idempotency == "lookup" and cls.find is Agent.find:
+            raise PluginProblem(f'{where} has idempotency "lookup" and no find')
+    for method in needed:
+        if getattr(cls, method) is getattr(base, method):
+            raise PluginProblem(f"{where} does not define {method}")
+    for method in (*needed, "endpoint", "open", "close", "check", "find", "logs", "metrics"):
+        if hasattr(cls, method) and not inspect.iscoroutinefunction(getattr(cls, method)):
+            raise PluginProblem(f"{where}.{method} must be an async def")
+    arguments = _type_arguments(cls)
+    settings = next((a for a in arguments if issubclass(a, Settings)), Settings)
+    job = next((a for a in arguments if issubclass(a, Job)), None)
+    config = next(
+        (a for a in arguments if issubclass(a, BaseModel) and a not in (settings, job)), None
+    )
+    if config is None or (job is None and issubclass(cls, Agent)):
+        raise PluginProblem(
+            f"{where} must name its models, as in Agent[MySettings, MyConfig, MyJob]"
+        )
+    return Models(settings, config, job)
+
+
+def _type_arguments(cls: type) -> list[type]:
+    for klass in cls.__mro__:
+        for base in getattr(klass, "__orig_bases__", ()):
+            origin = get_origin(base)
+            if isinstance(origin, type) and issubclass(origin, AgentBase):
+                arguments = [a for a in get_args(base) if isinstance(a, type)]
+                if arguments:
+                    return arguments
+    return []
+
+
+def _refuse_duplicates(found: Found) -> None:
+    owners: dict[str, list[Plugin]] = {}
+    for plugin in found.plugins:
+        for cls in plugin.agents:
+            owners.setdefault(cls.task_type, []).append(plugin)
+    for task_type, plugins in owners.items():
+        if len(plugins) > 1:
+            origins = " and ".join(sorted(f"{p.package} {p.version}" for p in plugins))
+            cause = f"more than one agent for task type {task_type}; uninstall one of the packages"
+            for plugin in plugins:
+                if plugin in found.plugins:
+                    found.plugins.remove(plugin)
+                    found.broken.append(Broken(plugin.name, origins, cause))
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value

@@ -1,0 +1,108 @@
+"""What every part of the life cycle needs."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from flyteagents._errors import AgentError
+from flyteagents._kernel.declared import load_types
+from flyteagents._kernel.detached import Detached
+from flyteagents._kernel.envelope import Envelope
+from flyteagents._kernel.host import AgentHost, KernelCall
+from flyteagents._kernel.keys import prefix_of_attempt
+from flyteagents._kernel.requests import Codec, JobRequest, Refused
+from flyteagents._kernel.settings import KernelSettings
+from flyteagents._kernel.soft_state import SoftState
+from flyteagents._task import Identity
+from flyteagents._telemetry.providers import Telemetry
+from flyteagents._telemetry.redact import redact
+from flyteagents._types import Type
+from flyteagents._vendor.budget import Budget
+
+T = TypeVar("T")
+log = logging.getLogger("flyteagents")
+
+
+@dataclass
+class Runtime:
+    """The server's parts. `hosts` has the agents by task type."""
+
+    settings: KernelSettings
+    hosts: Mapping[str, AgentHost]
+    codec: Codec
+    telemetry: Telemetry
+    soft: SoftState = field(default_factory=SoftState)
+    detached: Detached = field(default_factory=Detached)
+
+    def host(self, task_type: str) -> AgentHost:
+        """The agent of a task type. Raises Refused with NOT_FOUND."""
+        host = self.hosts.get(task_type)
+        if host is None:
+            there = ", ".join(sorted(self.hosts)) or "none"
+            raise Refused(
+                "NOT_FOUND", f"no agent here serves task type {task_type[:80]!r}; served: {there}"
+            )
+        return host
+
+    def allowed(self, project: str, domain: str) -> bool:
+        """Whether FLYTEAGENTS_ALLOW lets this project and domain in."""
+        name = f"{project}/{domain}"
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.settings.allow)
+
+    def job_call(
+        self, host: AgentHost, operation: str, envelope: Envelope, request: JobRequest,
+        job: object, budget: Budget,
+    ) -> KernelCall:  # fmt: skip
+        """The call for work on a job that exists."""
+        prefix = request.output_prefix
+        if envelope.wrote >= 0:
+            prefix = prefix_of_attempt(prefix, envelope.wrote)
+        return KernelCall(
+            host, operation, identity_of(envelope), budget, job, prefix,
+            declared_of(envelope) if operation == "get" else {}, request.connection,
+        )  # fmt: skip
+
+    async def operate(
+        self, host: AgentHost, operation: str, method: Callable[..., Awaitable[T]], *args: Any
+    ) -> T:
+        """Run one method of an agent in its lane, with a span."""
+        with self.telemetry.tracing.operation_span(host.task_type, operation):
+            return await host.run(method, *args)
+
+    def bug(self, host: AgentHost, operation: str, error: BaseException) -> str:
+        """Log an error that is not the vendor's; a short text with the id that finds it."""
+        error_id = secrets.token_hex(4)
+        log.error(
+            "%s: %s raised %s", host.task_type, operation, type(error).__name__,
+            exc_info=error, extra={"error_id": error_id, "agent": host.task_type},
+        )  # fmt: skip
+        return (
+            f"the agent for {host.task_type} failed with {type(error).__name__} in {operation}; "
+            f"error id {error_id} finds the server's log line"
+        )
+
+    def tell(self, host: AgentHost, operation: str, error: BaseException) -> str:
+        """The user's text for an error."""
+        if isinstance(error, AgentError):
+            return redact(str(error))
+        return self.bug(host, operation, error)
+
+
+def identity_of(envelope: Envelope) -> Identity:
+    """Who asked, as far as the envelope keeps it."""
+    return Identity(
+        project=envelope.project, domain=envelope.domain, execution=envelope.execution,
+        node=envelope.node, attempt=envelope.attempt,
+    )  # fmt: skip
+
+
+def declared_of(envelope: Envelope) -> Mapping[str, Type]:
+    try:
+        return load_types(envelope.declared) if envelope.declared else {}
+    except ValueError:
+        return {}

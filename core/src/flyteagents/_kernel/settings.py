@@ -1,0 +1,175 @@
+"""The kernel's settings: environment variables `FLYTEAGENTS_*`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "FLYTEAGENTS_"
+SECRET_PREFIX = "FLYTEAGENTS_SECRET_"  # noqa: S105 # a name, not a secret
+Port = Annotated[int, Field(ge=0, le=65535)]
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class KernelSettings(BaseSettings):
+    """Every setting of the kernel. Exporters have the standard `OTEL_*` variables instead."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    host: str = Field("[::]", description="Address to listen on.", examples=["127.0.0.1"])
+    port: Port = Field(8000, description="gRPC port; `serve --port` wins. 0 takes a free one.")
+    metrics_host: str = Field("0.0.0.0", description="Address of the Prometheus page.")  # noqa: S104
+    metrics_port: Port = Field(9090, description="Port of the Prometheus page; 0 for no page.")
+    plugins: Names | None = Field(
+        None,
+        description="Entry-point names of the plugins to load; all that are installed if unset.",
+        examples=["bigquery,duckdb"],
+    )
+    on_broken_plugin: Literal["stop", "skip"] = Field(
+        "stop", description="What to do at start when a plugin cannot be loaded."
+    )
+    cluster: str = Field(
+        "",
+        description="A name that keeps two Flyte clusters apart which share a vendor account. "
+        "Part of every idempotency key: do not change it while jobs run.",
+        examples=["prod-eu"],
+    )
+    adopt: bool = Field(
+        True, description="Whether a retry takes over the job of an earlier attempt, if it lives."
+    )
+    allow: Names = Field(
+        ("*/*",),
+        description="project/domain patterns of the tasks that are served.",
+        examples=["sales-*/production,*/development"],
+    )
+    allow_hosts: Names = Field(
+        (),
+        description="Patterns of further vendor hosts that tasks may name and that then get "
+        "credentials.",
+        examples=["*.vendor.example"],
+    )
+    max_creates: PositiveInt = Field(
+        64, description="CreateTask calls that one agent works on at once; others wait."
+    )
+    max_polls: PositiveInt = Field(
+        128, description="GetTask calls that one agent asks its vendor about at once."
+    )
+    max_threads: PositiveInt = Field(
+        16, description="Threads that one agent has for work that blocks."
+    )
+    outage_patience: PositiveFloat = Field(
+        6 * 3600.0,
+        description="Seconds that a vendor, or an agent, may fail all polls of a job before the "
+        "job is given up.",
+    )
+    auth_patience: PositiveFloat = Field(
+        1800.0, description="The same for credentials that the vendor refuses, in seconds."
+    )
+    drain_delay: Annotated[float, Field(ge=0)] = Field(
+        4.0,
+        description="Seconds in which calls are still taken after SIGTERM, while callers move "
+        "to other replicas.",
+    )
+    drain_limit: PositiveFloat = Field(
+        60.0, description="Seconds that running work may take after that, before it is dropped."
+    )
+    tls_cert: Path | None = Field(None, description="PEM certificate chain; read when it changes.")
+    tls_key: Path | None = Field(None, description="PEM private key of `tls_cert`.")
+    secrets_dir: Path | None = Field(
+        None, description="Directory with a file for each secret; read when they change."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="How much is logged."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`auto` is text on a terminal and JSON elsewhere."
+    )
+
+    @field_validator("plugins", "allow", "allow_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allow")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if pattern.count("/") != 1:
+                raise ValueError(f"{pattern!r} is not a project/domain pattern")
+        return value
+
+    @classmethod
+    @lru_cache
+    def names(cls) -> tuple[str, ...]:
+        """The names of all variables of the kernel."""
+        return tuple(variables(cls, PREFIX))
+
+
+class BadSettings(Exception):
+    """One or more variables have values that cannot be used; the text names each."""
+
+
+def read_settings(**overrides: object) -> KernelSettings:
+    """The kernel's settings from the environment. Raises BadSettings."""
+    try:
+        settings = KernelSettings(**overrides)  # type: ignore[arg-type] # checked by pydantic
+    except ValidationError as error:
+        raise BadSettings(setting_problems(KernelSettings, PREFIX, error)) from None
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise BadSettings("FLYTEAGENTS_TLS_CERT and FLYTEAGENTS_TLS_KEY go together; set both")
+    return settings
+
+
+def prefix_of(plugin: str) -> str:
+    """The prefix of a plugin's settings."""
+    return PREFIX + "".join(c if c.isalnum() else "_" for c in plugin.upper()) + "_"
+
+
+def variables(model: type[BaseModel], prefix: str) -> Mapping[str, Any]:
+    """Variable name to pydantic field, of a settings model."""
+    return {f"{prefix}{name.upper()}": field for name, field in model.model_fields.items()}
+
+
+def setting_problems(model: type[BaseModel], prefix: str, error: ValidationError) -> str:
+    """One line for each bad variable: its name, what is wrong, and an example. No values: a
+    secret may have been put into the wrong variable."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        field = model.model_fields.get(name)
+        examples = list(field.examples or []) if field else []
+        if field is not None and not examples and not field.is_required():
+            examples = [field.default]
+        example = f", for example {prefix}{name.upper()}={_plain(examples[0])}" if examples else ""
+        lines.append(f"{prefix}{name.upper()}: {problem['msg']}{example}")
+    return "; ".join(lines)
+
+
+def unknown_variables(known: Iterable[str]) -> list[str]:
+    """A sentence for each variable `FLYTEAGENTS_*` that nothing reads."""
+    names = set(known)
+    sentences = []
+    for name in sorted(os.environ):
+        if not name.startswith(PREFIX) or name in names or name.startswith(SECRET_PREFIX):
+            continue
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        sentences.append(f"nothing reads the variable {name}{hint}")
+    return sentences
+
+
+def _plain(value: object) -> object:
+    return (
+        ",".join(map(str, value))
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else value
+    )

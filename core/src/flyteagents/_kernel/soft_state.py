@@ -1,0 +1,116 @@
+"""What a replica remembers to answer better. Losing it breaks no promise."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from flyteagents._kernel.envelope import Envelope, Parked
+from flyteagents._kernel.requests import Answer, JobRequest
+from flyteagents._status import Phase
+
+V = TypeVar("V")
+SMALL = 8 * 1024
+
+
+@dataclass
+class Series:
+    """An unbroken series of failed polls."""
+
+    count: int = 0
+    since: float = 0.0
+
+    def add(self) -> float:
+        """One more; the age of the series in seconds."""
+        now = time.monotonic()
+        if self.count == 0:
+            self.since = now
+        self.count += 1
+        return now - self.since
+
+    def end(self) -> None:
+        self.count = 0
+
+
+@dataclass
+class Seen:
+    """One job as this replica has seen it."""
+
+    phase: Phase | None = None
+    latest: Answer | None = None
+    final: Answer | None = None
+    failures: Series = field(default_factory=Series)
+    refusals: Series = field(default_factory=Series)
+    poll: asyncio.Task[Answer] | None = None
+    cancel: asyncio.Task[None] | None = None
+    accepted: bool = False
+    told_unavailable: bool = False
+
+    @property
+    def busy(self) -> bool:
+        return any(task is not None and not task.done() for task in (self.poll, self.cancel))
+
+
+class Bounded(Generic[V]):
+    """The values used last, at most `size`; those that `keep` speaks for stay."""
+
+    def __init__(self, size: int, keep: Callable[[V], bool] = lambda _: False) -> None:
+        self._size = size
+        self._keep = keep
+        self._values: OrderedDict[str, V] = OrderedDict()
+
+    def get(self, name: str) -> V | None:
+        value = self._values.get(name)
+        if value is not None:
+            self._values.move_to_end(name)
+        return value
+
+    def put(self, name: str, value: V) -> V:
+        self._values[name] = value
+        self._values.move_to_end(name)
+        for _ in range(min(8, len(self._values) - self._size)):
+            oldest, old = next(iter(self._values.items()))
+            del self._values[oldest]
+            if self._keep(old):
+                self._values[oldest] = old
+        return value
+
+    def pop(self, name: str) -> V | None:
+        return self._values.pop(name, None)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@dataclass(frozen=True)
+class Created:
+    """A CreateTask that this replica has answered."""
+
+    fingerprint: str
+    envelope: Envelope
+
+
+class SoftState:
+    """All that one replica remembers."""
+
+    def __init__(self, size: int = 20_000) -> None:
+        self._salt = secrets.token_bytes(32)
+        self.jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
+        self.created: Bounded[Created] = Bounded(size // 2)
+        self.verdicts: Bounded[Parked] = Bounded(size // 4)
+        self.cancelling: set[str] = set()
+
+    def seen(self, request: JobRequest) -> Seen:
+        """The job's memory. Jobs asked for with other credentials do not share it."""
+        hashed = hashlib.blake2b(request.meta, key=self._salt, digest_size=16)
+        for name, secret in sorted(request.connection.secrets.items()):
+            hashed.update(json.dumps([name, secret]).encode())
+        name = hashed.hexdigest()
+        return self.jobs.get(name) or self.jobs.put(name, Seen())

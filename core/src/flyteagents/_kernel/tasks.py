@@ -1,0 +1,70 @@
+"""From a request to the task that an agent sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from flyteagents._errors import InvalidTask
+from flyteagents._kernel.host import AgentHost
+from flyteagents._kernel.keys import fingerprint_of, key_of, prefix_of_attempt
+from flyteagents._kernel.requests import CreateRequest
+from flyteagents._task import Fingerprint, Key, Task
+
+# Flyte 2 reads these out of `custom` itself; they are not the agent's.
+RESERVED = frozenset({"secrets", "configs", "task_type", "taskType"})
+
+
+def build_task(host: AgentHost, request: CreateRequest, key: Key) -> Task[Any]:
+    """Check and assemble the task. Raises InvalidTask."""
+    template = request.read()
+    given = {**template.config, **template.custom}
+    values = {name: whole(value) for name, value in given.items() if name not in RESERVED}
+    try:
+        config = host.models.config.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'config'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)[:5]
+        )
+        raise InvalidTask(f"the task's config is not valid: {problems}") from None
+    task = Task(
+        type=request.task_type,
+        config=config,
+        key=key,
+        fingerprint=Fingerprint(""),
+        identity=request.identity,
+        statement=template.statement,
+        inputs=template.inputs,
+        interface=template.interface,
+        declared=template.declared,
+        output_prefix=request.output_prefix,
+        timeout=template.timeout,
+        retries=template.retries,
+        runtime=template.runtime,
+        container=template.container,
+    )
+    work: Mapping[str, object] = (
+        {} if host.is_sync else host.agent.fingerprint(task)  # a run has no job to compare with
+    )
+    return replace(task, fingerprint=fingerprint_of(work))
+
+
+def as_attempt(task: Task[Any], cluster: str, number: int) -> Task[Any]:
+    """The same work as it was asked for in an earlier attempt: its key and its prefix."""
+    prefix = prefix_of_attempt(task.output_prefix, number)
+    return replace(task, key=key_of(cluster, task.type, prefix), output_prefix=prefix)
+
+
+def whole(value: object) -> object:
+    """Struct turns every number into a float; give whole ones back as int."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
+    if isinstance(value, Mapping):
+        return {name: whole(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [whole(part) for part in value]
+    return value

@@ -1,0 +1,245 @@
+"""Protobuf messages to the kernel's requests, and its answers back.
+
+The messages of Flyte 2 are those of Flyte 1 on the wire, but for the connection and some new
+fields of log links; so requests of both are read with Flyte 1's classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timezone
+from typing import Any, TypeVar
+
+from flyteidl.admin import agent_pb2 as flyte1
+from flyteidl.core import execution_pb2 as core1
+from flyteidl.core import literals_pb2
+from flyteidl.core.tasks_pb2 import TaskTemplate
+from flyteidl2.connector import connector_pb2 as flyte2
+from flyteidl2.core import execution_pb2 as core2
+from flyteidl2.logs.dataplane import payload_pb2 as logs2
+from flyteidl2.task import common_pb2 as task2
+from google.protobuf import struct_pb2
+from google.protobuf.message import DecodeError, Message
+
+from flyteagents._errors import InvalidTask
+from flyteagents._kernel.requests import (
+    NO_CONNECTION,
+    Answer,
+    Connection,
+    CreateRequest,
+    JobRequest,
+    Refused,
+    Template,
+)
+from flyteagents._status import LogLine, MetricsQuery, Phase
+from flyteagents._task import Container, Identity
+from flyteagents._types import Type
+from flyteagents._wire.literals import decode_literals, encode_literals
+from flyteagents._wire.types import decode_variables
+
+M = TypeVar("M", bound=Message)
+FLYTE1, FLYTE2 = 1, 2
+# `state`, which the oldest callers read instead of `phase`.
+_STATES = {
+    Phase.INITIALIZING: flyte1.PENDING,
+    Phase.RUNNING: flyte1.RUNNING,
+    Phase.SUCCEEDED: flyte1.SUCCEEDED,
+    Phase.FAILED: flyte1.PERMANENT_FAILURE,
+    Phase.RETRYABLE_FAILED: flyte1.RETRYABLE_FAILURE,
+}
+
+
+def parse(message: type[M], raw: bytes) -> M:
+    """Parse bytes. Raises Refused with INVALID_ARGUMENT: the generated servicers' UNKNOWN would
+    blame the server."""
+    try:
+        return message.FromString(raw)
+    except DecodeError:
+        raise Refused("INVALID_ARGUMENT", f"not a {message.DESCRIPTOR.name}") from None
+
+
+def encode_outputs(outputs: Mapping[str, object], declared: Mapping[str, Type]) -> bytes:
+    """The kernel's codec: outputs as a serialized LiteralMap. Raises InvalidTask."""
+    encoded: bytes = encode_literals(outputs, declared).SerializeToString()
+    return encoded
+
+
+def create_request(raw: bytes, generation: int) -> CreateRequest:
+    message = parse(flyte1.CreateTaskRequest, raw)
+    connection = NO_CONNECTION
+    if generation == FLYTE2:
+        connection = _connection(parse(flyte2.CreateTaskRequest, raw))
+    return CreateRequest(
+        task_type=message.template.type,
+        generation=generation,
+        output_prefix=message.output_prefix,
+        identity=_identity(message.task_execution_metadata),
+        read=lambda: _template(message.template, message.inputs),
+        connection=connection,
+    )
+
+
+def sync_request(header: flyte1.CreateRequestHeader, inputs: Any) -> CreateRequest:
+    return CreateRequest(
+        task_type=header.template.type,
+        generation=FLYTE1,
+        output_prefix=header.output_prefix,
+        identity=_identity(header.task_execution_metadata),
+        read=lambda: _template(header.template, inputs),
+    )
+
+
+def job_request(message: Any, raw: bytes, generation: int) -> JobRequest:
+    """GetTask, DeleteTask, GetTaskLogs and GetTaskMetrics, from their Flyte 1 message."""
+    connection = NO_CONNECTION
+    if generation == FLYTE2 and isinstance(
+        message, flyte1.GetTaskRequest | flyte1.DeleteTaskRequest
+    ):
+        same = {flyte1.GetTaskRequest: flyte2.GetTaskRequest}.get(
+            type(message), flyte2.DeleteTaskRequest
+        )
+        connection = _connection(parse(same, raw))
+    return JobRequest(
+        task_type=message.task_category.name or message.task_type,
+        meta=message.resource_meta,
+        output_prefix=getattr(message, "output_prefix", ""),
+        connection=connection,
+    )
+
+
+def metrics_query(message: flyte1.GetTaskMetricsRequest) -> MetricsQuery:
+    def moment(field: str) -> Any:
+        return getattr(message, field).ToDatetime(timezone.utc) if message.HasField(field) else None
+
+    step = message.step.ToTimedelta().total_seconds() if message.HasField("step") else None
+    return MetricsQuery(tuple(message.queries), moment("start_time"), moment("end_time"), step)
+
+
+def resource(answer: Answer, generation: int) -> Message:
+    """The answer as a Resource of its generation."""
+    shared: dict[str, Any] = {
+        "phase": answer.phase.value,
+        "message": answer.message,
+        "custom_info": to_struct(answer.info) if answer.info else None,
+    }
+    if generation == FLYTE1:
+        outputs1 = answer.outputs
+        return flyte1.Resource(
+            state=_STATES[answer.phase],
+            log_links=[core1.TaskLog(name=link.name, uri=link.uri) for link in answer.links],
+            outputs=None if outputs1 is None else literals_pb2.LiteralMap.FromString(outputs1),
+            **shared,
+        )
+    links = [
+        core2.TaskLog(name=link.name, uri=link.uri, ready=True, link_type=core2.TaskLog.DASHBOARD)
+        for link in answer.links
+    ]
+    outputs2 = None if answer.outputs is None else task2.Outputs.FromString(answer.outputs)
+    return flyte2.Resource(log_links=links, outputs=outputs2, **shared)
+
+
+def log_body(lines: Sequence[LogLine], generation: int) -> Message:
+    """Some lines of a log as one message of the stream."""
+    pb: Any = logs2 if generation == FLYTE2 else flyte1
+    built = []
+    for line in lines:
+        one = pb.LogLine(message=line.message, originator=2 if line.system else 1)
+        if line.timestamp is not None:
+            one.timestamp.FromDatetime(line.timestamp.astimezone(timezone.utc))
+        built.append(one)
+    if generation == FLYTE2:
+        return flyte2.GetTaskLogsResponse(body=flyte2.GetTaskLogsResponseBody(lines=built))
+    return flyte1.GetTaskLogsResponse(body=flyte1.GetTaskLogsResponseBody(structured_lines=built))
+
+
+def log_header(token: str, generation: int) -> Message:
+    if generation == FLYTE2:
+        return flyte2.GetTaskLogsResponse(header=flyte2.GetTaskLogsResponseHeader(token=token))
+    return flyte1.GetTaskLogsResponse(header=flyte1.GetTaskLogsResponseHeader(token=token))
+
+
+def to_struct(values: Mapping[str, object]) -> struct_pb2.Struct:
+    """JSON-like values as a Struct; what is not JSON becomes its text."""
+    struct = struct_pb2.Struct()
+    for name, value in values.items():
+        struct.fields[name].CopyFrom(_to_value(value))
+    return struct
+
+
+def _to_value(value: object) -> struct_pb2.Value:
+    if value is None:
+        return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+    if isinstance(value, bool):
+        return struct_pb2.Value(bool_value=value)
+    if isinstance(value, int | float):
+        return struct_pb2.Value(number_value=value)
+    if isinstance(value, Mapping):
+        return struct_pb2.Value(struct_value=to_struct({str(k): v for k, v in value.items()}))
+    if isinstance(value, list | tuple):
+        return struct_pb2.Value(
+            list_value=struct_pb2.ListValue(values=[_to_value(part) for part in value])
+        )
+    return struct_pb2.Value(string_value=str(value))
+
+
+def from_struct(struct: struct_pb2.Struct) -> dict[str, object]:
+    return {name: _from_value(value) for name, value in struct.fields.items()}
+
+
+def _from_value(value: struct_pb2.Value) -> object:
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return from_struct(value.struct_value)
+    if kind == "list_value":
+        return [_from_value(part) for part in value.list_value.values]
+    return None if kind in (None, "null_value") else getattr(value, kind)
+
+
+def _connection(message: Any) -> Connection:
+    if not message.HasField("connection"):
+        return NO_CONNECTION
+    return Connection(dict(message.connection.secrets), dict(message.connection.configs))
+
+
+def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
+    task = metadata.task_execution_id.task_id
+    node = metadata.task_execution_id.node_execution_id
+    return Identity(
+        project=node.execution_id.project or task.project,
+        domain=node.execution_id.domain or task.domain,
+        organization=node.execution_id.org or task.org,
+        execution=node.execution_id.name,
+        node=node.node_id,
+        task=task.name,
+        version=task.version,
+        attempt=metadata.task_execution_id.retry_attempt,
+        namespace=metadata.namespace,
+        service_account=metadata.k8s_service_account,
+        labels=dict(metadata.labels),
+    )
+
+
+def _template(template: TaskTemplate, inputs: literals_pb2.LiteralMap) -> Template:
+    interface = decode_variables(template.interface.inputs)
+    timeout = template.metadata.timeout.ToTimedelta()
+    container = None
+    if template.HasField("container"):
+        c = template.container
+        container = Container(
+            c.image, tuple(c.command), tuple(c.args), {pair.key: pair.value for pair in c.env}
+        )
+    try:
+        return Template(
+            custom=from_struct(template.custom),
+            config=dict(template.config),
+            statement=template.sql.statement,
+            inputs=decode_literals(inputs, interface),
+            interface=interface,
+            declared=decode_variables(template.interface.outputs),
+            timeout=timeout or None,
+            retries=template.metadata.retries.retries,
+            runtime=template.metadata.runtime.version,
+            container=container,
+        )
+    except (RecursionError, OverflowError) as error:
+        raise InvalidTask(f"the task's inputs cannot be read: {type(error).__name__}") from None

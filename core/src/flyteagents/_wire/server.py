@@ -1,0 +1,120 @@
+"""The gRPC server: one port for both Flyte generations, health and reflection."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import grpc
+from flyteidl.service import agent_pb2 as _flyte1_services  # noqa: F401 # for reflection
+from flyteidl2.connector import service_pb2 as _flyte2_services  # noqa: F401 # for reflection
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
+from flyteagents._kernel.settings import KernelSettings
+from flyteagents._wire.methods import Methods
+
+log = logging.getLogger("flyteagents")
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+OPTIONS: tuple[tuple[str, int], ...] = (
+    # gRPC shares a taken port silently otherwise, and both servers get half of the calls.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", 4 << 20),
+    # The Flyte 2 executor pings every 30 s; the default would cut it off for that.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Lets round-robin callers find replicas that were added.
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+)
+
+
+class PortTaken(Exception):
+    """The address cannot be listened on."""
+
+
+class Server:
+    """The server and its health. `port` is the real one once it has started."""
+
+    def __init__(self, settings: KernelSettings, methods: Methods) -> None:
+        self._settings = settings
+        self._server = grpc.aio.server(options=OPTIONS)
+        self._health = health.HealthServicer()
+        self._names: set[str] = {"", HEALTH}
+        self.port = 0
+        for service, handlers in methods.handlers().items():
+            self._names.add(service)
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(service, handlers),)
+            )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        shown = sorted({*self._names, reflection.SERVICE_NAME} - {""})
+        reflection.enable_server_reflection(shown, self._server)
+
+    async def start(self, plugins: Iterable[str], broken: Iterable[str]) -> None:
+        """Listen, and turn SERVING. Raises PortTaken."""
+        settings = self._settings
+        address = f"{settings.host}:{settings.port}"
+        try:
+            if settings.tls_cert and settings.tls_key:
+                credentials = tls_credentials(settings.tls_cert, settings.tls_key)
+                self.port = self._server.add_secure_port(address, credentials)
+            else:
+                self.port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            self.port = 0
+        if self.port == 0:
+            raise PortTaken(
+                f"cannot listen on {address}: the port is taken or the address is not ours; "
+                "set FLYTEAGENTS_PORT, FLYTEAGENTS_HOST or serve --port"
+            )
+        await self._server.start()
+        self._names |= {f"flyteagents.plugin.{name}" for name in plugins}
+        for name in self._names:
+            await self._health.set(name, SERVING)
+        for name in broken:
+            await self._health.set(f"flyteagents.plugin.{name}", NOT_SERVING)
+
+    async def leave(self) -> None:
+        """Turn NOT_SERVING everywhere; calls are still taken."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls and let those that run end, within `grace` seconds."""
+        await self._server.stop(grace)
+
+
+def tls_credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
+    """Credentials that follow their files. A pair that is half written is not taken."""
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(key.read_bytes(), cert.read_bytes())])
+
+    def stamp() -> tuple[int, ...]:
+        return tuple(n for path in (cert, key) for n in _stamp(path))
+
+    seen = stamp()
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal seen
+        try:
+            now = stamp()
+            if now == seen:
+                return None
+            seen = now
+            return read()
+        except OSError as error:
+            log.warning("TLS files cannot be read, going on with the old ones: %s", error.strerror)
+            return None
+
+    return grpc.dynamic_ssl_server_credentials(read(), changed, require_client_authentication=False)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
