@@ -1,0 +1,105 @@
+"""Log lines: JSON for machines, short text for people, and no secrets in either."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from datetime import datetime, timezone
+from typing import Literal, TextIO
+
+from opentelemetry.trace import get_current_span
+
+from flyteagents._telemetry.redact import redact
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_NOISY = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "google.auth", "asyncio")
+_QUIET_SECONDS = 600.0
+
+
+def start_logging(
+    level: str = "INFO",
+    form: Literal["auto", "json", "text"] = "auto",
+    stream: TextIO | None = None,
+) -> None:
+    """Log to `stream` (stderr), through the one handler that the root logger then has. Call it
+    before gRPC is imported: its C core reads how much to say only once."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    out = sys.stderr if stream is None else stream
+    json_lines = form == "json" or (form == "auto" and not out.isatty())
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(JsonLines() if json_lines else TextLines())
+    handler.addFilter(Rarely())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class Rarely(logging.Filter):
+    """Lets each complaint of the exporters' through once in ten minutes, and as one line: a
+    collector that is down says it with every batch, with a traceback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("opentelemetry."):
+            return True
+        if record.exc_info and record.exc_info[1]:
+            record.msg = f"{record.getMessage()} {record.exc_info[1]}"
+            record.args = record.exc_info = record.exc_text = None
+        # By place, not by text: the text may carry a number that changes.
+        what = (record.pathname, str(record.lineno))
+        now = time.monotonic()
+        if now - self._last.get(what, -_QUIET_SECONDS) < _QUIET_SECONDS:
+            return False
+        self._last[what] = now
+        return True
+
+
+class JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(describe(record), ensure_ascii=False)
+
+
+class TextLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = describe(record)
+        clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        text = f"{clock} {line.pop('level')} {line.pop('logger')}: {line.pop('message')}"
+        traceback = line.pop("traceback", None)
+        for name in ("time", "span_id"):
+            line.pop(name, None)
+        text += "".join(f" {name}={value}" for name, value in line.items())
+        return f"{text}\n{traceback}" if traceback else text
+
+
+def describe(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
+    """What a line says. Texts are redacted; tracebacks show code, never values of variables."""
+    line: dict[str, str | int | float | bool] = {
+        "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(
+            timespec="milliseconds"
+        ),
+        "level": record.levelname,
+        "logger": record.name,
+        "message": redact(record.getMessage()),
+    }
+    span = get_current_span().get_span_context()
+    if span.is_valid:
+        line["trace_id"] = f"{span.trace_id:032x}"
+        line["span_id"] = f"{span.span_id:016x}"
+    for name, value in record.__dict__.items():
+        if name not in _STANDARD and value is not None:
+            plain = isinstance(value, bool | int | float)
+            line[name] = value if plain else redact(str(value))
+    if record.exc_info:
+        line["traceback"] = redact(_PLAIN.formatException(record.exc_info))
+    return line
+
+
+_PLAIN = logging.Formatter()

@@ -1,0 +1,35 @@
+"""The Prometheus page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader
+from prometheus_client import CollectorRegistry, start_http_server
+
+
+class Page:
+    """Serves the metrics of `reader` over HTTP, in a thread of its own."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Raises OSError when the port cannot be had."""
+        registry = CollectorRegistry()
+        try:
+            server, self._thread = start_http_server(port, host.strip("[]"), registry)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"cannot serve metrics on {host}:{port}: {error.strerror or error}"
+            ) from None
+        self.port: int = server.server_port
+        self._stop: Callable[[], None] = server.shutdown
+        self._close: Callable[[], None] = server.server_close
+        # Without scope labels: flytekit's page has none.
+        self.reader: MetricReader = PrometheusMetricReader(
+            scope_info_enabled=False, registry=registry
+        )
+
+    def close(self) -> None:
+        self._stop()
+        self._close()
+        self._thread.join(1)
