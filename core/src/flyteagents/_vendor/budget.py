@@ -1,0 +1,26 @@
+"""How long a call may go on asking its vendor, and what it may send again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass
+class Budget:
+    """Times are those of `time.monotonic`.
+
+    until: no new request begins after it.
+    repeat: which POSTs may be sent again. "unsent": only those that surely never took effect
+        (the connection failed, or the vendor answered 429 or 503).
+    limit: seconds that one request may take on the wire, whatever `until` says: a submit that is
+        torn down half-way leaves a job that nobody knows.
+    retries: False in polls, where the next poll is the retry.
+    closed: the caller has its answer; nothing new is sent.
+    """
+
+    until: float
+    repeat: Literal["any", "unsent"] = "any"
+    limit: float = 60.0
+    retries: bool = True
+    closed: bool = False

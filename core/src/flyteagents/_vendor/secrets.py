@@ -1,0 +1,70 @@
+"""Secrets by name, from the request, the environment, or files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from flyteagents._errors import InvalidTask, Unauthenticated
+
+_SIZE_LIMIT = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+
+
+class Secrets:
+    """Looks in this order: the Flyte 2 connection, `FLYTEAGENTS_SECRET_<NAME>`, `directory`, and
+    then where flytekit looks: `_FSEC_<NAME>` and `/etc/secrets/<name>`."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        # flytekit's own variables for the same, honoured so that its deployments go on working.
+        self._flytekit_env = os.environ.get("FLYTE_SECRETS_ENV_PREFIX", "_FSEC_")
+        self._flytekit_dir = Path(os.environ.get("FLYTE_SECRETS_DEFAULT_DIR", "/etc/secrets"))
+        self._files: dict[Path, tuple[tuple[int, int, int], str]] = {}
+
+    def find(self, name: str, connection: Mapping[str, str]) -> str | None:
+        """The secret, None where there is none. Raises InvalidTask for what cannot be a name."""
+        if not _NAME.fullmatch(name):
+            raise InvalidTask(f"{name[:60]!r} is not the name of a secret")
+        for key, value in connection.items():
+            if key.lower() == name.lower():
+                return value
+        for variable in self._variables(name):
+            if value := os.environ.get(variable, ""):
+                return value
+        return next((found for path in self._paths(name) if (found := self._read(path))), None)
+
+    def require(self, name: str, connection: Mapping[str, str]) -> str:
+        """The secret. Raises Unauthenticated, with the places where it could be."""
+        found = self.find(name, connection)
+        if found is None:
+            places = [*self._variables(name), *map(str, dict.fromkeys(self._paths(name)))]
+            raise Unauthenticated(f"there is no secret {name!r}; put it into {' or '.join(places)}")
+        return found
+
+    def _variables(self, name: str) -> tuple[str, str]:
+        upper = name.upper()
+        return f"FLYTEAGENTS_SECRET_{re.sub(r'[^A-Z0-9]', '_', upper)}", self._flytekit_env + upper
+
+    def _paths(self, name: str) -> Iterator[Path]:
+        if self._directory is not None:
+            for spelling in dict.fromkeys((name, name.lower(), name.upper())):
+                yield self._directory / spelling
+        yield self._flytekit_dir / name.lower()
+
+    def _read(self, path: Path) -> str | None:
+        """The file's text. Kubernetes swaps mounted files, so it is read again on any change."""
+        try:
+            stat = path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            known = self._files.get(path)
+            if known is None or known[0] != stamp:
+                with path.open("rb") as file:
+                    text = file.read(_SIZE_LIMIT).decode("utf-8", "replace").rstrip("\r\n")
+                known = self._files[path] = (stamp, text)
+        except OSError:
+            self._files.pop(path, None)
+            return None
+        return known[1]
