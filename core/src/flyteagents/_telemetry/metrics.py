@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
@@ -22,55 +23,89 @@ _HTTP = {
 }  # fmt: skip
 
 
+class Sums:
+    """A counter, or a gauge that goes up and down: read when metrics are collected, since adding
+    a number to an instrument takes twenty times as long. For use on the event loop."""
+
+    def __init__(self, *labels: str) -> None:
+        self._labels = labels
+        self._sums: dict[tuple[str, ...], float] = {}
+
+    def add(self, amount: float, *values: str) -> None:
+        self._sums[values] = self._sums.get(values, 0) + amount
+
+    def observe(self, _: CallbackOptions) -> Iterable[Observation]:
+        # A copy: the loop goes on counting.
+        return [
+            Observation(amount, dict(zip(self._labels, values, strict=True)))
+            for values, amount in self._sums.copy().items()
+        ]
+
+
 class Metrics:
     """What is counted. The `flyte_connector_*` names and labels are those of flytekit's service
     (flytekit/extend/backend/connector_service.py), so dashboards in use go on working."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        count, spread = meter.create_counter, self._histogram
-        self._succeeded = count("flyte_connector_requests_success", "", "Requests answered OK")
-        self._failed = count("flyte_connector_requests_failure", "", "Requests answered not OK")
-        self._latency = spread(
+        self._succeeded = self._count(
+            "flyte_connector_requests_success", "Requests answered OK", "task_type", "operation"
+        )
+        self._failed = self._count(
+            "flyte_connector_requests_failure",
+            "Requests answered with an error",
+            *("task_type", "operation", "error_code"),
+        )
+        self._latency = self._spread(
             "flyte_connector_request_latency_seconds", "s", "Time to answer a request", _SECONDS
         )
-        self._inputs = spread(
+        self._inputs = self._spread(
             "flyte_connector_input_literal_bytes", "By", "Size of a task's inputs", _BYTES
         )
-        self._vendor = spread(
+        self._vendor = self._spread(
             "flyteagents_vendor_request_seconds", "s", "Time of one vendor request", _SECONDS
         )
-        self._lag = spread("flyteagents_loop_lag_seconds", "s", "Lateness of the event loop", _LAG)
-        self._blocked = count(
-            "flyteagents_loop_blocked_seconds", "s", "Time in which code blocked the event loop"
+        self._lag = self._spread(
+            "flyteagents_loop_lag_seconds", "s", "Lateness of the event loop", _LAG
         )
-        self._hiccups = count(
-            "flyteagents_hiccups", "", "Polls answered with the last known phase, by cause"
+        self._blocked = self._count(
+            "flyteagents_loop_blocked_seconds", "Time in which code blocked the loop", "agent"
         )
-        self._adopted = count("flyteagents_adopted", "", "Jobs taken over from an earlier attempt")
-        self._parked = count("flyteagents_parked", "", "Creates answered OK that report a failure")
-        self._abandoned = count("flyteagents_abandoned", "", "Jobs that nobody may ask about")
-        self._unconfirmed = count(
-            "flyteagents_cancels_unconfirmed", "", "Cancels answered OK before the job stopped"
+        self._hiccups = self._count(
+            "flyteagents_hiccups", "Polls answered with the last known phase", "agent", "cause"
         )
-        self._admission = count("flyteagents_admission", "", "Calls by what admission did")
-        self._statistics = count(
-            "flyteagents_job_statistics", "", "Sums of the numbers that vendors give for jobs"
+        self._adopted = self._count(
+            "flyteagents_adopted", "Jobs taken over from an earlier attempt", "agent"
         )
-        self._running = meter.create_up_down_counter(
-            "flyteagents_in_flight", "", "Calls that agents work on"
+        self._parked = self._count(
+            "flyteagents_parked", "Creates answered OK that report a failure", "agent", "phase"
+        )
+        self._abandoned = self._count(
+            "flyteagents_abandoned", "Jobs that may run and nobody asks about", "agent"
+        )
+        self._unconfirmed = self._count(
+            "flyteagents_cancels_unconfirmed", "Cancels whose job has not stopped", "agent", "why"
+        )
+        self._admission = self._count(
+            "flyteagents_admission", "What admission did", "agent", "operation", "outcome"
+        )
+        self._statistics = self._count(
+            "flyteagents_job_statistics", "Sums of vendors' numbers of jobs", "agent", "statistic"
+        )
+        self._running = Sums("agent", "operation")
+        meter.create_observable_up_down_counter(
+            "flyteagents_in_flight", [self._running.observe], "", "Calls that agents work on"
         )
         self._names: dict[str, set[str]] = {}
 
     def request(self, task_type: str, operation: str, seconds: float, code: str | None) -> None:
         """A call has been answered; `code` is None or "OK", or the gRPC status. Operations have
         flytekit's names: create, get, delete, do."""
-        labels = {"task_type": task_type, "operation": operation}
-        self._latency.record(seconds, labels)
+        self._latency.record(seconds, {"task_type": task_type, "operation": operation})
         if code is None or code == "OK":
-            self._succeeded.add(1, labels)
+            self._succeeded.add(1, task_type, operation)
         else:
-            self._failed.add(1, {**labels, "error_code": str(_HTTP.get(code, 500))})
+            self._failed.add(1, task_type, operation, str(_HTTP.get(code, 500)))
 
     def input_bytes(self, task_type: str, size: int) -> None:
         self._inputs.record(size, {"task_type": task_type})
@@ -84,42 +119,44 @@ class Metrics:
         self._lag.record(seconds)
 
     def loop_blocked(self, agent: str | None, seconds: float) -> None:
-        self._blocked.add(seconds, {"agent": agent or ""})
+        self._blocked.add(seconds, agent or "")
 
     def hiccup(self, agent: str, cause: str) -> None:
-        self._hiccups.add(1, {"agent": agent, "cause": cause})
+        self._hiccups.add(1, agent, cause)
 
     def adopted(self, agent: str) -> None:
-        self._adopted.add(1, {"agent": agent})
+        self._adopted.add(1, agent)
 
     def parked(self, agent: str, phase: str) -> None:
-        self._parked.add(1, {"agent": agent, "phase": phase})
+        self._parked.add(1, agent, phase)
 
     def abandoned(self, agent: str) -> None:
-        self._abandoned.add(1, {"agent": agent})
+        self._abandoned.add(1, agent)
 
     def cancel_unconfirmed(self, agent: str, why: str) -> None:
-        self._unconfirmed.add(1, {"agent": agent, "why": why})
+        self._unconfirmed.add(1, agent, why)
 
     def admission(self, agent: str, operation: str, outcome: str) -> None:
-        labels = {"agent": agent, "operation": operation, "outcome": outcome}
-        self._admission.add(1, labels)
+        self._admission.add(1, agent, operation, outcome)
 
     def in_flight(self, agent: str, operation: str, change: Literal[1, -1]) -> None:
-        self._running.add(change, {"agent": agent, "operation": operation})
+        self._running.add(change, agent, operation)
 
     def job_statistics(self, agent: str, statistics: Mapping[str, object]) -> None:
         """Add a finished job's numbers. What is no number, or has a name that no author would
         give, is left out; so are names beyond a limit, since a vendor's reply may bring them."""
         names = self._names.setdefault(agent, set())
         for name, value in statistics.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            # No sum survives NaN or infinity.
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if not math.isfinite(value) or value < 0:
                 continue
             if name not in names:
                 if len(names) >= _STATISTICS_LIMIT or not _STATISTIC.fullmatch(name):
                     continue
                 names.add(name)
-            self._statistics.add(value, {"agent": agent, "statistic": name})
+            self._statistics.add(value, agent, name)
 
     def watch_hiccups(self, ages: Callable[[], Mapping[str, float]]) -> None:
         """`ages` gives, for each agent, the seconds since the oldest series of hiccups began.
@@ -128,14 +165,16 @@ class Metrics:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             return [Observation(age, {"agent": agent}) for agent, age in ages().items()]
 
-        self._meter.create_observable_gauge(
-            "flyteagents_oldest_hiccup_seconds",
-            [observe],
-            "s",
-            "Age of the oldest unbroken series of hiccups",
-        )
+        name = "flyteagents_oldest_hiccup_seconds"
+        text = "Age of the oldest unbroken series of hiccups"
+        self._meter.create_observable_gauge(name, [observe], "s", text)
 
-    def _histogram(self, name: str, unit: str, text: str, bounds: tuple[float, ...]) -> Histogram:
+    def _count(self, name: str, text: str, *labels: str) -> Sums:
+        sums = Sums(*labels)
+        self._meter.create_observable_counter(name, [sums.observe], "", text)
+        return sums
+
+    def _spread(self, name: str, unit: str, text: str, bounds: tuple[float, ...]) -> Histogram:
         return self._meter.create_histogram(
             name, unit, text, explicit_bucket_boundaries_advisory=bounds
         )

@@ -18,17 +18,17 @@ from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
-    ParentBased,
     Sampler,
     TraceIdRatioBased,
 )
 
 from flyteagents._telemetry.metrics import Metrics
-from flyteagents._telemetry.tracing import CallSpans, Ids, Tracing
+from flyteagents._telemetry.spans import SpanProvider
+from flyteagents._telemetry.tracing import Tracing
 
 SCOPE = "flyteagents"
 _OTLP = "OTEL_EXPORTER_OTLP_"
@@ -77,7 +77,9 @@ def start_telemetry(
             [] if disabled else _exporters(signal) for signal in ("traces", "metrics", "logs")
         ]
         resource = _resource(version)
-        tracers, calls, sampler = _tracers(traces, resource)
+        # Spans carry ids for the logs, also where nothing is sent.
+        sampler = _sampler() if traces else ALWAYS_OFF
+        tracers = SpanProvider(sampler, _processors(traces), resource)
         readers: list[MetricReader] = [PeriodicExportingMetricReader(each) for each in measured]
     except ValueError as error:
         raise BadTelemetry(f"a variable OTEL_* cannot be used: {error}") from None
@@ -100,27 +102,19 @@ def start_telemetry(
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(tracers)
     return Telemetry(
-        Tracing(tracers.get_tracer(SCOPE, version), sampler, calls),
+        Tracing(tracers.get_tracer(SCOPE, version)),
         Metrics(meters.get_meter(SCOPE, version)),
         port,
         tuple(stops),
     )
 
 
-def _tracers(
-    exporters: list[Any], resource: Resource
-) -> tuple[TracerProvider, CallSpans | None, Sampler]:
-    sampler = _sampler() if exporters else ALWAYS_OFF
-    tracers = TracerProvider(
-        ParentBased(sampler), resource, shutdown_on_exit=False, id_generator=Ids()
-    )
+def _processors(exporters: list[Any]) -> list[SpanProcessor]:
     if not exporters:
-        return tracers, None, sampler
+        return []
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    calls = CallSpans([BatchSpanProcessor(exporter) for exporter in exporters])
-    tracers.add_span_processor(calls)
-    return tracers, calls, sampler
+    return [BatchSpanProcessor(exporter) for exporter in exporters]
 
 
 def _sampler() -> Sampler:
