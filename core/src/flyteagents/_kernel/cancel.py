@@ -59,7 +59,7 @@ class Cancelling:
         identity = Identity(project=envelope.project, domain=envelope.domain)
         appears_until = envelope.created + YOUNG if envelope.unconfirmed else 0.0
         self.detach(host, job, identity, request.connection, seen, appears_until)
-        assert seen.cancel is not None  # noqa: S101 # just started
+        assert seen.cancel is not None  # just started
         if await wait_within(seen.cancel, deadline.left):
             error = None if seen.cancel.cancelled() else seen.cancel.exception()
             if error is None:
@@ -105,7 +105,7 @@ class Cancelling:
                     if what is Verdict.BUG:
                         raise
                     if what is Verdict.NOTED:
-                        log.error("%s: may not cancel %s: %s", host.task_type, job, error)  # noqa: TRY400
+                        log.error("%s: may not cancel %s: %s", host.task_type, job, error)
                         self._runtime.telemetry.metrics.cancel_unconfirmed(
                             host.task_type, "forbidden"
                         )

@@ -119,7 +119,7 @@ class Creating:
         error = flight.work.exception()
         if error is None:
             made = flight.work.result()
-            assert isinstance(made, Made)  # noqa: S101 # asynchronous agents make jobs
+            assert isinstance(made, Made)  # asynchronous agents make jobs
             flight.delivered = True
             envelope = replace(
                 envelope,
@@ -219,9 +219,12 @@ class Creating:
         ):
             earlier = tasks.as_attempt(task, cluster, number)
             flying = self._flights.get(earlier.key.hex)
-            if host.idempotency == "lookup" and flying is not None:
-                if not await wait_within(flying.work, flight.left):
-                    raise Throttled(f"attempt {number} is still being submitted")
+            if (
+                host.idempotency == "lookup"
+                and flying is not None
+                and not await wait_within(flying.work, flight.left)
+            ):
+                raise Throttled(f"attempt {number} is still being submitted")
             try:
                 if host.idempotency == "vendor":
                     job = await self._submit(flight, earlier)
@@ -276,7 +279,7 @@ class Creating:
         if error is not None:  # refused at the door, before `run` began
             return Answer(Phase.RETRYABLE_FAILED, str(error))
         answer = flight.work.result()
-        assert isinstance(answer, Answer)  # noqa: S101 # synchronous agents answer
+        assert isinstance(answer, Answer)  # synchronous agents answer
         return answer
 
     def _landed(self, flight: Flight) -> None:

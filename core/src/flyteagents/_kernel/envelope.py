@@ -1,7 +1,7 @@
 """What rides in `resource_meta`: the job model, and what the kernel needs to answer for it.
 
 Wire form: `{"flyteagents":"1:<16 hex digits>",` and the rest of one JSON object. The digits are
-the start of the SHA-256 of all bytes after that first member. This head, the checksum and the
+the start of the SHA-256 of the version's digits and all bytes after that first member. This head, the checksum and the
 meaning of the fields are frozen; a release may add fields, and readers ignore those they do not
 know. Flyte logs these bytes and keeps them in etcd: no secrets, and under 1 KiB.
 """
@@ -96,7 +96,7 @@ def _dump(envelope: Envelope) -> bytes:
         x = {"ph": envelope.parked.phase.value, "m": cut(envelope.parked.message)}
         body["x"] = x if envelope.parked.outputs is None else {**x, "o": envelope.parked.outputs}
     rest = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()[1:]
-    return b'{"flyteagents":"%d:%s",' % (VERSION, _checksum(rest)) + rest
+    return b'{"flyteagents":"%d:%s",' % (VERSION, _checksum(b"%d" % VERSION, rest)) + rest
 
 
 def load(raw: bytes) -> Envelope | None:
@@ -105,22 +105,22 @@ def load(raw: bytes) -> Envelope | None:
     if head is None:
         return None
     rest = raw[head.end() :]
-    if _checksum(rest) != head[2]:
+    if _checksum(head[1], rest) != head[2]:
         raise BrokenEnvelope("resource_meta is damaged: its checksum does not fit")
     try:
         body = json.loads(b"{" + rest)
         values = {name: body[short] for name, short in _SHORT.items() if short in body}
         for name, value in values.items():
             if not isinstance(value, _TYPES.get(name, str)):
-                raise BrokenEnvelope(f"resource_meta has a {type(value).__name__} as {name}")
+                raise TypeError(f"a {type(value).__name__} as {name}")
         parked = body.get("x")
         if parked is not None:
             values["parked"] = Parked(Phase(parked["ph"]), parked.get("m", ""), parked.get("o"))
         return Envelope(**values, newer=int(head[1]) > VERSION)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if int(head[1]) > VERSION:
             return Envelope(key=head[2].decode(), task_type="", created=0, newer=True)
-        raise BrokenEnvelope("resource_meta is not an envelope of ours") from None
+        raise BrokenEnvelope(f"resource_meta is not an envelope of ours: {error}") from None
 
 
 def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:
@@ -138,5 +138,5 @@ def describe(envelope: Envelope) -> dict[str, Any]:
     }
 
 
-def _checksum(rest: bytes) -> bytes:
-    return hashlib.sha256(rest).hexdigest()[:16].encode()
+def _checksum(version: bytes, rest: bytes) -> bytes:
+    return hashlib.sha256(version + rest).hexdigest()[:16].encode()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flyteagents._agent import Agent, AnyAgent, AnySyncAgent
+from flyteagents._agent import Agent, AgentBase
 from flyteagents._call import Endpoint
 from flyteagents._kernel.admission import Admission
 from flyteagents._kernel.lane import Lane
@@ -62,7 +62,8 @@ class KernelCall:
                 self.host, self.operation, self.identity, self.budget, self.of,
                 self.output_prefix, self.declared, self.connection, fresh=True,
             )  # fmt: skip
-        return await self.host.agent.endpoint(self.of, call)
+        endpoint: Endpoint = await self.host.agent.endpoint(self.of, call)
+        return endpoint
 
     async def secret(self, name: str) -> str:
         return self.host.secrets.require(name, self.connection.secrets)
@@ -81,7 +82,7 @@ class AgentHost:
     def __init__(
         self,
         plugin: Plugin,
-        cls: type[AnyAgent] | type[AnySyncAgent],
+        cls: type[AgentBase[Any, Any]],
         kernel: KernelSettings,
         observe: Callable[[str, int | None, float], None] | None = None,
     ) -> None:

@@ -100,7 +100,7 @@ def _load(point: EntryPoint) -> Plugin:
         raise PluginProblem(f"its settings' prefix collides with the kernel's {clash[0]}; rename")
     try:
         module = point.load()
-    except BaseException as error:  # noqa: BLE001 # an import may raise anything, also SystemExit
+    except BaseException as error:  # an import may raise anything, also SystemExit
         if isinstance(error, KeyboardInterrupt):
             raise
         raise PluginProblem(f"import failed: {type(error).__name__}: {error}") from error
@@ -144,7 +144,7 @@ def _hook_result(name: str, module: ModuleType) -> Sequence[type[AgentBase[Any, 
         raise PluginProblem(f"{module.__name__} has no @hookimpl register_agents()")
     try:
         results = manager.hook.register_agents()
-    except Exception as error:  # noqa: BLE001 # the plugin's own code
+    except Exception as error:  # the plugin's own code
         raise PluginProblem(f"register_agents() raised {type(error).__name__}: {error}") from error
     classes = [cls for result in results for cls in result]
     for cls in classes:

@@ -22,9 +22,9 @@ from flyteagents._kernel.keys import attempt_number, key_of, prefix_of_task
 from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import Answer, CreateRequest, Deadline, JobRequest, Refused
 from flyteagents._kernel.runtime import Runtime, identity_of, log
+from flyteagents._kernel.spans import Rpc
 from flyteagents._status import LogPage, Metric, MetricsQuery, Phase
 from flyteagents._task import Key
-from flyteagents._kernel.spans import Rpc
 from flyteagents._telemetry.tracing import trace_id
 from flyteagents._vendor.budget import Budget
 

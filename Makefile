@@ -1,0 +1,67 @@
+# Two environments: .venv holds the product and its tools, .cache/venvs what must stay apart.
+# The first Python here that is one of 3.10 to 3.13; `make PYTHON=...` takes another.
+FITS := import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10; do \
+	$$p -c '$(FITS)' 2>/dev/null && echo $$p && exit; done; echo python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+LOCKED := --require-hashes --no-deps
+PACKAGES := core plugins/duckdb plugins/bigquery
+EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
+MANIFESTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
+PYTEST := $(BIN)/python -m pytest
+
+SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done
+
+.PHONY: help demo test check interop chaos bench clean
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/demo.done ## run a real SQL job through a real agent server, and show its trace
+	@$(BIN)/python examples/demo.py
+
+test: .venv/test.done $(SDKS) ## install what the tests need, and run them all
+	$(PYTEST)
+
+check: .venv/test.done ## style, types, layers and public surface
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy core/src plugins/duckdb/src plugins/bigquery/src examples/acme/src tests
+	$(BIN)/lint-imports
+	$(PYTEST) tests/unit/test_surface.py
+
+interop: .venv/test.done ## FlytePropeller's own code as the client; needs Go
+	@command -v go >/dev/null || { echo "make interop needs Go (https://go.dev), which is not installed" >&2; exit 1; }
+	$(PYTEST) tests/interop -v
+
+chaos: .venv/test.done ## the attacks, for longer than in the tests
+	CHAOS_ROUNDS=500 $(PYTEST) tests/chaos -v
+
+bench: .venv/test.done .cache/venvs/flytekit/done ## side by side with flytekit's connector service
+	$(BIN)/python -m tests.bench
+
+clean: ## remove what the other targets made
+	rm -rf .venv .cache build
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else f"flyteagents needs Python 3.10 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}; run make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/demo.done: .venv/made requirements/demo.txt requirements/data.txt $(MANIFESTS)
+	@echo "installing what the demo needs; the first time takes about a minute"
+	$(PIP) install $(LOCKED) -r requirements/demo.txt
+	$(PIP) install $(LOCKED) --no-build-isolation -r requirements/data.txt
+	$(PIP) install --no-deps --no-build-isolation $(EDITABLE)
+	@touch $@
+
+.venv/test.done: .venv/demo.done requirements/test.txt
+	$(PIP) install $(LOCKED) -r requirements/test.txt
+	@touch $@
+
+.cache/venvs/%/done: requirements/%.txt .venv/made
+	@echo "making an environment for $*"
+	rm -rf $(@D)
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
+	@touch $@

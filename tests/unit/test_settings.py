@@ -1,0 +1,99 @@
+"""The kernel's settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flyteagents._kernel.settings import (
+    BadSettings,
+    KernelSettings,
+    prefix_of,
+    read_settings,
+    unknown_variables,
+)
+
+DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("FLYTEAGENTS_"):
+            monkeypatch.delenv(name)
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_PLUGINS", " bigquery, duckdb ,")
+    monkeypatch.setenv("FLYTEAGENTS_ALLOW", "sales-*/production,*/development")
+    settings = read_settings()
+    assert settings.plugins == ("bigquery", "duckdb")
+    assert settings.allow == ("sales-*/production", "*/development")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FLYTEAGENTS_PORT", "eight thousand"),
+        ("FLYTEAGENTS_PORT", "65536"),
+        ("FLYTEAGENTS_ON_BROKEN_PLUGIN", "ignore"),
+        ("FLYTEAGENTS_MAX_POLLS", "0"),
+        ("FLYTEAGENTS_ALLOW", "production"),
+        ("FLYTEAGENTS_OUTAGE_PATIENCE", "-1"),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_variables_name_and_an_example(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings) as refused:
+        read_settings()
+    assert name in str(refused.value)
+    assert f"for example {name}=" in str(refused.value)
+
+
+def test_a_value_that_may_be_a_misplaced_secret_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_PORT", "sk-canary-token")
+    with pytest.raises(BadSettings) as refused:
+        read_settings()
+    assert "canary" not in str(refused.value)
+
+
+def test_a_certificate_without_its_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_TLS_CERT", "/tls/tls.crt")
+    with pytest.raises(BadSettings, match="FLYTEAGENTS_TLS_KEY"):
+        read_settings()
+
+
+def test_a_variable_that_nothing_reads_is_named_with_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_METRIC_PORT", "1")
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_TOKEN", "x")
+    assert unknown_variables(KernelSettings.names()) == [
+        "nothing reads the variable FLYTEAGENTS_METRIC_PORT; did you mean FLYTEAGENTS_METRICS_PORT?"
+    ]
+
+
+def test_a_plugins_prefix_follows_from_its_name() -> None:
+    assert prefix_of("big-query.v2") == "FLYTEAGENTS_BIG_QUERY_V2_"
+
+
+def test_the_page_in_docs_lists_every_setting_with_its_default() -> None:
+    rows = [line for line in DOCS.read_text().splitlines() if line.startswith("| `FLYTEAGENTS_")]
+    documented = {line.split("`")[1]: line for line in rows}
+    for name, field in zip(
+        KernelSettings.names(), KernelSettings.model_fields.values(), strict=True
+    ):
+        assert name in documented, f"docs/settings.md does not list {name}"
+        assert str(field.description) in documented[name], f"docs/settings.md: {name}"
+        default = field.default
+        if isinstance(default, tuple):
+            default = ",".join(default)
+        if default not in (None, ""):
+            assert f"`{default}`" in documented[name], f"docs/settings.md: default of {name}"
+    assert set(documented) <= {*KernelSettings.names(), "FLYTEAGENTS_SECRET_<NAME>"}
