@@ -20,13 +20,13 @@ _ROOT = Path(__file__).parents[2]
 
 def sdk_python(sdk: Sdk) -> Path:
     """The Python that has `sdk`. Without one it skips the test, and in CI fails it."""
-    python = _ROOT / ".cache" / "venvs" / sdk / "bin" / "python"
-    if not python.exists():
-        reason = f"no {sdk} here; `make .cache/venvs/{sdk}` installs it"
+    place = _ROOT / ".cache" / "venvs" / sdk
+    if not (place / "done").exists():
+        reason = f"no {sdk} here; `make .cache/venvs/{sdk}/done` installs it"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return python
+    return place / "bin" / "python"
 
 
 def run_script(sdk: Sdk, script: str, *arguments: str, stdin: str = "") -> list[dict[str, Any]]:
