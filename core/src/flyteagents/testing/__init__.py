@@ -1,0 +1,28 @@
+"""What an author of an agent tests with: vendors that fail on request, on real sockets."""
+
+from flyteagents.testing.jobs import JobService, VendorJob
+from flyteagents.testing.vendor import (
+    Cut,
+    Delay,
+    DropReply,
+    FakeVendor,
+    Nonsense,
+    Request,
+    Response,
+    Script,
+    SlowReply,
+)
+
+__all__ = [
+    "Cut",
+    "Delay",
+    "DropReply",
+    "FakeVendor",
+    "JobService",
+    "Nonsense",
+    "Request",
+    "Response",
+    "Script",
+    "SlowReply",
+    "VendorJob",
+]
