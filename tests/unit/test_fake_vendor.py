@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
@@ -28,6 +28,13 @@ async def echo(request: Request) -> Response:
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(trust_env=False) as client:
         yield client
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """asyncio logs what a connection's task did not deal with."""
+    yield
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_requests_share_a_connection_and_are_recorded(client: httpx2.AsyncClient) -> None:

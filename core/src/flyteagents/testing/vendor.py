@@ -140,6 +140,7 @@ class FakeVendor:
         self._news = asyncio.Event()
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._listener: asyncio.Server | None = None
+        self._up = False
 
     @property
     def url(self) -> str:
@@ -185,18 +186,21 @@ class FakeVendor:
 
     async def down(self) -> None:
         """Stop listening and cut all connections; what was not yet worked on is lost."""
-        if self._listener is not None:
-            self._listener.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._up = False
+            listener.close()
             for task, writer in self._open.items():
                 writer.transport.abort()
                 task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
-            await self._listener.wait_closed()
-            self._listener = None
+            if self._open:
+                await asyncio.wait(list(self._open))
+            await listener.wait_closed()
 
     async def up(self) -> None:
         """Listen, on the same port as before."""
         if self._listener is None:
+            self._up = True
             self._listener = await asyncio.start_server(
                 self._connected, self.host, self.port, backlog=1024
             )
@@ -216,23 +220,31 @@ class FakeVendor:
         if self.errors and kind is None:
             raise self.errors[0]
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None  # we run in one
-        self._open[task] = writer
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._up:
+            writer.transport.abort()  # it was accepted just before `down`
+            return
         self.connections += 1
+        # A task of our own: asyncio logs an error for each of its own that `down` cancels.
+        task = asyncio.get_running_loop().create_task(self._talk(reader, writer, self.connections))
+        self._open[task] = writer
+        task.add_done_callback(self._hung_up)
         self.max_connections = max(self.max_connections, len(self._open))
+
+    def _hung_up(self, task: asyncio.Task[None]) -> None:
+        self._open.pop(task).transport.abort()
+
+    async def _talk(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
         try:
-            if await self._converse(_Wire(reader, writer), self.connections):
+            if await self._converse(_Wire(reader, writer), number):
                 writer.close()
                 await writer.wait_closed()
         except (OSError, h11.RemoteProtocolError):
             pass  # the client has gone, or does not speak HTTP
         except h11.LocalProtocolError as error:
             self.errors.append(error)  # the test's reply cannot be sent
-        finally:
-            del self._open[task]
-            writer.transport.abort()
 
     async def _converse(self, wire: _Wire, connection: int) -> bool:
         """Answer until the connection ends; False when it is to be cut."""
