@@ -31,7 +31,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table."""
+    """A column of a table: its name and its type."""
 
     name: str
     type: Type
