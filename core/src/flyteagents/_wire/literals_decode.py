@@ -54,7 +54,7 @@ def fit(value: object, declared: Type, exact: bool = False) -> object:
             for variant in declared.of:
                 try:
                     return fit(value, variant, strictly)
-                except InvalidTask:  # noqa: PERF203  the next one may take it
+                except InvalidTask:
                     continue
     elif kind is Kind.COLLECTION and isinstance(value, list):
         return [fit(item, declared.element, exact) for item in value]
