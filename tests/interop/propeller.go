@@ -30,6 +30,7 @@ type propeller struct {
 // no Kubernetes client, no flyteadmin and no catalog, none of which a connector task touches.
 func newPropeller(ctx context.Context, workflows workflowstore.FlyteWorkflow, data *storage.DataStore, events *eventSink) (*propeller, error) {
 	cfg := propellerconfig.GetConfig()
+	labeled.SetMetricKeys(contextutils.MetricKeysFromStrings(cfg.MetricKeys)...)
 	scope := promutils.NewScope("interop")
 	p := &propeller{enqueued: make(chan struct{}, 1)}
 	enqueue := func(v1alpha1.WorkflowID) {
@@ -64,15 +65,4 @@ func newPropeller(ctx context.Context, workflows workflowstore.FlyteWorkflow, da
 	p.handler = controller.NewPropellerHandler(ctx, cfg, data, workflows, executor, scope)
 	// Here Propeller registers and loads its plugins, and asks every endpoint for its task types.
 	return p, p.handler.Initialize(ctx)
-}
-
-// newDataStore keeps inputs and outputs as files; flytestdlib's metrics want their keys first.
-func newDataStore(dir string) (*storage.DataStore, error) {
-	labeled.SetMetricKeys(contextutils.MetricKeysFromStrings(propellerconfig.GetConfig().MetricKeys)...)
-	return storage.NewDataStore(&storage.Config{
-		Type:          storage.TypeStow,
-		Stow:          storage.StowConfig{Kind: "local", Config: map[string]string{"path": dir}},
-		InitContainer: "flyte",
-		Limits:        storage.LimitsConfig{GetLimitMegabytes: 10},
-	}, promutils.NewScope("data"))
 }

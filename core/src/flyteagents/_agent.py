@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal
 
-from pydantic import BaseModel
-
 from flyteagents._call import Call, Endpoint, Reply
 from flyteagents._errors import AgentError, Unsupported
-from flyteagents._job import Job, JobT
-from flyteagents._settings import Settings, SettingsT
+from flyteagents._job import JobT
+from flyteagents._settings import SettingsT
 from flyteagents._status import Link, LogPage, Metric, MetricsQuery, Status
 from flyteagents._task import ConfigT, Task
 
@@ -131,18 +129,3 @@ class SyncAgent(AgentBase[SettingsT, ConfigT]):
         """Do the work; return the outputs by name, as Python values. `task.key` repeats when
         the call is repeated."""
         raise NotImplementedError
-
-
-AnyAgent = Agent[Any, Any, Any]
-AnySyncAgent = SyncAgent[Any, Any]
-__all__ = [
-    "Agent",
-    "AgentBase",
-    "AnyAgent",
-    "AnySyncAgent",
-    "BaseModel",
-    "Idempotency",
-    "Job",
-    "Settings",
-    "SyncAgent",
-]

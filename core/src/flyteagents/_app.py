@@ -17,7 +17,6 @@ from flyteagents._kernel.service import Service
 from flyteagents._kernel.settings import (
     KernelSettings,
     prefix_of,
-    read_settings,
     unknown_variables,
     variables,
 )
@@ -104,7 +103,7 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
         log.info("stopped; %d detached task(s) dropped", dropped)
     finally:
         watch.stop()
-        await server.stop(None)
+        await server.stop()
         for host in hosts.values():
             await host.close()
         telemetry.shutdown()

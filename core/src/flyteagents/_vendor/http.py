@@ -288,7 +288,9 @@ class Http:
         if into is None:
             return reply
         try:
-            return into.model_validate_json(reply.body)
+            # A vendor's reply has more fields than anybody asked for, also where a Job, which
+            # refuses unknown ones in an envelope, is read from it.
+            return into.model_validate_json(reply.body, extra="ignore")
         except ValidationError as error:
             fields = ", ".join(
                 ".".join(map(str, e["loc"])) or e["type"]

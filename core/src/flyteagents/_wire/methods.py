@@ -68,18 +68,18 @@ class Methods:
             request = messages.create_request(raw, generation)
             self._count_input(request, len(raw))
             meta = await self._service.create(request, deadline, span)
-            return pb.CreateTaskResponse(resource_meta=meta)  # type: ignore[no-any-return]
+            return pb.CreateTaskResponse(resource_meta=meta)
 
         async def get(raw: bytes, deadline: Deadline, span: Rpc) -> Message:
             request = messages.job_request(parse(flyte1.GetTaskRequest, raw), raw, generation)
             answer = await self._service.get(request, deadline, span)
             resource = messages.resource(answer, generation)
-            return pb.GetTaskResponse(resource=resource)  # type: ignore[no-any-return]
+            return pb.GetTaskResponse(resource=resource)
 
         async def delete(raw: bytes, deadline: Deadline, span: Rpc) -> Message:
             request = messages.job_request(parse(flyte1.DeleteTaskRequest, raw), raw, generation)
             await self._service.delete(request, deadline, span)
-            return pb.DeleteTaskResponse()  # type: ignore[no-any-return]
+            return pb.DeleteTaskResponse()
 
         async def metrics(raw: bytes, deadline: Deadline, span: Rpc) -> Message:
             message = parse(flyte1.GetTaskMetricsRequest, raw)
@@ -102,8 +102,12 @@ class Methods:
                 if page.next:
                     yield messages.log_header(page.next, generation).SerializeToString()
 
-        unary = {"CreateTask": ("create", create), "GetTask": ("get", get),
-                 "DeleteTask": ("delete", delete), "GetTaskMetrics": ("metrics", metrics)}  # fmt: skip
+        unary = {
+            "CreateTask": ("create", create),
+            "GetTask": ("get", get),
+            "DeleteTask": ("delete", delete),
+            "GetTaskMetrics": ("metrics", metrics),
+        }
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             name: self._unary(service, name, operation, body)
             for name, (operation, body) in unary.items()
@@ -142,7 +146,7 @@ class Methods:
             answer = await self._service.run(request, deadline, span)
             resource = messages.resource(answer, FLYTE1)
             yield flyte1.ExecuteTaskSyncResponse(
-                header=flyte1.ExecuteTaskSyncResponseHeader(resource=resource)  # type: ignore[arg-type]
+                header=flyte1.ExecuteTaskSyncResponseHeader(resource=resource)
             ).SerializeToString()
 
     def _served(self, service: str, method: str, operation: str, context: Context) -> Serving:

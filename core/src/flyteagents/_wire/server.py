@@ -84,7 +84,7 @@ class Server:
         """Turn NOT_SERVING everywhere; calls are still taken."""
         await self._health.enter_graceful_shutdown()
 
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float = 0.0) -> None:
         """Take no more calls and let those that run end, within `grace` seconds."""
         await self._server.stop(grace)
 
@@ -112,7 +112,11 @@ def tls_credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
             log.warning("TLS files cannot be read, going on with the old ones: %s", error.strerror)
             return None
 
-    return grpc.dynamic_ssl_server_credentials(read(), changed, require_client_authentication=False)
+    return grpc.dynamic_ssl_server_credentials(
+        read(),
+        changed,  # type: ignore[arg-type] # None means "no change", which the stubs do not know
+        require_client_authentication=False,
+    )
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
