@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from flyteagents._telemetry.metrics import Metrics
 
-TICK = 0.1
 _IDLE = frozenset(("selectors", "asyncio.base_events"))
+_LONG = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -39,11 +39,13 @@ class LoopWatch:
         blame: Callable[[str], str | None],
         on_block: Callable[[str, float], None] = lambda agent, seconds: None,
         threshold: float = 0.25,
+        tick: float = 0.1,
     ) -> None:
         self._metrics = metrics
         self._blame = blame
         self._on_block = on_block
         self._threshold = threshold
+        self._every = tick
         self._seen: tuple[float, Place | None] = (0.0, None)
         self._stopped = threading.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -61,13 +63,15 @@ class LoopWatch:
             self._timer.cancel()
 
     def _schedule(self) -> None:
-        self._due = time.monotonic() + TICK
-        self._timer = self._loop.call_later(TICK, self._tick)
+        self._due = time.monotonic() + self._every
+        self._timer = self._loop.call_later(self._every, self._tick)
 
     def _tick(self) -> None:
         late = max(0.0, time.monotonic() - self._due)
         due, place = self._seen
-        place = place if due == self._due else None
+        if due != self._due:
+            place = None
+        self._schedule()
         self._metrics.loop_lag(late)
         if late > self._threshold:
             agent = place.agent if place else None
@@ -81,13 +85,17 @@ class LoopWatch:
             )
             if agent:
                 self._on_block(agent, late)
-        self._schedule()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(TICK):
+        told = 0.0
+        while not self._stopped.wait(self._every):
             due = self._due
-            if time.monotonic() - due > self._threshold and self._seen[0] != due:
+            late = time.monotonic() - due
+            if late > self._threshold and self._seen[0] != due:
                 self._seen = (due, self._look())
+            elif late > _LONG and told != due:  # it may never end, and so never be logged
+                told, place = due, self._look()
+                _log.error("the event loop is blocked since %.0f s: %s", late, place)
 
     def _look(self) -> Place | None:
         """The innermost frame that is an agent's, else the innermost one."""

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+
+from flyteagents._telemetry.logs import start_logging
+from flyteagents._telemetry.providers import start_telemetry
+from flyteagents._telemetry.redact import redact
+from flyteagents.testing.otlp import OtlpReceiver
+
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc+/=\nxyz\n-----END RSA PRIVATE KEY-----"
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def lines() -> Lines:
+    stream = io.StringIO()
+    start_logging("INFO", "auto", stream)
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_without_a_terminal_each_line_is_json_with_extras(lines: Lines) -> None:
+    logging.getLogger("acme.agent").warning("%d jobs", 3, extra={"error_id": "ab12", "n": 1})
+    (line,) = lines()
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "WARNING",
+        "logger": "acme.agent",
+        "message": "3 jobs",
+        "error_id": "ab12",
+        "n": 1,
+    }
+
+
+def test_a_line_carries_the_ids_of_the_current_span(lines: Lines) -> None:
+    context = trace.SpanContext(0xAB, 0xCD, is_remote=False)
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        logging.getLogger("x").info("in a span")
+    (line,) = lines()
+    assert (line["trace_id"], line["span_id"]) == ("ab".zfill(32), "cd".zfill(16))
+
+
+def test_a_terminal_gets_one_short_line() -> None:
+    stream = Terminal()
+    start_logging("INFO", "auto", stream)
+    logging.getLogger("acme").error("it broke", extra={"error_id": "ab12"})
+    assert stream.getvalue().split(" ", 1)[1] == "ERROR acme: it broke error_id=ab12\n"
+
+
+def test_the_form_can_be_asked_for() -> None:
+    stream = Terminal()
+    start_logging("INFO", "json", stream)
+    logging.getLogger("acme").error("it broke")
+    assert json.loads(stream.getvalue())["message"] == "it broke"
+
+
+def test_lines_below_the_level_and_the_chatter_of_http_clients_are_left_out(lines: Lines) -> None:
+    logging.getLogger("acme").debug("detail")
+    logging.getLogger("httpx2").info("GET https://vendor/?token=abc")
+    assert lines() == []
+
+
+def test_a_traceback_shows_code_and_no_secret(lines: Lines) -> None:
+    def fail() -> None:
+        password = "in-a-variable"
+        raise RuntimeError("Bearer abcdef0123456789" + password[:0])
+
+    try:
+        fail()
+    except RuntimeError:
+        logging.getLogger("acme").exception("failed")
+    (line,) = lines()
+    assert "RuntimeError" in line["traceback"]
+    assert "in fail" in line["traceback"]
+    assert "abcdef0123456789" not in json.dumps(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("Authorization: Bearer abcdefghijklmnopqrstuvwxyz", "abcdefghijklmnopqrstuvwxyz"),
+        ("authorization: bearer canary-1234", "canary-1234"),
+        ("Basic dXNlcjpwYXNzd29yZA==", "dXNlcjpwYXNzd29yZA"),
+        (f"key {PEM} end", "MIIabc"),
+        (json.dumps({"private_key": PEM}), "MIIabc"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIcut", "MIIcut"),
+        ("got eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.c2lnbmF0dXJl back", "eyJzdWIiOiIxMjM0"),
+        ("ya29.a0AfH6SMBxyz-123", "a0AfH6SMB"),
+        ("dapi0123456789abcdef0123", "0123456789abcdef"),
+        ("https://ann:hunter2@db.example/x", "hunter2"),
+        ("https://x.example/?access_token=abc123def&y=1", "abc123def"),
+        ('{"client_secret": "shh-shh-shh"}', "shh-shh-shh"),
+        ("connect(password='hunter2')", "hunter2"),
+    ],
+)
+def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
+    assert secret not in redact(text)
+    assert "[redacted]" in redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Syntax error: Unexpected token: SELECT at 1:5",
+        "Bearer authentication failed",
+        "no secret acme_token; set FLYTEAGENTS_SECRET_ACME_TOKEN or a file acme_token",
+        "table project:dataset.table was not found in location EU",
+        "s3://bucket/metadata/p-d-exec/n0/data/0",
+    ],
+)
+def test_what_a_user_needs_to_read_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_masking_a_long_text_takes_no_time() -> None:
+    began = time.perf_counter()
+    for text in (
+        "a" * 200_000,
+        "token" * 40_000,
+        "://" * 60_000,
+        "-eyJ" * 40_000,
+        "bearer " * 30_000,
+    ):
+        redact(text)
+    assert time.perf_counter() - began < 1
+
+
+def test_an_exporter_that_fails_all_the_time_is_heard_once(lines: Lines) -> None:
+    noisy = logging.getLogger("opentelemetry.sdk._shared_internal")
+    for number in range(5):
+        try:
+            raise ConnectionError(f"no collector, try {number}")
+        except ConnectionError:
+            noisy.exception("Exception while exporting %s.", "Span")
+    (line,) = lines()
+    assert line["message"] == "Exception while exporting Span. no collector, try 0"
+    assert "traceback" not in line
+
+
+def test_logs_are_sent_only_when_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("OTEL_"):
+            monkeypatch.delenv(name)
+    with OtlpReceiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        telemetry = start_telemetry()
+        logging.getLogger("acme").error("not sent")
+        telemetry.shutdown()
+        assert receiver.logs == []
+        monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
+        telemetry = start_telemetry()
+        with telemetry.tracing.server_span("s", "m") as span:
+            logging.getLogger("acme").error("sent", extra={"error_id": "ab"})
+        telemetry.shutdown()
+        (line,) = receiver.logs
+    assert (line.body, line.severity) == ("sent", "ERROR")
+    assert line.attributes == {"logger": "acme", "error_id": "ab"}
+    assert line.trace_id == f"{span.span.get_span_context().trace_id:032x}"
+
+
+def test_a_program_logs_to_stderr_and_grpc_says_nothing_there() -> None:
+    code = (
+        "from flyteagents._telemetry.logs import start_logging; start_logging();"
+        "import grpc, logging; c = grpc.insecure_channel('127.0.0.1:1');"
+        "logging.getLogger('x').warning('one line');"
+        "c.unary_unary('/a/b').future(b'').exception(5); c.close()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b""
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["message"] == "one line"
