@@ -3,6 +3,9 @@
 FITS := import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10; do \
 	$$p -c '$(FITS)' 2>/dev/null && echo $$p && exit; done; echo python3)
+# flytekit has no release for 3.13, so what compares with it takes an older Python.
+OLDER = $(shell for p in $(BIN)/python $(PYTHON) python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] > (3, 12))' 2>/dev/null && echo $$p && exit; done; echo python3.12)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 LOCKED := --require-hashes --no-deps
@@ -62,6 +65,6 @@ clean: ## remove what the other targets made
 .cache/venvs/%/done: requirements/%.txt .venv/made
 	@echo "making an environment for $*"
 	rm -rf $(@D)
-	$(BIN)/python -m venv $(@D)
+	$(OLDER) -m venv $(@D)
 	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
 	@touch $@

@@ -75,6 +75,7 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
     )
     hosts = build_hosts(settings, found, telemetry)
     runtime = Runtime(settings, hosts, encode_outputs, telemetry)
+    telemetry.metrics.watch_hiccups(runtime.soft.oldest_failures)
     server = Server(settings, Methods(Service(runtime)))
     stop = _stop_signals()
     watch = LoopWatch(

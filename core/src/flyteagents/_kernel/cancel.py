@@ -125,7 +125,7 @@ class Cancelling:
         hour after success, and some vendors' cancel does more than stop."""
         operate = self._runtime.operate
         try:
-            status = await operate(host, "get", host.agent.get, job, call)
+            status = await operate(host, "get", host.agent.get, job, call, limit=30.0)
         except Exception as error:  # a job that cannot be seen may still be stopped
             if seen.accepted:
                 if verdict("cancel", error) is Verdict.BUG:
@@ -138,7 +138,7 @@ class Cancelling:
         if status is not None and status.cancelling:
             seen.accepted = True
         if not seen.accepted:
-            await operate(host, "cancel", host.agent.cancel, job, call)
+            await operate(host, "cancel", host.agent.cancel, job, call, limit=30.0)
             seen.accepted = True
         return False
 

@@ -26,7 +26,7 @@ from flyteagents._kernel.verdicts import Verdict, verdict
 from flyteagents._status import Phase
 from flyteagents._task import Key, Task
 from flyteagents._telemetry.redact import redact
-from flyteagents._types import Kind, Type
+from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget
 
 log = logging.getLogger("flyteagents")
@@ -97,7 +97,7 @@ class Creating:
             flight.delivered = True
             return self._ran(flight)
         finally:
-            flight.leave()
+            self._leave(flight)
 
     async def _wait(self, flight: Flight, envelope: Envelope, deadline: Deadline) -> Envelope:
         flight.join(deadline)
@@ -113,7 +113,7 @@ class Creating:
                 return self._not_yet(flight, envelope, None)
             return self._outcome(flight, envelope)
         finally:
-            flight.leave()
+            self._leave(flight)
 
     def _outcome(self, flight: Flight, envelope: Envelope) -> Envelope:
         error = flight.work.exception()
@@ -178,6 +178,7 @@ class Creating:
             raise Throttled(
                 f"{host.task_type}: {host.creates.limit} creates are under way; try later"
             )
+        metrics.in_flight(host.task_type, "create", 1)
         try:
             if host.is_sync:
                 return await self._execute(flight)
@@ -192,6 +193,7 @@ class Creating:
             return Made(job, -1 if number is None else number)
         finally:
             host.creates.leave()
+            metrics.in_flight(host.task_type, "create", -1)
 
     async def _submit(self, flight: Flight, task: Task[Any]) -> Any:
         """Create under `task`'s key, trying again while the vendor fails and there is time."""
@@ -282,11 +284,17 @@ class Creating:
         assert isinstance(answer, Answer)  # synchronous agents answer
         return answer
 
+    def _leave(self, flight: Flight) -> None:
+        flight.leave()
+        if flight.work.done():
+            self._landed(flight)
+
     def _landed(self, flight: Flight) -> None:
         """The flight has ended. A job that no caller was told of must not be forgotten."""
         self._flights.pop(flight.task.key.hex, None)
         if flight.waiting or flight.delivered or flight.work.cancelled() or flight.host.is_sync:
             return
+        flight.delivered = True  # whatever follows, follows once
         host, error = flight.host, flight.work.exception()
         if error is not None:
             if flight.unconfirmed and verdict("create", error) is Verdict.FAIL:
@@ -334,7 +342,7 @@ def dump_declared(declared: Mapping[str, Type]) -> str:
 
 
 def _narrow(of: Type) -> Type:
-    return replace(of, columns=()) if of.kind in (Kind.STRUCTURED_DATASET, Kind.SCHEMA) else of
+    return replace(of, columns=(), of=tuple(_narrow(part) for part in of.of))
 
 
 def _outlasted(host: AgentHost) -> str:

@@ -1,9 +1,10 @@
 """What rides in `resource_meta`: the job model, and what the kernel needs to answer for it.
 
 Wire form: `{"flyteagents":"1:<16 hex digits>",` and the rest of one JSON object. The digits are
-the start of the SHA-256 of the version's digits and all bytes after that first member. This head, the checksum and the
-meaning of the fields are frozen; a release may add fields, and readers ignore those they do not
-know. Flyte logs these bytes and keeps them in etcd: no secrets, and under 1 KiB.
+the start of the SHA-256 of the version's digits and all bytes after that first member. This
+head, the checksum and the meaning of the fields are frozen; a release may add fields, and readers
+ignore those they do not know. Flyte logs these bytes and keeps them in etcd: no secrets, and
+under 1 KiB.
 """
 
 from __future__ import annotations

@@ -64,15 +64,21 @@ class Polling:
 
     def _remembered(self, host: AgentHost, job: Job, envelope: Envelope, seen: Seen) -> Answer:
         answer = seen.final or seen.latest or by_age(envelope)
+        if seen.phase is None and answer.phase is Phase.RUNNING:
+            seen.phase = Phase.RUNNING  # said once, it is not taken back
         return answer if answer.links else replace(answer, links=self._links(host, job))
 
     async def _ask(
         self, host: AgentHost, job: Job, envelope: Envelope, request: JobRequest, seen: Seen
     ) -> Answer:
         budget = Budget(until=time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT, retries=False)
+        metrics = self._runtime.telemetry.metrics
+        metrics.in_flight(host.task_type, "get", 1)
         call = self._runtime.job_call(host, "get", envelope, request, job, budget)
         try:
-            status = await self._runtime.operate(host, "get", host.agent.get, job, call)
+            status = await self._runtime.operate(
+                host, "get", host.agent.get, job, call, limit=POLL_LIMIT
+            )
             if not isinstance(status, Status):
                 raise TypeError(f"get returned {type(status).__name__}, not a Status")
             answer = self._answer(host, job, envelope, status, seen)
@@ -80,6 +86,7 @@ class Polling:
             answer = self._failed(host, job, envelope, request, seen, error)
         finally:
             host.polls.leave()
+            metrics.in_flight(host.task_type, "get", -1)
         return answer
 
     def _answer(
@@ -88,6 +95,7 @@ class Polling:
         """What the vendor said, as Flyte wants it."""
         seen.failures.end()
         seen.refusals.end()
+        self._runtime.soft.failing.pop(seen, None)
         phase = status.phase or (seen.phase or by_age(envelope).phase)
         if phase is Phase.INITIALIZING and seen.phase is Phase.RUNNING:
             phase = Phase.RUNNING
@@ -125,6 +133,7 @@ class Polling:
             return self._give_up(host, job, envelope, request, seen, Phase.FAILED, str(error))
         settings = self._runtime.settings
         age = seen.failures.add()
+        self._runtime.soft.failing[seen] = host.task_type
         patience = settings.outage_patience
         if what is Verdict.REFUSED:
             age, patience = seen.refusals.add(), settings.auth_patience

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import logging
 import secrets
@@ -9,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from flyteagents._errors import AgentError
+from flyteagents._errors import AgentError, Unavailable
 from flyteagents._kernel.declared import load_types
 from flyteagents._kernel.detached import Detached
 from flyteagents._kernel.envelope import Envelope
@@ -68,11 +69,22 @@ class Runtime:
         )  # fmt: skip
 
     async def operate(
-        self, host: AgentHost, operation: str, method: Callable[..., Awaitable[T]], *args: Any
+        self,
+        host: AgentHost,
+        operation: str,
+        method: Callable[..., Awaitable[T]],
+        *args: Any,
+        limit: float = 60.0,
     ) -> T:
-        """Run one method of an agent in its lane, with a span."""
+        """Run one method of an agent in its lane, with a span. Raises Unavailable when it takes
+        more than `limit` seconds: an agent that never answers must not hold its place for ever."""
         with self.telemetry.tracing.operation_span(host.task_type, operation):
-            return await host.run(method, *args)
+            try:
+                return await asyncio.wait_for(host.run(method, *args), limit)
+            except asyncio.TimeoutError:
+                raise Unavailable(
+                    f"{host.task_type}: {operation} took over {limit:.0f} s"
+                ) from None
 
     def bug(self, host: AgentHost, operation: str, error: BaseException) -> str:
         """Log an error that is not the vendor's; a short text with the id that finds it."""

@@ -86,6 +86,7 @@ class Service:
                 "not cancelling a job of %s/%s: not served", envelope.project, envelope.domain
             )
             return
+        seen = self.runtime.soft.seen(request)
         job = self._job(host, envelope)
         if host is None or job is None:
             # Another replica may have the plugin; the caller asks again.

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from flyteagents._kernel.envelope import Envelope, Parked
 from flyteagents._kernel.requests import Answer, JobRequest
@@ -39,7 +40,7 @@ class Series:
         self.count = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class Seen:
     """One job as this replica has seen it."""
 
@@ -106,6 +107,15 @@ class SoftState:
         self.created: Bounded[Created] = Bounded(size // 2)
         self.verdicts: Bounded[Parked] = Bounded(size // 4)
         self.cancelling: set[str] = set()
+        self.failing: WeakKeyDictionary[Seen, str] = WeakKeyDictionary()
+
+    def oldest_failures(self) -> dict[str, float]:
+        """Task type to the age, in seconds, of its oldest unbroken series of failed polls."""
+        ages: dict[str, float] = {}
+        for seen, task_type in list(self.failing.items()):
+            age = time.monotonic() - seen.failures.since
+            ages[task_type] = max(age, ages.get(task_type, 0.0))
+        return ages
 
     def seen(self, request: JobRequest) -> Seen:
         """The job's memory. Jobs asked for with other credentials do not share it."""

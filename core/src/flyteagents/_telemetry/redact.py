@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 
 _PEM = re.compile(
     r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|\Z)",
@@ -24,8 +25,23 @@ _SECRETS = re.compile(
 )
 
 
+_KNOWN_LIMIT = 1000
+_known: OrderedDict[str, None] = OrderedDict()
+
+
+def remember(secret: str) -> None:
+    """Mask this very text from now on, whatever it looks like. Keeps the last thousand."""
+    if len(secret) >= 6 and secret not in _known:
+        _known[secret] = None
+        if len(_known) > _KNOWN_LIMIT:
+            _known.popitem(last=False)
+
+
 def redact(text: str) -> str:
     """`text` with bearer tokens, private keys, passwords and the like masked."""
+    for secret in list(_known):
+        if secret in text:
+            text = text.replace(secret, "[redacted]")
     if "PRIVATE KEY-----" in text:
         text = _PEM.sub("[redacted]", text)
     return _SECRETS.sub(_mask, text)

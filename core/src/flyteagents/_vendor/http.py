@@ -1,174 +1,142 @@
-"""The vendor's API over HTTP: one pool for each agent, a limit on everything, errors of ours.
+"""A vendor's API over HTTP: pooled, limited in time, traced, and with our errors.
 
-httpx2 is behind this module and in none of its signatures.
+What httpx2 raises and logs may hold URLs with queries and headers with credentials, so nothing
+of it leaves this module.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
-from urllib.parse import urlsplit, urlunsplit
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
+from urllib.parse import unquote
 
-from opentelemetry import propagate, trace
-from pydantic import BaseModel, ValidationError
+from importlib_metadata import version
+from opentelemetry import trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from pydantic import BaseModel
 
 from flyteagents._call import Endpoint, Reply
-from flyteagents._errors import AgentError, Throttled, Unauthenticated, Unavailable, VendorError
+from flyteagents._errors import (
+    AgentError,
+    Forbidden,
+    InvalidTask,
+    Unauthenticated,
+    Unavailable,
+    VendorError,
+)
+from flyteagents._telemetry.redact import remember
 from flyteagents._vendor.budget import Budget
-from flyteagents._vendor.hosts import check_host
-from flyteagents._vendor.replies import error_of, retry_after
+from flyteagents._vendor.hosts import Hosts
+from flyteagents._vendor.replies import failure, fit, retry_after
 
 if TYPE_CHECKING:
-    import httpx2
+    import httpx2  # takes about 0.1 s to import, so only when the first request is sent
+    from typing_extensions import Unpack
 
 M = TypeVar("M", bound=BaseModel)
-Params = Mapping[str, str | int | float | bool | None]
 CONNECT_LIMIT = 3.0
-BODY_LIMIT = 64 << 20
-_SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
+POOL_LIMIT = 10.0
+IDLE_LIMIT = 55.0  # load balancers hang up after 60 s; the next poll may come after 30
+REPLY_LIMIT = 64 * 2**20
+_IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 _tracer = trace.get_tracer("flyteagents.http")
 
 
-@dataclass(frozen=True)
-class _Request:
-    method: str
-    path: str
-    params: Params | None
-    headers: Mapping[str, str]
+class Sent(TypedDict, total=False):
+    """What a request carries. At most one of json, content and form; a param of None is left
+    out; headers win over the endpoint's."""
+
     json: object
-    form: Mapping[str, str] | None
-    content: bytes | None
-
-
-class _NoReply(Unavailable):
-    """There was no reply. `sent` is False where the vendor surely has not seen the request."""
-
-    def __init__(self, message: str, sent: bool) -> None:
-        super().__init__(message)
-        self.sent = sent
+    content: bytes | str
+    form: Mapping[str, str]
+    params: Mapping[str, str | int | float | bool | Sequence[str] | None]
+    headers: Mapping[str, str]
 
 
 class VendorClient:
-    """The connections of one agent. `hosts` are patterns of hosts that get credentials."""
+    """An agent's connections to its vendor; they belong to one event loop.
+
+    hosts: patterns of the hosts that get credentials. observe: told the status (None without a
+    reply) and the seconds of each request on the wire.
+    """
 
     def __init__(
-        self,
-        agent: str,
-        hosts: Sequence[str],
-        *,
-        max_connections: int = 64,
+        self, agent: str, hosts: Sequence[str], *, max_connections: int = 64,
         observe: Callable[[int | None, float], None] | None = None,
-    ) -> None:
-        self.agent = agent
-        self.hosts = hosts
-        self._max = max_connections
-        self._observe = observe or (lambda status, seconds: None)
-        self._client: httpx2.AsyncClient | None = None
+    ) -> None:  # fmt: skip
+        self.agent, self.hosts, self.observe = agent, Hosts(hosts), observe
+        self._max_connections = max_connections
+        self._pool: asyncio.Future[httpx2.AsyncClient] | None = None
 
     def bind(
         self,
         endpoint: Callable[[bool], Awaitable[Endpoint]],
         budget: Budget,
-        explain: Callable[[Reply], AgentError | None] = lambda _: None,
+        explain: Callable[[Reply], AgentError | None],
     ) -> Http:
-        """The client for one call. `endpoint(True)` must look past every cache of credentials."""
+        """The API for one call of the kernel's to the agent."""
         return Http(self, endpoint, budget, explain)
 
+    async def pool(self) -> httpx2.AsyncClient:
+        if self._pool is None or (self._pool.done() and self._pool.exception()):
+            # In a thread: the import and reading the system's certificates would block the loop.
+            self._pool = asyncio.ensure_future(asyncio.to_thread(_open, self._max_connections))
+        return await asyncio.shield(self._pool)
+
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        """Close the connections. They may belong to a loop that has ended."""
+        if self._pool is not None:
+            with contextlib.suppress(RuntimeError):
+                await (await self._pool).aclose()
 
-    async def send(self, endpoint: Endpoint, request: _Request, limit: float, again: int) -> Reply:
-        """One request on the wire. Raises Unavailable when there is no reply."""
-        url = _join(endpoint.url, request.path)
-        parts = urlsplit(url)
-        check_host(parts.hostname or "", self.hosts)
-        shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-        attributes: dict[str, str | int] = {
-            "http.request.method": request.method,
-            "server.address": parts.hostname or "",
-            "server.port": parts.port or (443 if parts.scheme == "https" else 80),
-            "url.full": shown,
-            "flyte.agent": self.agent,
-        }
-        if again:
-            attributes["http.request.resend_count"] = again
-        started = time.perf_counter()
-        status: int | None = None
-        with _tracer.start_as_current_span(
-            request.method, kind=trace.SpanKind.CLIENT, attributes=attributes,
-            record_exception=False, set_status_on_exception=False,
-        ) as span:  # fmt: skip
-            try:
-                reply = await asyncio.wait_for(self._exchange(url, endpoint, request), limit)
-                status = reply.status
-                span.set_attribute("http.response.status_code", status)
-                if status >= 400:
-                    span.set_attribute("error.type", str(status))
-                    span.set_status(trace.Status(trace.StatusCode.ERROR))
-                return reply
-            except asyncio.TimeoutError:
-                span.set_status(trace.Status(trace.StatusCode.ERROR, "timeout"))
-                raise _NoReply(f"no answer from {parts.hostname} in {limit:.0f} s", True) from None
-            except _NoReply as error:
-                span.set_status(trace.Status(trace.StatusCode.ERROR, error.message))
-                raise
-            finally:
-                self._observe(status, time.perf_counter() - started)
 
-    async def _exchange(self, url: str, endpoint: Endpoint, request: _Request) -> Reply:
-        import httpx2  # 120 ms; an agent without HTTP never pays them
+@dataclass
+class _Trip:
+    """How far one attempt came, which says whether there may be another."""
 
-        if self._client is None:
-            for name in ("httpx2", "httpcore2"):  # they log URLs, and URLs hold tokens
-                logging.getLogger(name).setLevel(logging.WARNING)
-            self._client = httpx2.AsyncClient(
-                limits=httpx2.Limits(
-                    max_connections=self._max, max_keepalive_connections=self._max
-                ),
-                timeout=httpx2.Timeout(None, connect=CONNECT_LIMIT),
-                follow_redirects=False,
-            )
-        headers = {**endpoint.headers, **request.headers}
-        if endpoint.bearer is not None:
-            headers["Authorization"] = f"Bearer {endpoint.bearer}"
-        propagate.inject(headers)
-        host = urlsplit(url).netloc.rpartition("@")[2]
-        try:
-            async with self._client.stream(
-                request.method, url, params=request.params, headers=headers, json=request.json,
-                data=request.form, content=request.content,
-            ) as response:  # fmt: skip
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > BODY_LIMIT:
-                        raise _NoReply(f"the reply of {host} is over {BODY_LIMIT} bytes", True)
-                found = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status_code, found, bytes(body))
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            # Only the kind: the text may hold the URL with its query.
-            raise _NoReply(f"cannot connect to {host} ({type(error).__name__})", False) from None
-        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
-            raise Unavailable(f"the vendor's URL for {host!r} is not one") from None
-        except httpx2.HTTPError as error:
-            raise _NoReply(f"{host} broke off ({type(error).__name__})", True) from None
+    resent: int
+    to: str = "the vendor"
+    connected: bool = False
+    sent: bool = False
+    broken: bool = False
+    final: bool = False
+    status: int | None = None
+    wait: float | None = None
+
+    @property
+    def stale(self) -> bool:
+        """A pooled connection was used that the vendor had closed."""
+        return self.broken and self.sent and not self.connected and self.status is None
+
+    async def trace(self, event: str, _: object) -> None:
+        """For httpcore's `trace` extension."""
+        if event.endswith("connect_tcp.started"):
+            self.connected = True
+        elif event.endswith("send_request_headers.started"):
+            self.sent = True
 
 
 class Http:
-    """The vendor's API in one call of an agent: credentials, retries and errors are seen to.
+    """Requests to the vendor within one call.
 
-    Paths are relative to the endpoint. With `into`, the reply's JSON is checked by that model;
-    without, a `Reply` is returned. Statuses of 300 and more raise, but for those in `accept`.
-
-    Raises InvalidTask (400, 422), Unauthenticated (401 after fresh credentials), Forbidden (403,
-    or a host that is not allowed), JobNotFound (404, 410), JobConflict (409), Throttled (429),
-    Unavailable (5xx, no reply); or what the agent's `explain` makes of the reply.
+    ```python
+    state = await call.http.get(f"/jobs/{job.id}", into=AcmeState)      # a pydantic model
+    reply = await call.http.put("/jobs/x", json={...}, accept=[409])    # a Reply, also for 409
+    ```
+    Paths are joined to the endpoint's URL; absolute URLs must be of an allowed host. With `into`
+    the reply's JSON is checked and returned as that model, without it the `Reply` is. Statuses
+    other than 2xx and those of `accept` raise what `explain` says, or the error that fits.
+    Redirects are not followed. Requests are repeated within the call's time as far as that is
+    safe; after a 401, once with a fresh endpoint.
     """
 
     def __init__(
@@ -178,166 +146,246 @@ class Http:
         budget: Budget,
         explain: Callable[[Reply], AgentError | None],
     ) -> None:
-        self._client = client
-        self._endpoint = endpoint
-        self._budget = budget
-        self._explain = explain
+        self._client, self._endpoint = client, endpoint
+        self._budget, self._explain = budget, explain
+        self.get, self.post = Verb(self, "GET"), Verb(self, "POST")
+        self.put, self.patch = Verb(self, "PUT"), Verb(self, "PATCH")
+        self.delete = Verb(self, "DELETE")
 
-    @overload
-    async def get(
-        self,
-        path: str,
-        *,
-        into: type[M],
-        params: Params | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> M: ...
-    @overload
-    async def get(
-        self,
-        path: str,
-        *,
-        params: Params | None = None,
-        headers: Mapping[str, str] | None = None,
-        accept: Collection[int] = (),
-    ) -> Reply: ...
-    async def get(self, path: str, **options: Any) -> Any:
-        """GET, safe to repeat."""
-        return await self.request("GET", path, **options)
+    def request(self, method: str) -> Verb:
+        """Any other method: `await call.http.request("HEAD")("/jobs")`."""
+        return Verb(self, method)
 
-    @overload
-    async def post(
-        self,
-        path: str,
-        *,
-        into: type[M],
-        json: object = None,
-        form: Mapping[str, str] | None = None,
-        params: Params | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> M: ...
-    @overload
-    async def post(
-        self,
-        path: str,
-        *,
-        json: object = None,
-        form: Mapping[str, str] | None = None,
-        params: Params | None = None,
-        headers: Mapping[str, str] | None = None,
-        accept: Collection[int] = (),
-    ) -> Reply: ...
-    async def post(self, path: str, **options: Any) -> Any:
-        """POST. In create it is repeated freely only where the agent's idempotency is "vendor"."""
-        return await self.request("POST", path, **options)
-
-    @overload
-    async def put(
-        self,
-        path: str,
-        *,
-        into: type[M],
-        json: object = None,
-        params: Params | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> M: ...
-    @overload
-    async def put(
-        self,
-        path: str,
-        *,
-        json: object = None,
-        params: Params | None = None,
-        headers: Mapping[str, str] | None = None,
-        accept: Collection[int] = (),
-    ) -> Reply: ...
-    async def put(self, path: str, **options: Any) -> Any:
-        """PUT, safe to repeat."""
-        return await self.request("PUT", path, **options)
-
-    async def delete(
-        self, path: str, *, params: Params | None = None, accept: Collection[int] = ()
-    ) -> Reply:
-        """DELETE, safe to repeat."""
-        reply: Reply = await self.request("DELETE", path, params=params, accept=accept)
-        return reply
-
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        into: type[BaseModel] | None = None,
-        json: object = None,
-        form: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-        params: Params | None = None,
-        headers: Mapping[str, str] | None = None,
-        accept: Collection[int] = (),
-    ) -> Any:
-        """Any method; see the class."""
-        request = _Request(method, path, params, headers or {}, json, form, content)
-        tries = 0
-        while True:
+    async def send(self, method: str, path: str, accept: Collection[int], sent: Sent) -> Reply:
+        """Send until there is an answer, an error that stays, or no time left."""
+        budget, fresh, tries = self._budget, False, 0
+        last: AgentError = Unavailable("there was no time left to ask the vendor")
+        while not budget.closed and time.monotonic() < budget.until:
+            trip = _Trip(resent=tries)
             try:
-                reply = await self._once(request, accept, tries)
-                break
+                return await self._attempt(trip, method, path, accept, sent, fresh)
+            except Unauthenticated as error:
+                if fresh or trip.status is None:
+                    raise
+                fresh, last = True, error
             except VendorError as error:
-                await self._pause(request, error, tries)
-                tries += 1
-        if into is None:
-            return reply
+                pause = self._pause(method, trip, error)
+                if pause is None:
+                    raise
+                last = error
+                await asyncio.sleep(pause)
+            tries += 1
+        raise last
+
+    def _pause(self, method: str, trip: _Trip, error: VendorError) -> float | None:
+        """Seconds to wait before the next attempt; None when there may be none."""
+        budget, safe = self._budget, method in _IDEMPOTENT
+        if trip.stale and safe and trip.resent == 0:
+            return 0.0
+        unsent = not trip.sent or trip.status in (429, 503)
+        if not budget.retries or trip.final or not (safe or unsent or budget.repeat == "any"):
+            return None
+        asked = getattr(error, "retry_after", None) or trip.wait or 0.0
+        jitter = random.uniform(0, min(0.1 * 2**trip.resent, 2.0))  # noqa: S311 # not a secret
+        seconds: float = max(asked, jitter)
+        return seconds if time.monotonic() + seconds < budget.until else None
+
+    async def _attempt(
+        self, trip: _Trip, method: str, path: str, accept: Collection[int], sent: Sent, fresh: bool
+    ) -> Reply:
+        limit, client = self._budget.limit, self._client
         try:
-            # A vendor's reply has more fields than anybody asked for, also where a Job, which
-            # refuses unknown ones in an envelope, is read from it.
-            return into.model_validate_json(reply.body, extra="ignore")
-        except ValidationError as error:
-            fields = ", ".join(
-                ".".join(map(str, e["loc"])) or e["type"]
-                for e in error.errors(include_url=False, include_input=False)[:5]
-            )
-            raise Unavailable(
-                f"the vendor's reply ({reply.status}) is not a {into.__name__}: {fields}"
-            ) from None
-
-    async def _once(self, request: _Request, accept: Collection[int], again: int) -> Reply:
-        fresh = False
-        while True:
-            if self._budget.closed:
-                raise Unavailable("the caller was answered; nothing new is sent")
-            endpoint = await self._endpoint(fresh)
-            reply = await self._client.send(endpoint, request, self._budget.limit, again)
-            if reply.status < 300 or reply.status in accept:
+            endpoint = await asyncio.wait_for(self._endpoint(fresh), limit)
+        except asyncio.TimeoutError:
+            raise Unavailable(f"no credentials for the vendor within {limit:g} s") from None
+        pool = await client.pool()
+        url = _url(endpoint.url, path, sent)
+        client.hosts.check(url.host)
+        trip.to = url.netloc.decode()
+        began = time.monotonic()
+        with _tracer.start_as_current_span(
+            method, kind=trace.SpanKind.CLIENT, record_exception=False,
+            set_status_on_exception=False, attributes=_attributes(method, url, trip),
+        ) as span:  # fmt: skip
+            why = ""
+            try:
+                request = _request(pool, method, url, endpoint, sent, limit, trip)
+                reply = await asyncio.wait_for(_exchange(pool, request, trip), limit)
+                if not (200 <= reply.status < 300 or reply.status in accept):
+                    why = str(reply.status)
+                    error = self._explain(reply) or failure(reply, trip.to)
+                    raise _without(endpoint, error)
                 return reply
-            error = self._explain(reply) or error_of(reply)
-            if not isinstance(error, Unauthenticated) or fresh:
-                if isinstance(error, Throttled) and error.retry_after is None:
-                    error.retry_after = retry_after(reply)
-                raise error
-            fresh = True
-
-    async def _pause(self, request: _Request, error: VendorError, tries: int) -> None:
-        """Wait for the next try, or raise the error when there is none."""
-        budget = self._budget
-        sent = not isinstance(error, _NoReply) or error.sent
-        repeatable = (
-            request.method in _SAFE
-            or budget.repeat == "any"
-            or not sent
-            or isinstance(error, Throttled)
-        )
-        asked = error.retry_after if isinstance(error, Throttled) else None
-        seconds = asked or random.uniform(0.05, min(0.1 * 2**tries, 2.0))  # noqa: S311
-        if not budget.retries:
-            # A pooled connection that the vendor closed meanwhile says nothing about the vendor.
-            stale = isinstance(error, _NoReply) and error.sent and "RemoteProtocol" in error.message
-            if tries or not stale or request.method not in _SAFE:
-                raise error
-            return
-        if not repeatable or budget.closed or time.monotonic() + seconds >= budget.until:
-            raise error
-        await asyncio.sleep(seconds)
+            except AgentError as error:
+                why = why or type(error).__name__
+                raise
+            except Exception as error:
+                why = type(error).__name__
+                raise _meaning(error, trip, limit) from None
+            finally:
+                if client.observe is not None:
+                    client.observe(trip.status, time.monotonic() - began)
+                if trip.status is not None:
+                    span.set_attribute("http.response.status_code", trip.status)
+                if why:
+                    span.set_attribute("error.type", why)
+                    span.set_status(trace.StatusCode.ERROR)
 
 
-def _join(base: str, path: str) -> str:
-    return path if "://" in path else f"{base.rstrip('/')}/{path.lstrip('/')}"
+class Verb:
+    """One HTTP method of the vendor's API; see `Http`."""
+
+    def __init__(self, http: Http, method: str) -> None:
+        self._http, self._method = http, method
+
+    @overload
+    async def __call__(self, path: str, *, into: type[M], **sent: Unpack[Sent]) -> M: ...
+    @overload
+    async def __call__(
+        self, path: str, *, accept: Collection[int] = (), **sent: Unpack[Sent]
+    ) -> Reply: ...
+    async def __call__(
+        self, path: str, *, into: type[M] | None = None, accept: Collection[int] = (),
+        **sent: Unpack[Sent],
+    ) -> M | Reply:  # fmt: skip
+        reply = await self._http.send(self._method, path, accept, sent)
+        return reply if into is None else fit(into, reply)
+
+
+def _open(connections: int) -> httpx2.AsyncClient:
+    import httpx2
+
+    # At INFO httpx2 logs every URL with its query, at DEBUG httpcore2 the headers.
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return httpx2.AsyncClient(
+        limits=httpx2.Limits(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=IDLE_LIMIT,
+        ),
+        # Tenants share the client: a session cookie of one must not be sent for another.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        headers={"accept": "application/json", "user-agent": _user_agent()},
+    )
+
+
+@functools.cache
+def _user_agent() -> str:
+    return f"flyteagents/{version('flyteagents')}"
+
+
+def _url(start: str, path: str, sent: Sent) -> httpx2.URL:
+    import httpx2
+
+    # Paths are made of ids that came over the wire.
+    if any(part in (".", "..") for part in unquote(path.partition("?")[0]).split("/")):
+        raise Forbidden("the vendor's API is not asked for a path with '..' in it")
+    absolute = path.startswith(("http://", "https://"))
+    text = path if absolute or not path else f"{start.rstrip('/')}/{path.lstrip('/')}"
+    try:
+        url = httpx2.URL(text or start)
+    except httpx2.InvalidURL:
+        raise Forbidden("the vendor's address or the path is not a valid URL") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise Forbidden("the vendor's address is not an http or https URL")
+    params = {k: v for k, v in (sent.get("params") or {}).items() if v is not None}
+    return url.copy_merge_params(params) if params else url
+
+
+def _request(
+    pool: httpx2.AsyncClient, method: str, url: httpx2.URL, endpoint: Endpoint, sent: Sent,
+    limit: float, trip: _Trip,
+) -> httpx2.Request:  # fmt: skip
+    import httpx2
+
+    try:
+        headers = httpx2.Headers(dict(endpoint.headers))
+        if endpoint.bearer is not None:
+            headers["authorization"] = f"Bearer {endpoint.bearer}"
+        headers.update(sent.get("headers"))
+    except UnicodeEncodeError:
+        raise _bad_header() from None
+    TraceContextTextMapPropagator().inject(headers)
+    content: dict[str, Any] = {k: sent.get(k) for k in ("json", "content") if k in sent}
+    try:
+        return pool.build_request(
+            method, url, headers=headers, data=sent.get("form"), **content,
+            timeout=httpx2.Timeout(limit, connect=CONNECT_LIMIT, pool=min(limit, POOL_LIMIT)),
+            extensions={"trace": trip.trace},
+        )  # fmt: skip
+    except ValueError:
+        raise InvalidTask("the request has a value that JSON cannot hold, like NaN") from None
+
+
+async def _exchange(pool: httpx2.AsyncClient, request: httpx2.Request, trip: _Trip) -> Reply:
+    response = await pool.send(request, stream=True)
+    try:
+        trip.status = response.status_code
+        trip.wait = retry_after(response.headers)
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > REPLY_LIMIT:
+                trip.final = True
+                raise Unavailable(f"{trip.to} sent more than {REPLY_LIMIT >> 20} MiB")
+    finally:
+        await response.aclose()
+    return Reply(response.status_code, dict(response.headers), bytes(body))
+
+
+def _meaning(error: Exception, trip: _Trip, limit: float) -> BaseException:
+    """Our error for what httpx2 raised; anything else as it is."""
+    import httpx2
+
+    to = trip.to
+    if isinstance(error, (httpx2.ConnectTimeout, asyncio.TimeoutError)) and not trip.sent:
+        return Unavailable(f"could not connect to {to} in time")
+    if isinstance(error, httpx2.PoolTimeout):
+        return Unavailable(f"all connections to {to} are in use")
+    if isinstance(error, (httpx2.TimeoutException, asyncio.TimeoutError)):
+        return Unavailable(f"no answer from {to} within {limit:g} s")
+    if isinstance(error, httpx2.LocalProtocolError):
+        trip.sent = False
+        return _bad_header()
+    if isinstance(error, (httpx2.ConnectError, httpx2.ProxyError)):
+        return Unavailable(f"could not connect to {to}{_reason(error)}")
+    if isinstance(error, httpx2.DecodingError):
+        return Unavailable(f"the answer of {to} has a broken encoding")
+    if isinstance(error, httpx2.TransportError):
+        trip.broken = True
+        return Unavailable(f"the connection to {to} broke, or what it answers is not HTTP")
+    return error
+
+
+def _reason(error: BaseException | None) -> str:
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return "" if error is None else f": its certificate is not trusted ({error.verify_message})"
+
+
+def _bad_header() -> Unauthenticated:
+    # The library's own error quotes the header.
+    return Unauthenticated("a header is not valid HTTP; is there a line break in a credential?")
+
+
+def _without(endpoint: Endpoint, error: AgentError) -> AgentError:
+    """The error without the credentials, should the vendor have quoted them."""
+    for secret in (endpoint.bearer, *endpoint.headers.values()):
+        if secret and len(secret) >= 6 and secret in error.message:
+            error.message = error.message.replace(secret, "[redacted]")
+            error.args = (error.message,)
+    return error
+
+
+def _attributes(method: str, url: httpx2.URL, trip: _Trip) -> dict[str, str | int]:
+    full = url.copy_with(userinfo=b"", query=None, fragment=None)
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "server.address": url.host,
+        "server.port": url.port or (443 if url.scheme == "https" else 80),
+        "url.full": str(full),
+    }
+    if trip.resent:
+        attributes["http.request.resend_count"] = trip.resent
+    return attributes

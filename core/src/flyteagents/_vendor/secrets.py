@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from flyteagents._errors import InvalidTask, Unauthenticated
+from flyteagents._telemetry.redact import remember
 
 _SIZE_LIMIT = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
@@ -26,6 +27,12 @@ class Secrets:
 
     def find(self, name: str, connection: Mapping[str, str]) -> str | None:
         """The secret, None where there is none. Raises InvalidTask for what cannot be a name."""
+        found = self._look(name, connection)
+        if found:
+            remember(found)  # a vendor may put it into an error
+        return found
+
+    def _look(self, name: str, connection: Mapping[str, str]) -> str | None:
         if not _NAME.fullmatch(name):
             raise InvalidTask(f"{name[:60]!r} is not the name of a secret")
         for key, value in connection.items():

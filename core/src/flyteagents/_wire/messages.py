@@ -33,6 +33,7 @@ from flyteagents._kernel.requests import (
 )
 from flyteagents._status import LogLine, MetricsQuery, Phase
 from flyteagents._task import Container, Identity
+from flyteagents._telemetry.redact import remember
 from flyteagents._types import Type
 from flyteagents._wire.literals import decode_literals, encode_literals
 from flyteagents._wire.types import decode_variables
@@ -198,6 +199,8 @@ def _from_value(value: struct_pb2.Value) -> object:
 def _connection(message: Any) -> Connection:
     if not message.HasField("connection"):
         return NO_CONNECTION
+    for secret in message.connection.secrets.values():
+        remember(secret)
     return Connection(dict(message.connection.secrets), dict(message.connection.configs))
 
 
