@@ -43,6 +43,13 @@ func (c *calls) counts() map[string]map[string]int {
 	return counts
 }
 
+func (c *calls) total(method string) (n int) {
+	for _, m := range c.counts()[method] {
+		n += m
+	}
+	return n
+}
+
 type methodKey struct{}
 
 func (c *calls) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {

@@ -26,6 +26,7 @@ type options struct {
 	attempts int
 	reeval   time.Duration
 	limit    time.Duration
+	lose     bool
 	settings bool
 }
 
@@ -39,6 +40,7 @@ func main() {
 	flag.IntVar(&o.attempts, "attempts", 1, "attempts that the node may use: retries + 1")
 	flag.DurationVar(&o.reeval, "reeval", time.Second, "how often the workflow is looked at (Propeller: 10s)")
 	flag.DurationVar(&o.limit, "limit", 90*time.Second, "give up after this long")
+	flag.BoolVar(&o.lose, "lose-create", false, "lose the state of the round that made the first CreateTask")
 	flag.BoolVar(&o.settings, "settings", false, "only load the configuration, strictly, and print what the plugin reads")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
@@ -57,6 +59,13 @@ func run(ctx context.Context, o options) error {
 	}
 	calls := recordCalls(out)
 	workflows := &workflowFile{dir: o.state}
+	if lost := false; o.lose {
+		workflows.lose = func() bool {
+			now := !lost && calls.total("CreateTask") > 0
+			lost = lost || now
+			return now
+		}
+	}
 	data, err := newDataStore(o.state)
 	if err != nil {
 		return err

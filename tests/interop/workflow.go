@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,7 +30,10 @@ const (
 
 // workflowFile is what etcd is to Propeller: the workflow as JSON, the plugin's state in it as gob
 // bytes. Every round begins with what was written, so a restart loses what a real one loses.
-type workflowFile struct{ dir string }
+type workflowFile struct {
+	dir  string
+	lose func() bool // whether this write is lost, as in a conflict or a crash
+}
 
 func (f *workflowFile) path() string { return filepath.Join(f.dir, "workflow.json") }
 
@@ -52,6 +56,9 @@ func (f *workflowFile) Get(_ context.Context, _, _ string) (*v1alpha1.FlyteWorkf
 // Update answers with what was written and read again: a node that was changed in this round is
 // marked so in memory only, and Propeller looks at it again in the next round.
 func (f *workflowFile) Update(ctx context.Context, w *v1alpha1.FlyteWorkflow) (*v1alpha1.FlyteWorkflow, error) {
+	if f.lose != nil && f.lose() {
+		return nil, errors.New("etcdserver: request timed out (as -lose-create asked for)")
+	}
 	next := w.DeepCopy()
 	version, _ := strconv.Atoi(w.ResourceVersion)
 	next.ResourceVersion = strconv.Itoa(version + 1)
