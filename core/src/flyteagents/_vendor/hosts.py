@@ -6,30 +6,26 @@ import fnmatch
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from flyteagents._errors import Forbidden
 
 _PORT = re.compile(r"^(\[.*\]|[^:]*):\d+$")
 
 
-class Hosts:
-    """Host patterns ("*.vendor.example"); ports are ignored. This machine and its network's
-    metadata service match by name only: no wildcard means them."""
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        self._patterns = {_PORT.sub(r"\1", pattern).strip("[]").lower() for pattern in patterns}
-
-    def check(self, host: str) -> None:
-        """Raises Forbidden unless a pattern allows the host."""
-        name = host.lower().rstrip(".")
-        if name in self._patterns:
-            return
-        if _near(name) or not any(fnmatch.fnmatchcase(name, p) for p in self._patterns):
-            raise Forbidden(
-                f"{host} is not a host that gets this vendor's credentials; "
-                "FLYTEAGENTS_ALLOW_HOSTS can allow it"
-            )
+def check_host(host: str, patterns: Sequence[str]) -> None:
+    """Raises Forbidden for a host that neither the settings nor the agent name: it came out of
+    a task or an envelope, and would be handed the operator's credentials. Ports do not matter.
+    This machine and its metadata service must be named; no wildcard means them."""
+    name = host.lower().rstrip(".")
+    bare = [_PORT.sub(r"\1", pattern).strip("[]").lower() for pattern in patterns]
+    if name in bare:
+        return
+    if _near(name) or not any(fnmatch.fnmatchcase(name, pattern) for pattern in bare):
+        raise Forbidden(
+            f"the host {host[:100]!r} is not one that this service talks to; "
+            "its operator can allow it with FLYTEAGENTS_ALLOW_HOSTS"
+        )
 
 
 def _near(host: str) -> bool:

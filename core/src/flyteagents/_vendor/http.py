@@ -1,142 +1,78 @@
-"""A vendor's API over HTTP: pooled, limited in time, traced, and with our errors.
-
-What httpx2 raises and logs may hold URLs with queries and headers with credentials, so nothing
-of it leaves this module.
-"""
+"""The vendor's API in one call of an agent: credentials, retries, errors and spans."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
-import logging
 import random
-import ssl
+import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, overload
-from urllib.parse import unquote
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TYPE_CHECKING, TypeVar, overload
 
-from importlib_metadata import version
 from opentelemetry import trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import BaseModel
 
 from flyteagents._call import Endpoint, Reply
-from flyteagents._errors import (
-    AgentError,
-    Forbidden,
-    InvalidTask,
-    Unauthenticated,
-    Unavailable,
-    VendorError,
-)
+from flyteagents._errors import AgentError, Throttled, Unauthenticated, Unavailable, VendorError
 from flyteagents._telemetry.redact import remember
 from flyteagents._vendor.budget import Budget
-from flyteagents._vendor.hosts import Hosts
-from flyteagents._vendor.replies import failure, fit, retry_after
+from flyteagents._vendor.hosts import check_host
+from flyteagents._vendor.pool import Pool, Sent, Trip
+from flyteagents._vendor.replies import error_of, fit
 
 if TYPE_CHECKING:
-    import httpx2  # takes about 0.1 s to import, so only when the first request is sent
     from typing_extensions import Unpack
 
 M = TypeVar("M", bound=BaseModel)
-CONNECT_LIMIT = 3.0
-POOL_LIMIT = 10.0
-IDLE_LIMIT = 55.0  # load balancers hang up after 60 s; the next poll may come after 30
-REPLY_LIMIT = 64 * 2**20
-_IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
+_SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
+_SECRET_HEADER = re.compile("authorization|token|key|secret|cookie", re.IGNORECASE)
 _tracer = trace.get_tracer("flyteagents.http")
 
 
-class Sent(TypedDict, total=False):
-    """What a request carries. At most one of json, content and form; a param of None is left
-    out; headers win over the endpoint's."""
-
-    json: object
-    content: bytes | str
-    form: Mapping[str, str]
-    params: Mapping[str, str | int | float | bool | Sequence[str] | None]
-    headers: Mapping[str, str]
-
-
 class VendorClient:
-    """An agent's connections to its vendor; they belong to one event loop.
-
-    hosts: patterns of the hosts that get credentials. observe: told the status (None without a
-    reply) and the seconds of each request on the wire.
-    """
+    """The connections of one agent. `hosts` are patterns of the hosts that get credentials;
+    `observe` is told the status (None without a reply) and the seconds of each request."""
 
     def __init__(
-        self, agent: str, hosts: Sequence[str], *, max_connections: int = 64,
+        self,
+        agent: str,
+        hosts: Sequence[str],
+        *,
+        max_connections: int = 64,
         observe: Callable[[int | None, float], None] | None = None,
-    ) -> None:  # fmt: skip
-        self.agent, self.hosts, self.observe = agent, Hosts(hosts), observe
-        self._max_connections = max_connections
-        self._pool: asyncio.Future[httpx2.AsyncClient] | None = None
+    ) -> None:
+        self.agent, self.hosts = agent, hosts
+        self.pool = Pool(max_connections)
+        self.observe = observe or (lambda status, seconds: None)
 
     def bind(
         self,
         endpoint: Callable[[bool], Awaitable[Endpoint]],
         budget: Budget,
-        explain: Callable[[Reply], AgentError | None],
+        explain: Callable[[Reply], AgentError | None] = lambda _: None,
     ) -> Http:
-        """The API for one call of the kernel's to the agent."""
+        """The client for one call. `endpoint(True)` must look past every cache of credentials."""
         return Http(self, endpoint, budget, explain)
 
-    async def pool(self) -> httpx2.AsyncClient:
-        if self._pool is None or (self._pool.done() and self._pool.exception()):
-            # In a thread: the import and reading the system's certificates would block the loop.
-            self._pool = asyncio.ensure_future(asyncio.to_thread(_open, self._max_connections))
-        return await asyncio.shield(self._pool)
-
     async def aclose(self) -> None:
-        """Close the connections. They may belong to a loop that has ended."""
-        if self._pool is not None:
-            with contextlib.suppress(RuntimeError):
-                await (await self._pool).aclose()
-
-
-@dataclass
-class _Trip:
-    """How far one attempt came, which says whether there may be another."""
-
-    resent: int
-    to: str = "the vendor"
-    connected: bool = False
-    sent: bool = False
-    broken: bool = False
-    final: bool = False
-    status: int | None = None
-    wait: float | None = None
-
-    @property
-    def stale(self) -> bool:
-        """A pooled connection was used that the vendor had closed."""
-        return self.broken and self.sent and not self.connected and self.status is None
-
-    async def trace(self, event: str, _: object) -> None:
-        """For httpcore's `trace` extension."""
-        if event.endswith("connect_tcp.started"):
-            self.connected = True
-        elif event.endswith("send_request_headers.started"):
-            self.sent = True
+        await self.pool.aclose()
 
 
 class Http:
-    """Requests to the vendor within one call.
+    """Requests to the vendor, with the methods get, post, put, patch and delete.
 
     ```python
-    state = await call.http.get(f"/jobs/{job.id}", into=AcmeState)      # a pydantic model
-    reply = await call.http.put("/jobs/x", json={...}, accept=[409])    # a Reply, also for 409
+    state = await call.http.get(f"/jobs/{job.id}", into=AcmeState)        # a pydantic model
+    reply = await call.http.put("/jobs/x", json=body, accept=[409])       # a Reply, also for 409
     ```
-    Paths are joined to the endpoint's URL; absolute URLs must be of an allowed host. With `into`
-    the reply's JSON is checked and returned as that model, without it the `Reply` is. Statuses
-    other than 2xx and those of `accept` raise what `explain` says, or the error that fits.
-    Redirects are not followed. Requests are repeated within the call's time as far as that is
-    safe; after a 401, once with a fresh endpoint.
+    Paths are relative to the endpoint; absolute URLs must be of an allowed host. With `into`, the
+    reply's JSON is checked by that model; without, a `Reply` is returned. Other statuses than 2xx
+    raise, but for those in `accept`; redirects are not followed. Requests are repeated while there
+    is time, as far as that is safe, and after a 401 once with a fresh endpoint.
+
+    Raises InvalidTask (400, 422), Unauthenticated (401 after fresh credentials), Forbidden (403,
+    or a host that is not allowed), JobNotFound (404, 410), JobConflict (409), Throttled (429),
+    Unavailable (5xx, no reply); or what the agent's `explain` makes of the reply.
     """
 
     def __init__(
@@ -148,28 +84,26 @@ class Http:
     ) -> None:
         self._client, self._endpoint = client, endpoint
         self._budget, self._explain = budget, explain
-        self.get, self.post = Verb(self, "GET"), Verb(self, "POST")
-        self.put, self.patch = Verb(self, "PUT"), Verb(self, "PATCH")
-        self.delete = Verb(self, "DELETE")
+        self.get, self.post = Method(self, "GET"), Method(self, "POST")
+        self.put, self.patch = Method(self, "PUT"), Method(self, "PATCH")
+        self.delete = Method(self, "DELETE")
 
-    def request(self, method: str) -> Verb:
-        """Any other method: `await call.http.request("HEAD")("/jobs")`."""
-        return Verb(self, method)
-
-    async def send(self, method: str, path: str, accept: Collection[int], sent: Sent) -> Reply:
-        """Send until there is an answer, an error that stays, or no time left."""
+    async def request(
+        self, method: str, path: str, *, accept: Collection[int] = (), **sent: Unpack[Sent]
+    ) -> Reply:
+        """Any method; see the class."""
         budget, fresh, tries = self._budget, False, 0
         last: AgentError = Unavailable("there was no time left to ask the vendor")
         while not budget.closed and time.monotonic() < budget.until:
-            trip = _Trip(resent=tries)
+            trip = Trip()
             try:
-                return await self._attempt(trip, method, path, accept, sent, fresh)
+                return await self._once(method, path, accept, sent, trip, fresh, tries)
             except Unauthenticated as error:
                 if fresh or trip.status is None:
                     raise
                 fresh, last = True, error
             except VendorError as error:
-                pause = self._pause(method, trip, error)
+                pause = self._pause(method, trip, error, tries)
                 if pause is None:
                     raise
                 last = error
@@ -177,66 +111,65 @@ class Http:
             tries += 1
         raise last
 
-    def _pause(self, method: str, trip: _Trip, error: VendorError) -> float | None:
-        """Seconds to wait before the next attempt; None when there may be none."""
-        budget, safe = self._budget, method in _IDEMPOTENT
-        if trip.stale and safe and trip.resent == 0:
-            return 0.0
+    def _pause(self, method: str, trip: Trip, error: VendorError, tries: int) -> float | None:
+        """Seconds before the next try, None when there is to be none."""
+        budget, safe = self._budget, method in _SAFE
+        if trip.stale and safe and tries == 0:
+            return 0.0  # a connection closed meanwhile says nothing about the vendor
         unsent = not trip.sent or trip.status in (429, 503)
-        if not budget.retries or trip.final or not (safe or unsent or budget.repeat == "any"):
+        if not budget.retries or trip.oversized or not (safe or unsent or budget.repeat == "any"):
             return None
-        asked = getattr(error, "retry_after", None) or trip.wait or 0.0
-        jitter = random.uniform(0, min(0.1 * 2**trip.resent, 2.0))  # noqa: S311 # not a secret
-        seconds: float = max(asked, jitter)
+        asked = error.retry_after if isinstance(error, Throttled) else trip.retry_after
+        jitter = random.uniform(0.0, min(0.1 * 2**tries, 2.0))  # noqa: S311
+        seconds = max(asked or 0.0, jitter)
         return seconds if time.monotonic() + seconds < budget.until else None
 
-    async def _attempt(
-        self, trip: _Trip, method: str, path: str, accept: Collection[int], sent: Sent, fresh: bool
-    ) -> Reply:
-        limit, client = self._budget.limit, self._client
+    async def _once(
+        self, method: str, path: str, accept: Collection[int], sent: Sent, trip: Trip,
+        fresh: bool, tries: int,
+    ) -> Reply:  # fmt: skip
+        client, limit = self._client, self._budget.limit
         try:
             endpoint = await asyncio.wait_for(self._endpoint(fresh), limit)
         except asyncio.TimeoutError:
             raise Unavailable(f"no credentials for the vendor within {limit:g} s") from None
-        pool = await client.pool()
-        url = _url(endpoint.url, path, sent)
-        client.hosts.check(url.host)
-        trip.to = url.netloc.decode()
-        began = time.monotonic()
+        _remember(endpoint)
+        target = await client.pool.target(endpoint.url, path, sent)
+        check_host(target.host, client.hosts)
+        began, why = time.monotonic(), ""
+        attributes: dict[str, str | int] = {
+            "http.request.method": method, "url.full": target.shown,
+            "server.address": target.host, "server.port": target.port, "flyte.agent": client.agent,
+        }  # fmt: skip
+        if tries:
+            attributes["http.request.resend_count"] = tries
         with _tracer.start_as_current_span(
-            method, kind=trace.SpanKind.CLIENT, record_exception=False,
-            set_status_on_exception=False, attributes=_attributes(method, url, trip),
+            method, kind=trace.SpanKind.CLIENT, attributes=attributes,
+            record_exception=False, set_status_on_exception=False,
         ) as span:  # fmt: skip
-            why = ""
             try:
-                request = _request(pool, method, url, endpoint, sent, limit, trip)
-                reply = await asyncio.wait_for(_exchange(pool, request, trip), limit)
-                if not (200 <= reply.status < 300 or reply.status in accept):
-                    why = str(reply.status)
-                    error = self._explain(reply) or failure(reply, trip.to)
-                    raise _without(endpoint, error)
-                return reply
+                reply = await client.pool.exchange(method, target, endpoint, sent, trip, limit)
+                if 200 <= reply.status < 300 or reply.status in accept:
+                    return reply
+                why = str(reply.status)
             except AgentError as error:
-                why = why or type(error).__name__
-                raise
-            except Exception as error:
                 why = type(error).__name__
-                raise _meaning(error, trip, limit) from None
+                raise
             finally:
-                if client.observe is not None:
-                    client.observe(trip.status, time.monotonic() - began)
+                client.observe(trip.status, time.monotonic() - began)
                 if trip.status is not None:
                     span.set_attribute("http.response.status_code", trip.status)
                 if why:
                     span.set_attribute("error.type", why)
                     span.set_status(trace.StatusCode.ERROR)
+        raise self._explain(reply) or error_of(reply, target.to)
 
 
-class Verb:
+class Method:
     """One HTTP method of the vendor's API; see `Http`."""
 
-    def __init__(self, http: Http, method: str) -> None:
-        self._http, self._method = http, method
+    def __init__(self, http: Http, name: str) -> None:
+        self._http, self._name = http, name
 
     @overload
     async def __call__(self, path: str, *, into: type[M], **sent: Unpack[Sent]) -> M: ...
@@ -248,144 +181,14 @@ class Verb:
         self, path: str, *, into: type[M] | None = None, accept: Collection[int] = (),
         **sent: Unpack[Sent],
     ) -> M | Reply:  # fmt: skip
-        reply = await self._http.send(self._method, path, accept, sent)
+        reply = await self._http.request(self._name, path, accept=accept, **sent)
         return reply if into is None else fit(into, reply)
 
 
-def _open(connections: int) -> httpx2.AsyncClient:
-    import httpx2
-
-    # At INFO httpx2 logs every URL with its query, at DEBUG httpcore2 the headers.
-    for name in ("httpx2", "httpcore2"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return httpx2.AsyncClient(
-        limits=httpx2.Limits(
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=IDLE_LIMIT,
-        ),
-        # Tenants share the client: a session cookie of one must not be sent for another.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        headers={"accept": "application/json", "user-agent": _user_agent()},
-    )
-
-
-@functools.cache
-def _user_agent() -> str:
-    return f"flyteagents/{version('flyteagents')}"
-
-
-def _url(start: str, path: str, sent: Sent) -> httpx2.URL:
-    import httpx2
-
-    # Paths are made of ids that came over the wire.
-    if any(part in (".", "..") for part in unquote(path.partition("?")[0]).split("/")):
-        raise Forbidden("the vendor's API is not asked for a path with '..' in it")
-    absolute = path.startswith(("http://", "https://"))
-    text = path if absolute or not path else f"{start.rstrip('/')}/{path.lstrip('/')}"
-    try:
-        url = httpx2.URL(text or start)
-    except httpx2.InvalidURL:
-        raise Forbidden("the vendor's address or the path is not a valid URL") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise Forbidden("the vendor's address is not an http or https URL")
-    params = {k: v for k, v in (sent.get("params") or {}).items() if v is not None}
-    return url.copy_merge_params(params) if params else url
-
-
-def _request(
-    pool: httpx2.AsyncClient, method: str, url: httpx2.URL, endpoint: Endpoint, sent: Sent,
-    limit: float, trip: _Trip,
-) -> httpx2.Request:  # fmt: skip
-    import httpx2
-
-    try:
-        headers = httpx2.Headers(dict(endpoint.headers))
-        if endpoint.bearer is not None:
-            headers["authorization"] = f"Bearer {endpoint.bearer}"
-        headers.update(sent.get("headers"))
-    except UnicodeEncodeError:
-        raise _bad_header() from None
-    TraceContextTextMapPropagator().inject(headers)
-    content: dict[str, Any] = {k: sent.get(k) for k in ("json", "content") if k in sent}
-    try:
-        return pool.build_request(
-            method, url, headers=headers, data=sent.get("form"), **content,
-            timeout=httpx2.Timeout(limit, connect=CONNECT_LIMIT, pool=min(limit, POOL_LIMIT)),
-            extensions={"trace": trip.trace},
-        )  # fmt: skip
-    except ValueError:
-        raise InvalidTask("the request has a value that JSON cannot hold, like NaN") from None
-
-
-async def _exchange(pool: httpx2.AsyncClient, request: httpx2.Request, trip: _Trip) -> Reply:
-    response = await pool.send(request, stream=True)
-    try:
-        trip.status = response.status_code
-        trip.wait = retry_after(response.headers)
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > REPLY_LIMIT:
-                trip.final = True
-                raise Unavailable(f"{trip.to} sent more than {REPLY_LIMIT >> 20} MiB")
-    finally:
-        await response.aclose()
-    return Reply(response.status_code, dict(response.headers), bytes(body))
-
-
-def _meaning(error: Exception, trip: _Trip, limit: float) -> BaseException:
-    """Our error for what httpx2 raised; anything else as it is."""
-    import httpx2
-
-    to = trip.to
-    if isinstance(error, (httpx2.ConnectTimeout, asyncio.TimeoutError)) and not trip.sent:
-        return Unavailable(f"could not connect to {to} in time")
-    if isinstance(error, httpx2.PoolTimeout):
-        return Unavailable(f"all connections to {to} are in use")
-    if isinstance(error, (httpx2.TimeoutException, asyncio.TimeoutError)):
-        return Unavailable(f"no answer from {to} within {limit:g} s")
-    if isinstance(error, httpx2.LocalProtocolError):
-        trip.sent = False
-        return _bad_header()
-    if isinstance(error, (httpx2.ConnectError, httpx2.ProxyError)):
-        return Unavailable(f"could not connect to {to}{_reason(error)}")
-    if isinstance(error, httpx2.DecodingError):
-        return Unavailable(f"the answer of {to} has a broken encoding")
-    if isinstance(error, httpx2.TransportError):
-        trip.broken = True
-        return Unavailable(f"the connection to {to} broke, or what it answers is not HTTP")
-    return error
-
-
-def _reason(error: BaseException | None) -> str:
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
-        error = error.__cause__ or error.__context__
-    return "" if error is None else f": its certificate is not trusted ({error.verify_message})"
-
-
-def _bad_header() -> Unauthenticated:
-    # The library's own error quotes the header.
-    return Unauthenticated("a header is not valid HTTP; is there a line break in a credential?")
-
-
-def _without(endpoint: Endpoint, error: AgentError) -> AgentError:
-    """The error without the credentials, should the vendor have quoted them."""
-    for secret in (endpoint.bearer, *endpoint.headers.values()):
-        if secret and len(secret) >= 6 and secret in error.message:
-            error.message = error.message.replace(secret, "[redacted]")
-            error.args = (error.message,)
-    return error
-
-
-def _attributes(method: str, url: httpx2.URL, trip: _Trip) -> dict[str, str | int]:
-    full = url.copy_with(userinfo=b"", query=None, fragment=None)
-    attributes: dict[str, str | int] = {
-        "http.request.method": method,
-        "server.address": url.host,
-        "server.port": url.port or (443 if url.scheme == "https" else 80),
-        "url.full": str(full),
-    }
-    if trip.resent:
-        attributes["http.request.resend_count"] = trip.resent
-    return attributes
+def _remember(endpoint: Endpoint) -> None:
+    """Have the credentials masked wherever they turn up: vendors quote them in errors."""
+    if endpoint.bearer:
+        remember(endpoint.bearer)
+    for name, value in endpoint.headers.items():
+        if _SECRET_HEADER.search(name):
+            remember(value.partition(" ")[2] or value)

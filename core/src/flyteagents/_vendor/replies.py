@@ -31,7 +31,7 @@ _ERRORS: Mapping[int, type[AgentError]] = {
 }  # fmt: skip
 
 
-def failure(reply: Reply, host: str) -> AgentError:
+def error_of(reply: Reply, host: str) -> AgentError:
     """The error that a reply's status stands for, with the vendor's own words."""
     code, words = _words(reply)
     text = f"{host} answered {reply.status}" + (f": {words}" if words else "")
