@@ -168,7 +168,7 @@ def _request(
     try:
         headers = httpx2.Headers(dict(endpoint.headers))
         if endpoint.bearer is not None:
-            headers["authorization"] = f"Bearer {endpoint.bearer}"
+            headers.update({"authorization": f"Bearer {endpoint.bearer}"})
         headers.update(sent.get("headers"))
     except UnicodeEncodeError:
         raise _bad_header() from None
@@ -215,7 +215,8 @@ def _meaning(error: Exception, to: str, trip: Trip, limit: float) -> AgentError:
         return Unavailable(f"could not connect to {to}{_distrust(error)}")
     if isinstance(error, httpx2.LocalProtocolError):
         return _bad_header()
-    trip.broken = isinstance(error, (httpx2.NetworkError, httpx2.RemoteProtocolError))
+    # Not for an answer that is no HTTP, which is a RemoteProtocolError too.
+    trip.broken = isinstance(error, httpx2.NetworkError) or "disconnected" in str(error)
     return Unavailable(f"the connection to {to} broke, or what it answered is not HTTP")
 
 
