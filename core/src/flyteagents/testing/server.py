@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,6 +16,8 @@ from types import TracebackType
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from flyteagents._cli.serve import UNAVAILABLE
 
 
 def free_port() -> int:
@@ -38,7 +41,11 @@ class RealServer:
     ```python
     with RealServer(plugins=["acme"], env={"FLYTEAGENTS_ACME_URL": vendor.url}) as server:
         channel = grpc.insecure_channel(server.endpoint)
+        server.kill()
+        server.restart()          # the same port, and nothing remembered
     ```
+    In async code enter it with `async with`, and call `restart` and `terminate` by
+    `asyncio.to_thread`, so that a fake vendor on the same loop goes on meanwhile.
     """
 
     def __init__(
@@ -51,7 +58,7 @@ class RealServer:
         ready_within: float = 20.0,
     ) -> None:
         self.port = port or free_port()
-        self.endpoint = f"127.0.0.1:{self.port}"
+        self._port_given = port is not None
         self._ready_within = ready_within
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLYTEAGENTS_", "OTEL_"))}
         paths = [*map(str, python_path), *filter(None, [kept.get("PYTHONPATH")])]
@@ -64,13 +71,22 @@ class RealServer:
             **({} if plugins is None else {"FLYTEAGENTS_PLUGINS": ",".join(plugins)}),
             **(env or {}),
         }
-        self._log = tempfile.NamedTemporaryFile(prefix="flyteagents-", suffix=".log")  # noqa: SIM115
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 # closed by `close`
+        self._written = ""
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
+    def endpoint(self) -> str:
+        """Host and port, as a gRPC target."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
     def log(self) -> str:
-        """All that the server has written."""
-        return Path(self._log.name).read_text(errors="replace")
+        """All that the server has written, restarts included; also after its end."""
+        if not self._log.closed:
+            file = self._log.fileno()
+            self._written = os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+        return self._written
 
     @property
     def pid(self) -> int:
@@ -78,6 +94,13 @@ class RealServer:
 
     def start(self) -> None:
         """Start it, and wait until its health says SERVING. Raises ServerEnded."""
+        while not self._started():
+            if self._port_given or self._running().returncode != UNAVAILABLE:
+                raise ServerEnded(f"exit code {self._running().returncode}:\n{self.log}")
+            self.port = free_port()  # somebody took the port between our look and the server's
+        self._port_given = True  # restarts come back to it
+
+    def _started(self) -> bool:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flyteagents", "serve", "--port", str(self.port)],
             env=self.env,
@@ -88,8 +111,10 @@ class RealServer:
         end = time.monotonic() + self._ready_within
         while not self.serving():
             if self.process.poll() is not None or time.monotonic() > end:
-                raise ServerEnded(f"exit code {self.process.poll()}:\n{self.log}")
+                self.kill()
+                return False
             time.sleep(0.02)
+        return True
 
     def serving(self, service: str = "") -> bool:
         """Whether its health says SERVING."""
@@ -117,9 +142,29 @@ class RealServer:
             self.kill()
         self.start()
 
+    def close(self) -> None:
+        """Stop it if it runs. The log stays readable."""
+        if self.process is not None and self.process.poll() is None:
+            try:
+                self.terminate()
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._written = self.log
+        self._log.close()
+
     def __enter__(self) -> RealServer:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
+
+    async def __aenter__(self) -> RealServer:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(self, *raised: object) -> None:
+        await asyncio.to_thread(self.close)
 
     def __exit__(
         self,
@@ -127,12 +172,7 @@ class RealServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.process is not None and self.process.poll() is None:
-            try:
-                self.terminate()
-            except subprocess.TimeoutExpired:
-                self.kill()
-        self._log.close()
+        self.close()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self.process is None:
