@@ -89,7 +89,7 @@ def test_both_generations_list_the_same_agents_in_old_and_new_fields() -> None:
         with pytest.raises(grpc.RpcError) as unknown:
             connectors.GetConnector(connector_pb2.GetConnectorRequest(name="x"), timeout=2)
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
-        assert "raising" in unknown.value.details()
+        assert "raising" in str(unknown.value.details())
 
 
 def test_a_taken_port_is_an_error_that_says_what_to_do() -> None:
