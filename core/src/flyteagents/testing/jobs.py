@@ -10,14 +10,12 @@
 
 A body has `script`, and may have `tag` and `fingerprint`. A script is made of steps with ";"
 between them: `pending 1`, `sleep 0.2`, `fail MESSAGE`, `return JSON`, `forever`.
-States: PENDING, RUNNING, DONE, FAILED, CANCELING, CANCELED. `python -m flyteagents.testing.jobs
---port 9000` serves it by itself.
+States: PENDING, RUNNING, DONE, FAILED, CANCELING, CANCELED.
+`python -m flyteagents.testing.serve_jobs --port 9000` serves it by itself.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import json
 import math
 import time
@@ -214,20 +212,3 @@ def _refused(status: int, code: str, message: str) -> Response:
 
 def _conflict(code: str, message: str, job: VendorJob) -> Response:
     return Response(409, {"error": {"code": code, "message": message}, "job": job.shown()})
-
-
-async def _main() -> None:
-    parser = argparse.ArgumentParser(description="Serves the made-up job service.")
-    parser.add_argument("--port", type=int, default=9000)
-    parser.add_argument("--token", default="", help="bearer token that is asked for")
-    parser.add_argument("--cancel-seconds", type=float, default=0.0)
-    options = parser.parse_args()
-    async with JobService(
-        token=options.token, cancel_seconds=options.cancel_seconds, port=options.port
-    ) as service:
-        print(f"job service on {service.url}", flush=True)  # noqa: T201 # a program
-        await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(_main())

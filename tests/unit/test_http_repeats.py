@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+
+import pytest
+from tests.unit.vendor_setup import Setup
+
+from flyteagents import (
+    AgentError,
+    Endpoint,
+    Throttled,
+    Unauthenticated,
+    Unavailable,
+)
+from flyteagents._vendor.budget import Budget
+from flyteagents.testing import (
+    Cut,
+    Delay,
+    DropReply,
+    Nonsense,
+    Response,
+    SlowReply,
+)
+
+
+@pytest.fixture
+async def setup() -> AsyncIterator[Setup]:
+    async with Setup.made() as made:
+        yield made
+
+
+async def test_a_401_is_tried_once_more_with_fresh_credentials(setup: Setup) -> None:
+    setup.tokens = ["old", "new"]
+    setup.vendor.script("*", "*", Response(401))
+    await setup.http(retries=False, repeat="unsent").post("/")
+    assert setup.asked == [False, True]
+    sent = [request.headers["authorization"] for request in setup.vendor.requests]
+    assert sent == ["Bearer old", "Bearer new"]
+    setup.vendor.script("*", "*", Response(401), repeat=True)
+    with pytest.raises(Unauthenticated):
+        await setup.http().get("/")
+    assert setup.vendor.total == 4
+
+
+async def test_missing_credentials_are_not_asked_for_twice(setup: Setup) -> None:
+    async def endpoint(fresh: bool) -> Endpoint:
+        setup.asked.append(fresh)
+        raise Unauthenticated("there is no secret")
+
+    with pytest.raises(Unauthenticated):
+        await setup.client.bind(endpoint, Budget(time.monotonic() + 5)).get("/")
+    assert setup.asked == [False]
+
+
+@pytest.mark.parametrize("fault", [Response(503), Response(429), Cut(), DropReply(), Nonsense()])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])
+async def test_failures_are_repeated_while_there_is_time(
+    setup: Setup, method: str, fault: Response | Cut | DropReply | Nonsense
+) -> None:
+    setup.vendor.script("*", "*", fault)
+    assert (await setup.http().request(method, "/")).status == 200
+    assert setup.vendor.total == 2
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409])
+async def test_what_will_not_pass_is_not_repeated(setup: Setup, status: int) -> None:
+    setup.vendor.script("*", "*", Response(status))
+    with pytest.raises(AgentError):
+        await setup.http().get("/")
+    assert setup.vendor.total == 1
+
+
+@pytest.mark.parametrize("fault", [Response(500), Response(504), Cut(), DropReply(), Nonsense()])
+async def test_a_post_that_may_have_arrived_is_not_repeated_if_that_is_unsafe(
+    setup: Setup, fault: Response | Cut | DropReply | Nonsense
+) -> None:
+    setup.vendor.script("*", "*", None, fault)
+    await setup.http().get("/")  # so that the POST goes over a connection that was used before
+    with pytest.raises(Unavailable):
+        await setup.http(repeat="unsent").post("/")
+    assert setup.vendor.total == 2
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_post_that_the_vendor_turned_away_is_repeated(setup: Setup, status: int) -> None:
+    setup.vendor.script("*", "*", Response(status))
+    assert (await setup.http(repeat="unsent").post("/")).status == 200
+
+
+async def test_a_post_that_never_left_is_repeated(setup: Setup) -> None:
+    await setup.vendor.down()
+    pending = asyncio.ensure_future(setup.http(repeat="unsent").post("/"))
+    await asyncio.wait_for(setup.noticed.wait(), 5)
+    await setup.vendor.up()
+    assert (await pending).status == 200
+
+
+async def test_a_poll_is_one_request(setup: Setup) -> None:
+    setup.vendor.script("*", "*", Response(503), Nonsense(), Cut(), repeat=True)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await setup.http(retries=False).get("/")
+    assert setup.vendor.total == 3
+
+
+async def test_a_poll_over_a_connection_that_went_stale_is_tried_again_at_once(
+    setup: Setup,
+) -> None:
+    http = setup.http(retries=False)
+    setup.vendor.script("*", "*", None, Cut(), None, Cut(), Cut())
+    await http.get("/")
+    assert (await http.get("/")).status == 200
+    assert setup.vendor.total == 3
+    with pytest.raises(Unavailable):
+        await http.get("/")
+    assert setup.vendor.total == 5
+
+
+async def test_a_stale_connection_is_no_reason_to_post_twice(setup: Setup) -> None:
+    http = setup.http(retries=False)
+    setup.vendor.script("*", "*", None, Cut())
+    await http.get("/")
+    with pytest.raises(Unavailable):
+        await http.post("/")
+    assert setup.vendor.total == 2
+
+
+async def test_retry_after_is_waited_for(setup: Setup) -> None:
+    setup.vendor.script("*", "*", Response(429, headers={"Retry-After": "0.04"}))
+    setup.vendor.script("*", "*", Response(503, headers={"Retry-After": "0.04"}))
+    await setup.http().get("/")
+    first, second, third = (request.at for request in setup.vendor.requests)
+    assert second - first >= 0.04
+    assert third - second >= 0.04
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("30", 30.0), ("999999", 3600.0), ("-1", None), ("soon", None), ("nan", None),
+        (formatdate(time.time() + 1000, usegmt=True), 1000.0),
+        (formatdate(0, usegmt=True), 0.0),
+    ],
+)  # fmt: skip
+async def test_a_wait_that_ends_too_late_is_raised_at_once(
+    setup: Setup, value: str, seconds: float | None
+) -> None:
+    setup.vendor.script("*", "*", Response(429, headers={"Retry-After": value}), repeat=True)
+    with pytest.raises(Throttled) as raised:
+        await setup.http(0.03).get("/")
+    assert raised.value.retry_after == (
+        None if seconds is None else pytest.approx(seconds, abs=300)
+    )
+    if seconds:
+        assert setup.vendor.total == 1
+
+
+async def test_no_request_begins_when_the_time_is_over(setup: Setup) -> None:
+    with pytest.raises(Unavailable):
+        await setup.http(-1).get("/")
+    with pytest.raises(Unavailable):
+        await setup.http(closed=True).get("/")
+    assert (setup.asked, setup.vendor.total) == ([], 0)
+
+
+async def test_nothing_is_sent_after_the_caller_has_its_answer(setup: Setup) -> None:
+    budget = Budget(time.monotonic() + 60)
+    setup.vendor.script("*", "*", Response(500), repeat=True)
+    pending = asyncio.ensure_future(setup.client.bind(setup.endpoint, budget).get("/"))
+    await setup.vendor.until(count=1)
+    budget.closed = True
+    with pytest.raises(Unavailable, match="500"):
+        await pending
+    assert setup.vendor.total == 1
+
+
+async def test_a_request_on_the_wire_outlives_the_budget(setup: Setup) -> None:
+    setup.vendor.script("*", "*", Delay(0.05))
+    assert (await setup.http(0.02).post("/")).status == 200
+
+
+@pytest.mark.parametrize("slow", [Delay(60), SlowReply(60)])
+async def test_a_request_has_a_limit_of_its_own(setup: Setup, slow: Delay | SlowReply) -> None:
+    await setup.http().get("/")  # the first one also opens the client
+    setup.vendor.script("*", "*", slow)
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=r"no answer from 127.0.0.1:\d+ within 0.05 s"):
+        await setup.http(limit=0.05, retries=False).get("/")
+    assert time.monotonic() - began < 1
+    assert setup.seen[-1] is None
+
+
+async def test_waiting_for_a_free_connection_is_limited_too(setup: Setup) -> None:
+    await setup.http().get("/")
+    setup.vendor.script("*", "*", Delay(60), repeat=True)
+    full = [asyncio.ensure_future(setup.http().get("/")) for _ in range(4)]
+    await setup.vendor.until(count=5)
+    with pytest.raises(Unavailable):
+        await setup.http(limit=0.05, retries=False).post("/")
+    assert setup.vendor.total == 5
+    for task in full:
+        task.cancel()
+    await asyncio.wait(full)
+
+
+async def test_an_endpoint_that_hangs_is_given_up(setup: Setup) -> None:
+    async def endpoint(_: bool) -> Endpoint:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    budget = Budget(time.monotonic() + 5, limit=0.02, retries=False)
+    with pytest.raises(Unavailable, match="credentials"):
+        await setup.client.bind(endpoint, budget).get("/")
