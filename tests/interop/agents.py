@@ -1,6 +1,6 @@
 """The plugin that these tests bring: a job at the made-up vendor, and a sync task.
 
-The vendor is `python -m flyteagents.testing.jobs`, a process of its own: it goes on while the
+The vendor is `python -m flyteagents.testing.serve_jobs`, a process of its own: it goes on while the
 agent server is killed.
 """
 

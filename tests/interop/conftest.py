@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 import yaml
 from tests.interop.propeller import Propeller, build
-from tests.interop.servers import ROOT, AgentServer, VendorService
+from tests.interop.vendor import VendorService
 
-MakeServer = Callable[[], AgentServer]
+from flyteagents.testing import RealServer
+
 MakePropeller = Callable[..., Propeller]
 
+_HERE = Path(__file__).parent
 _names = itertools.count(1)
 
 
@@ -25,7 +28,7 @@ _names = itertools.count(1)
 def interop_binary() -> Path:
     if shutil.which("go") is None:
         pytest.skip("no Go here, so FlytePropeller's own code cannot be built")
-    return build(Path(__file__).parent, ROOT / ".cache" / "interop")
+    return build(_HERE, _HERE.parents[1] / ".cache" / "interop")
 
 
 def _installed() -> set[str]:
@@ -53,9 +56,8 @@ def acme_plugin() -> None:
 @pytest.fixture(scope="session")
 def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorService]:
     service = VendorService(tmp_path_factory.mktemp("vendor") / "log.txt")
-    service.start()
     yield service
-    service.kill()
+    service.close()
 
 
 @pytest.fixture(scope="session")
@@ -68,43 +70,23 @@ def interop_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "Metadata-Version: 2.1\nName: flyteagents-interop\nVersion: 1\n"
     )
     (metadata / "entry_points.txt").write_text("[flyteagents]\ninterop = interop_agents\n")
-    shutil.copy(Path(__file__).with_name("agents.py"), folder / "interop_agents.py")
+    shutil.copy(_HERE / "agents.py", folder / "interop_agents.py")
     return folder
 
 
 @pytest.fixture
-def make_server(
-    tmp_path: Path, interop_plugin: Path, vendor: VendorService
-) -> Iterator[MakeServer]:
-    """Starts servers with the interop plugin, and DuckDB and acme where they are installed."""
-    servers: list[AgentServer] = []
-    plugins = ["interop", *sorted(_installed() & {"duckdb", "acme"})]
-    env = {
-        "PYTHONPATH": str(interop_plugin),
-        "FLYTEAGENTS_HOST": "127.0.0.1",
-        "FLYTEAGENTS_METRICS_PORT": "0",
-        "FLYTEAGENTS_PLUGINS": ",".join(plugins),
-        "FLYTEAGENTS_DRAIN_DELAY": "0",
-        "FLYTEAGENTS_DUCKDB_DATA_DIR": str(tmp_path / "duckdb"),
-        "FLYTEAGENTS_INTEROP_VENDOR": vendor.url,
-        "FLYTEAGENTS_ACME_URL": vendor.url,
-        "FLYTEAGENTS_SECRET_ACME_TOKEN": "not-asked-for",
+def server(tmp_path: Path, interop_plugin: Path, vendor: VendorService) -> Iterator[RealServer]:
+    """A server with the interop plugin, and with DuckDB and acme where they are installed."""
+    optional = {
+        "duckdb": {"FLYTEAGENTS_DUCKDB_DATA_DIR": str(tmp_path / "duckdb")},
+        "acme": {"FLYTEAGENTS_ACME_URL": vendor.url, "FLYTEAGENTS_SECRET_ACME_TOKEN": "any"},
     }
-
-    def make() -> AgentServer:
-        server = AgentServer(tmp_path / f"server-{len(servers)}.txt", env)
-        servers.append(server)
-        server.start()
-        return server
-
-    yield make
-    for server in servers:
-        server.stop()
-
-
-@pytest.fixture
-def server(make_server: MakeServer) -> AgentServer:
-    return make_server()
+    plugins, env = ["interop"], {"FLYTEAGENTS_INTEROP_VENDOR": vendor.url}
+    for name in sorted(_installed() & set(optional)):
+        plugins.append(name)
+        env |= optional[name]
+    with RealServer(plugins, env, [interop_plugin]) as server:
+        yield server
 
 
 @pytest.fixture
@@ -131,6 +113,16 @@ def as_shipped() -> dict[str, Any]:
         "tasks": {"task-plugins": {"enabled-plugins": ["connector-service"]}},
         "plugins": {"connector-service": {"defaultConnector": {"insecure": True}}},
     }
+
+
+def patient() -> dict[str, Any]:
+    """Calls wait for a server instead of failing at once."""
+    config = as_shipped()
+    service = {"name": [{"service": "flyteidl.service.AsyncAgentService"}], "waitForReady": True}
+    settings = {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [service]}
+    default = config["plugins"]["connector-service"]["defaultConnector"]
+    default["defaultServiceConfig"] = json.dumps(settings)
+    return config
 
 
 def aimed(config: dict[str, Any], port: int) -> dict[str, Any]:

@@ -101,10 +101,10 @@ func reconcile(ctx context.Context, p *propeller, workflows *workflowFile, out *
 	deadline := time.After(o.limit)
 	commands := readLines(os.Stdin)
 	for {
-		pause := o.reeval
+		pause, enqueued := o.reeval, p.enqueued
 		if err := p.handler.Handle(ctx, namespace, workflowName); err != nil {
 			out.write("failed_round", map[string]any{"error": err.Error()})
-			pause = time.Second
+			pause, enqueued = time.Second, nil
 		}
 		if status, err := workflows.status(ctx); err != nil {
 			return err
@@ -113,7 +113,7 @@ func reconcile(ctx context.Context, p *propeller, workflows *workflowFile, out *
 		}
 		select {
 		case <-time.After(pause):
-		case <-p.enqueued:
+		case <-enqueued:
 			time.Sleep(10 * time.Millisecond)
 		case line := <-commands:
 			if line != "abort" {

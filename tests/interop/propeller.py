@@ -120,11 +120,11 @@ class Propeller:
                 if self._done or not self._news.wait(until - time.monotonic()):
                     raise AssertionError(f"no {kind} {fields} in {seconds} s:\n{self.story()}")
 
-    def end(self, seconds: float = 60.0) -> str:
-        """Wait for the end of the workflow; its phase: Succeeded, Failed or Aborted."""
+    def wait_for_end(self, phase: str, *, seconds: float = 60.0) -> None:
+        """Until the workflow has ended, and ended so: Succeeded, Failed or Aborted."""
         line = self.wait_for("end", seconds=seconds)
         self._close()
-        return str(line["phase"])
+        assert line["phase"] == phase, self.story()
 
     def abort(self) -> None:
         """What a user's abort is to Propeller."""

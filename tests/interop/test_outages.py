@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,26 @@ import pytest
 import yaml
 from tests.interop.conftest import MakePropeller
 from tests.interop.propeller import Task
-from tests.interop.servers import AgentServer, VendorService
+from tests.interop.vendor import VendorService
+
+from flyteagents.testing import RealServer
 
 
-def printed(server: AgentServer) -> str:
-    return server.run("propeller-config", "--endpoint", f"dns:///127.0.0.1:{server.port}")
+def printed(server: RealServer) -> str:
+    command = [sys.executable, "-m", "flyteagents", "propeller-config"]
+    done = subprocess.run(
+        [*command, "--endpoint", f"dns:///{server.endpoint}"],
+        env=server.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_flytes_own_loader_takes_the_printed_configuration_and_drops_nothing(
-    server: AgentServer, interop_binary: Path, tmp_path: Path
+    server: RealServer, interop_binary: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "propeller.yaml"
     file.write_text(printed(server))
@@ -35,7 +47,7 @@ def test_flytes_own_loader_takes_the_printed_configuration_and_drops_nothing(
     assert "connector-service" in settings["enabled_plugins"]
     plugin: dict[str, Any] = settings["connector_service"]
     default = plugin["defaultConnector"]
-    assert default["endpoint"] == f"dns:///127.0.0.1:{server.port}"
+    assert default["endpoint"] == f"dns:///{server.endpoint}"
     assert default["insecure"] is True
     # Keys that the loader lower-cased would be ignored by the plugin without a word.
     known = {"CreateTask", "GetTask", "DeleteTask", "ExecuteTaskSync", "ListConnectors"}
@@ -47,7 +59,7 @@ def test_flytes_own_loader_takes_the_printed_configuration_and_drops_nothing(
 
 @pytest.mark.slow
 def test_a_task_outlives_a_minute_without_any_server_and_as_shipped_it_does_not(
-    server: AgentServer, vendor: VendorService, make_propeller: MakePropeller
+    server: RealServer, vendor: VendorService, make_propeller: MakePropeller
 ) -> None:
     task = Task(
         "interop_job",
@@ -64,7 +76,7 @@ def test_a_task_outlives_a_minute_without_any_server_and_as_shipped_it_does_not(
     polled = shipped.calls("GetTask")
     server.start()
 
-    assert mended.end(90) == "Succeeded"
+    mended.wait_for_end("Succeeded", seconds=90)
     assert mended.calls("CreateTask", None) == 1
     assert mended.outputs()["result"].scalar.primitive.integer == 42
     assert len(vendor.jobs(mended.name)) == 1

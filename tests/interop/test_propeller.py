@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.interop.conftest import MakePropeller
+from tests.interop.conftest import MakePropeller, patient
 from tests.interop.propeller import Task
-from tests.interop.servers import AgentServer, VendorService
+from tests.interop.vendor import VendorService
+
+from flyteagents.testing import RealServer
 
 NUMBER = {"result": "integer"}
 
@@ -21,11 +23,11 @@ def integer(literal: object) -> int:
 
 
 def test_listagents_alone_routes_the_task_types(
-    server: AgentServer, make_propeller: MakePropeller
+    server: RealServer, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(job("return 42"))
-    assert propeller.end() == "Succeeded"
+    propeller.wait_for_end("Succeeded")
     assert propeller.calls("ListAgents") >= 1
     assert {line["plugin"] for line in propeller.lines if line["kind"] == "task"} == {
         "connector-service"
@@ -34,11 +36,11 @@ def test_listagents_alone_routes_the_task_types(
 
 
 def test_a_job_goes_through_its_phases_to_its_outputs(
-    server: AgentServer, vendor: VendorService, make_propeller: MakePropeller
+    server: RealServer, vendor: VendorService, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(job("pending 3; sleep 5; return 42"), attempts=3)
-    assert propeller.end() == "Succeeded"
+    propeller.wait_for_end("Succeeded")
     assert propeller.phases() == [
         (0, "QUEUED"),  # a token
         (0, "QUEUED"),  # launched
@@ -57,11 +59,11 @@ def test_a_job_goes_through_its_phases_to_its_outputs(
 
 
 def test_a_task_that_cannot_work_is_created_once_although_three_attempts_are_allowed(
-    server: AgentServer, vendor: VendorService, make_propeller: MakePropeller
+    server: RealServer, vendor: VendorService, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(job("nonsense"), attempts=3)
-    assert propeller.end() == "Failed"
+    propeller.wait_for_end("Failed")
     assert propeller.calls("CreateTask", None) == 1
     assert "nonsense" in propeller.error()["message"]
     assert "Traceback" not in propeller.error()["message"]
@@ -69,11 +71,11 @@ def test_a_task_that_cannot_work_is_created_once_although_three_attempts_are_all
 
 
 def test_a_retryable_failure_is_tried_again_with_a_job_of_its_own(
-    server: AgentServer, vendor: VendorService, make_propeller: MakePropeller
+    server: RealServer, vendor: VendorService, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(job("fail again, the vendor lost a machine"), attempts=3)
-    assert propeller.end() == "Failed"
+    propeller.wait_for_end("Failed")
     assert propeller.calls("CreateTask", None) == propeller.calls("CreateTask") == 3
     assert propeller.calls("DeleteTask", None) == propeller.calls("DeleteTask") == 2
     assert propeller.error()["code"] == "RetriesExhausted|TaskFailedWithError"
@@ -82,70 +84,71 @@ def test_a_retryable_failure_is_tried_again_with_a_job_of_its_own(
 
 
 def test_an_abort_stops_the_job(
-    server: AgentServer, vendor: VendorService, make_propeller: MakePropeller
+    server: RealServer, vendor: VendorService, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(job("forever"))
     propeller.wait_for("task", phase="RUNNING")
     propeller.abort()
-    assert propeller.end() == "Aborted"
+    propeller.wait_for_end("Aborted")
     assert propeller.calls("DeleteTask", None) == propeller.calls("DeleteTask") == 1
     assert [found["state"] for found in vendor.jobs(propeller.name)] == ["CANCELED"]
 
 
-def test_a_sync_task_ends_in_one_call(server: AgentServer, make_propeller: MakePropeller) -> None:
+def test_a_sync_task_ends_in_one_call(server: RealServer, make_propeller: MakePropeller) -> None:
     propeller = make_propeller(server.port)
     propeller.run(
         Task("interop_product", inputs={"a": 6, "b": 7}, outputs={"product": "integer"}), attempts=3
     )
-    assert propeller.end() == "Succeeded"
+    propeller.wait_for_end("Succeeded")
     assert integer(propeller.outputs()["product"]) == 42
     assert propeller.calls("ExecuteTaskSync", None) == 1
     assert propeller.calls("CreateTask", None) == propeller.calls("GetTask", None) == 0
 
 
 def test_a_sync_task_that_is_refused_is_called_once(
-    server: AgentServer, make_propeller: MakePropeller
+    server: RealServer, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(Task("interop_product", custom={"refuse": True}), attempts=3)
-    assert propeller.end() == "Failed"
+    propeller.wait_for_end("Failed")
     assert propeller.calls("ExecuteTaskSync", None) == 1
     assert "this product is refused" in propeller.error()["message"]
 
 
-def test_a_create_whose_round_was_lost_is_repeated_and_finds_its_job(
-    server: AgentServer, vendor: VendorService, make_propeller: MakePropeller
+def test_a_create_whose_round_was_lost_is_repeated_to_another_server_and_finds_its_job(
+    server: RealServer, vendor: VendorService, make_propeller: MakePropeller
 ) -> None:
-    propeller = make_propeller(server.port)
+    propeller = make_propeller(server.port, patient())
     propeller.run(job("sleep 3; return 42"), flags=("-lose-create",))
-    assert propeller.end() == "Succeeded"
+    propeller.wait_for("failed_round")
+    server.restart()
+    propeller.wait_for_end("Succeeded")
     assert propeller.calls("CreateTask") == 2
     assert len(vendor.jobs(propeller.name)) == 1
 
 
 def test_a_server_killed_between_polls_and_started_again_goes_on(
-    server: AgentServer, vendor: VendorService, make_propeller: MakePropeller
+    server: RealServer, vendor: VendorService, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(job("sleep 8; return 42"), attempts=3)
     propeller.wait_for("task", phase="RUNNING")
-    server.kill()
-    server.start()
-    assert propeller.end() == "Succeeded"
+    server.restart()
+    propeller.wait_for_end("Succeeded")
     assert propeller.calls("CreateTask", None) == 1
     assert len(vendor.jobs(propeller.name)) == 1
 
 
 def test_a_propeller_that_is_started_again_carries_on_from_its_saved_state(
-    server: AgentServer, vendor: VendorService, make_propeller: MakePropeller
+    server: RealServer, vendor: VendorService, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(job("sleep 6; return 42"), attempts=3)
     propeller.wait_for("task", phase="RUNNING")
     propeller.kill()
     propeller.carry_on()
-    assert propeller.end() == "Succeeded"
+    propeller.wait_for_end("Succeeded")
     assert propeller.calls("CreateTask", None) == 0
     assert propeller.calls("GetTask") >= 1
     assert integer(propeller.outputs()["result"]) == 42
@@ -153,7 +156,7 @@ def test_a_propeller_that_is_started_again_carries_on_from_its_saved_state(
 
 
 def test_a_restarted_propeller_can_abort_a_job_that_another_server_started(
-    server: AgentServer,
+    server: RealServer,
     vendor: VendorService,
     make_propeller: MakePropeller,
 ) -> None:
@@ -161,27 +164,26 @@ def test_a_restarted_propeller_can_abort_a_job_that_another_server_started(
     propeller.run(job("forever"))
     propeller.wait_for("task", phase="RUNNING")
     propeller.kill()
-    server.kill()
-    server.start()
+    server.restart()
     propeller.carry_on()
     propeller.abort()
-    assert propeller.end() == "Aborted"
+    propeller.wait_for_end("Aborted")
     assert [found["state"] for found in vendor.jobs(propeller.name)] == ["CANCELED"]
 
 
 @pytest.mark.usefixtures("acme_plugin")
 def test_the_example_agent_of_a_third_party_runs_a_job(
-    server: AgentServer, make_propeller: MakePropeller
+    server: RealServer, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(Task("acme_job", custom={"script": "sleep 3"}), attempts=3)
-    assert propeller.end() == "Succeeded"
+    propeller.wait_for_end("Succeeded")
     assert propeller.calls("CreateTask", None) == 1
 
 
 @pytest.mark.usefixtures("duckdb_plugin")
 def test_a_duckdb_query_returns_the_declared_number(
-    server: AgentServer, make_propeller: MakePropeller
+    server: RealServer, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(
@@ -193,14 +195,14 @@ def test_a_duckdb_query_returns_the_declared_number(
         ),
         attempts=3,
     )
-    assert propeller.end() == "Succeeded"
+    propeller.wait_for_end("Succeeded")
     assert integer(propeller.outputs()["total"]) == 2857148
     assert propeller.calls("CreateTask", None) == 1
 
 
 @pytest.mark.usefixtures("duckdb_plugin")
 def test_a_duckdb_query_leaves_a_table_where_flyte_wants_it(
-    server: AgentServer, make_propeller: MakePropeller
+    server: RealServer, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(
@@ -210,7 +212,7 @@ def test_a_duckdb_query_leaves_a_table_where_flyte_wants_it(
             outputs={"results": "table"},
         )
     )
-    assert propeller.end() == "Succeeded"
+    propeller.wait_for_end("Succeeded")
     uri = propeller.outputs()["results"].scalar.structured_dataset.uri
     table = Path(uri.removeprefix("file://"))
     assert (propeller.state / "data") in table.parents
@@ -219,11 +221,11 @@ def test_a_duckdb_query_leaves_a_table_where_flyte_wants_it(
 
 @pytest.mark.usefixtures("duckdb_plugin")
 def test_bad_sql_is_created_once_although_three_attempts_are_allowed(
-    server: AgentServer, make_propeller: MakePropeller
+    server: RealServer, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
     propeller.run(Task("duckdb_query", sql="select nothing from nowhere"), attempts=3)
-    assert propeller.end() == "Failed"
+    propeller.wait_for_end("Failed")
     assert propeller.calls("CreateTask", None) == 1
     assert "nowhere" in propeller.error()["message"]
     assert "Traceback" not in propeller.error()["message"]
