@@ -232,7 +232,8 @@ class FakeVendor:
         self.max_connections = max(self.max_connections, len(self._open))
 
     def _hung_up(self, task: asyncio.Task[None]) -> None:
-        self._open.pop(task).transport.abort()
+        writer = self._open.pop(task)
+        writer.transport.abort()
 
     async def _talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
