@@ -1,0 +1,116 @@
+"""Real servers, as processes that the attacks kill, starve and restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from flyteagents.testing import RealServer, free_port
+
+AGENTS = Path(__file__).with_name("agents")
+PLUGINS = {"chaos": "chaos_agents", "blocking": "chaos_blocking"}
+CHANNEL = (
+    # The attacks restart servers; callers are to notice at once.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    # Each caller has its connections, as each Propeller does.
+    ("grpc.use_local_subchannel_pool", 1),
+    # FlytePropeller's limit is the default; a request must not be what fails.
+    ("grpc.max_send_message_length", -1),
+)
+
+
+def install(folder: Path, plugins: Mapping[str, str] = PLUGINS) -> None:
+    """Make the agents plugins of a process that has `folder` on its path."""
+    for name, module in plugins.items():
+        metadata = folder / f"flyteagents_{name}-1.dist-info"
+        metadata.mkdir(parents=True)
+        text = f"Metadata-Version: 2.1\nName: flyteagents-{name}\nVersion: 1\n"
+        (metadata / "METADATA").write_text(text)
+        (metadata / "entry_points.txt").write_text(f"[flyteagents]\n{name} = {module}\n")
+        shutil.copy(AGENTS / f"{module}.py", folder)
+
+
+class Server:
+    """The test kit's server with a Prometheus page. Nothing here blocks the loop, on which the
+    vendors run."""
+
+    def __init__(self, plugins: str, env: Mapping[str, str], folder: Path) -> None:
+        self.metrics_port = free_port()
+        page = {
+            "FLYTEAGENTS_METRICS_HOST": "127.0.0.1",
+            "FLYTEAGENTS_METRICS_PORT": str(self.metrics_port),
+        }
+        self.real = RealServer(plugins.split(","), {**page, **env}, [folder])
+
+    @property
+    def target(self) -> str:
+        return self.real.endpoint
+
+    @property
+    def log(self) -> str:
+        return self.real.log
+
+    @property
+    def running(self) -> bool:
+        return self.real.process is not None and self.real.process.poll() is None
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that the process has now."""
+        pages = Path(f"/proc/{self.real.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def channel(self) -> grpc.aio.Channel:
+        return round_robin(self)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self.real.start)
+
+    async def kill(self) -> None:
+        """SIGKILL: no drain, no goodbye."""
+        await asyncio.to_thread(self.real.kill)
+
+    async def stop(self) -> int:
+        """SIGTERM, and wait for the end of the drain. The exit code."""
+        return await asyncio.to_thread(self.real.terminate)
+
+    async def close(self) -> None:
+        if self.running:
+            await self.kill()
+        self.real.__exit__(None, None, None)  # only its log is left to close
+
+    async def health(self, timeout: float = 2.0) -> int:
+        """The status of the whole server."""
+        async with self.channel() as channel:
+            reply = await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=timeout
+            )
+            return int(reply.status)
+
+    async def metrics(self) -> str:
+        """The Prometheus page."""
+
+        def read() -> str:
+            url = f"http://127.0.0.1:{self.metrics_port}/metrics"
+            with urllib.request.urlopen(url, timeout=10) as page:
+                return str(page.read().decode())
+
+        return await asyncio.to_thread(read)
+
+
+def round_robin(*servers: Server) -> grpc.aio.Channel:
+    """One channel to all of them, balanced as FlytePropeller's is: round robin over those that
+    have a connection, and deaf to health."""
+    config = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
+    target = "ipv4:" + ",".join(server.target for server in servers)
+    return grpc.aio.insecure_channel(target, options=(*CHANNEL, config))

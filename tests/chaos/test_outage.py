@@ -1,0 +1,130 @@
+"""Vendors that fail for long, and vendors that are slow."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tests.chaos.conftest import MakeServer
+from tests.chaos.flyte import INITIALIZING, RUNNING, SUCCEEDED, Calls, Work
+from tests.chaos.servers import Server, round_robin
+
+from flyteagents._kernel import envelope
+from flyteagents.testing import Cut, DropReply, JobService, Nonsense, Response, SlowReply
+
+JOBS = 500
+WORKERS = 10
+OUTAGE = 12.0
+"""Seconds. FlytePropeller polls each job every 30 s; here it is each second or so, so this is
+what ten minutes are to it and more."""
+FAILURES = (
+    Response(503),
+    Response(429, headers={"Retry-After": "30"}),
+    Response(500, "out of order"),
+    Cut(),
+    Nonsense(),
+    DropReply(),
+    Response(502, "<html>bad gateway</html>"),
+    Response(200, "<html>sign in</html>"),
+    Response(200, {"surprise": True}),
+    Response(401, {"error": {"message": "token service is down"}}),
+)
+
+
+async def test_no_poll_fails_in_a_long_outage_and_all_jobs_succeed(
+    make_server: MakeServer, vendor: JobService
+) -> None:
+    replicas = [await make_server(), await make_server()]
+    works = [Work("chaos_keyed", f"long-{n}", "forever") for n in range(JOBS)]
+    async with round_robin(*replicas) as channel:
+        calls = Calls(channel)
+        metas = [await calls.create(work) for work in works]
+        # Every second job is five hours old, and nobody has polled it here.
+        metas[::2] = [hours_old(meta) for meta in metas[::2]]
+        polls = Polls(calls, works, metas)
+        await polls.once()
+        assert set(polls.phases) == {RUNNING}
+
+        everything = vendor.script("*", "*", *FAILURES * 15, SlowReply(3.0), repeat=True)
+        ends = time.monotonic() + OUTAGE
+        restarts = asyncio.ensure_future(restart_one_after_another(replicas, OUTAGE / 4))
+        rounds = 0
+        while time.monotonic() < ends or not restarts.done():
+            await polls.once()
+            rounds += 1
+        await restarts
+        # A replica that knows nothing of a job says what is likely at the job's age.
+        assert set(polls.phases[::2]) == {RUNNING}
+        assert set(polls.phases[1::2]) <= {RUNNING, INITIALIZING}
+
+        everything.stop()
+        for job in vendor.jobs.values():
+            job.end()
+        await polls.once()
+        print(
+            f"{JOBS} jobs, {rounds} rounds of polls in the outage, {polls.count} polls, "
+            f"{len(polls.errors)} GetTask errors"
+        )
+        assert not polls.errors
+        assert set(polls.phases) == {SUCCEEDED}
+    assert rounds >= 3
+    assert len(vendor.jobs) == JOBS
+    assert not any(job.cancels for job in vendor.jobs.values())
+
+
+async def test_phases_move_when_every_answer_takes_longer_than_the_callers_deadline(
+    make_server: MakeServer, vendor: JobService
+) -> None:
+    server = await make_server()
+    vendor.script("*", "*", SlowReply(1.5), repeat=True)
+    work = Work("chaos_named", "slow", "pending 1; sleep 3")
+    seen: list[int] = []
+    async with server.channel() as channel:
+        calls = Calls(channel, timeout=1.0)  # no error: each call is answered within this
+        meta = await calls.create(work)
+        ends = time.monotonic() + 15
+        while time.monotonic() < ends and (not seen or seen[-1] != SUCCEEDED):
+            seen.append((await calls.get(work, meta)).phase)
+            await asyncio.sleep(0.1)
+    phases = [phase for phase, _ in itertools.groupby(seen)]
+    assert phases == [INITIALIZING, RUNNING, SUCCEEDED]
+    assert len(vendor.jobs) == 1
+
+
+class Polls:
+    """Polls all jobs in turn with as many workers as FlytePropeller has."""
+
+    def __init__(self, calls: Calls, works: list[Work], metas: list[bytes]) -> None:
+        self.phases = [0] * len(works)
+        self.errors: list[Exception] = []
+        self.count = 0
+        self._calls = calls
+        self._jobs = list(enumerate(zip(works, metas, strict=True)))
+
+    async def once(self) -> None:
+        queue = iter(self._jobs)
+        await asyncio.gather(*(self._worker(queue) for _ in range(WORKERS)))
+
+    async def _worker(self, queue: Iterator[tuple[int, tuple[Work, bytes]]]) -> None:
+        for number, (work, meta) in queue:
+            self.count += 1
+            try:
+                self.phases[number] = (await self._calls.get(work, meta)).phase
+            except Exception as error:  # noqa: BLE001 # each one counts
+                self.errors.append(error)
+
+
+def hours_old(meta: bytes) -> bytes:
+    there = envelope.load(meta)
+    assert there is not None
+    return envelope.dump(replace(there, created=there.created - 5 * 3600))
+
+
+async def restart_one_after_another(replicas: list[Server], pause: float) -> None:
+    for server in replicas:
+        await asyncio.sleep(pause)
+        await server.stop()
+        await server.start()
