@@ -1,0 +1,93 @@
+"""Where a job's result is, as the output that the task declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from flyteagents import Call, InvalidTask, Kind, StructuredDataset, Type
+from flyteagents_bigquery.job import BigQueryJob
+from flyteagents_bigquery.resource import JobPage, JobResource, Table, number
+
+PAGE, PAGES = 500, 20
+
+
+async def job_outputs(job: BigQueryJob, done: JobResource, call: Call) -> Mapping[str, object]:
+    """The declared outputs of a job that succeeded. Raises InvalidTask where it has no result."""
+    declared = call.declared
+    if not declared:
+        return {}
+    for name, of in declared.items():
+        if of.kind not in (Kind.STRUCTURED_DATASET, Kind.SCHEMA):
+            raise InvalidTask(
+                f"output {name!r} is declared as {of.kind.value}, and BigQuery's result is a "
+                "table; declare a structured dataset"
+            )
+    table = await _table(job, done, call)
+    return {name: _dataset(table, of) for name, of in declared.items()}
+
+
+async def child_jobs(job: BigQueryJob, call: Call) -> Sequence[JobResource]:
+    """The jobs of a script's statements, oldest first."""
+    children: list[JobResource] = []
+    token: str | None = None
+    for _ in range(PAGES):
+        page = await call.http.get(
+            f"/projects/{job.project}/jobs",
+            into=JobPage,
+            params={
+                "parentJobId": job.job_id, "projection": "full", "maxResults": PAGE,
+                "pageToken": token,
+            },
+        )  # fmt: skip
+        children += page.jobs
+        token = page.next_page_token
+        if not token:
+            break
+    return sorted(children, key=lambda child: number(child.statistics.get("startTime")) or 0)
+
+
+async def _table(job: BigQueryJob, done: JobResource, call: Call) -> Table:
+    if done.statement_type == "SCRIPT" or done.children:
+        return await _key_result(job, done, call)
+    target = done.query.get("ddlTargetTable")
+    if done.statement_type == "CREATE_TABLE_AS_SELECT" and target:
+        return Table.model_validate(target)
+    table = done.configuration.query.destination_table
+    if table is None:
+        what = done.statement_type or "this statement"
+        raise InvalidTask(
+            f"the task declares an output, and {what} leaves no result table; end the query with "
+            "a SELECT, or declare no output"
+        )
+    return table
+
+
+async def _key_result(job: BigQueryJob, done: JobResource, call: Call) -> Table:
+    """What BigQuery too shows as a script's result: its last SELECT, or the first if asked for."""
+    tables = [
+        child.configuration.query.destination_table
+        for child in await child_jobs(job, call)
+        if child.statement_type == "SELECT"
+        and child.status.error_result is None
+        and _is_statement(child)
+    ]
+    found = [table for table in tables if table is not None]
+    if not found:
+        raise InvalidTask(
+            "the task declares an output, and no statement of the script is a SELECT that "
+            "succeeded; end the script with one, or declare no output"
+        )
+    first = done.configuration.query.script_options.key_result_statement == "FIRST_SELECT"
+    return found[0 if first else -1]
+
+
+def _is_statement(child: JobResource) -> bool:
+    """Not the query in `IF EXISTS (SELECT ...)` or `SET x = (SELECT ...)`."""
+    script = child.statistics.get("scriptStatistics") or {}
+    return script.get("evaluationKind") != "EXPRESSION"
+
+
+def _dataset(table: Table, of: Type) -> StructuredDataset:
+    # flytekit splits it at "://", ":" and "." and takes exactly four parts.
+    uri = f"bq://{table.project_id}:{table.dataset_id}.{table.table_id}"
+    return StructuredDataset(uri, of.columns, of.format)

@@ -1,0 +1,79 @@
+"""What BigQuery's error reasons mean, in the error of a request and in that of a job.
+
+https://cloud.google.com/bigquery/docs/error-messages
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from flyteagents import (
+    AgentError,
+    Forbidden,
+    InvalidTask,
+    JobConflict,
+    JobNotFound,
+    Reply,
+    Throttled,
+    Unavailable,
+)
+
+_TOO_FAST = frozenset({"jobRateLimitExceeded", "rateLimitExceeded"})
+_PASSING = _TOO_FAST | {
+    "backendError",
+    "badGateway",
+    "internalError",
+    "jobBackendError",
+    "jobInternalError",
+    "resourceInUse",
+    "tableUnavailable",
+}
+# Some quotas are rates, and free again in a while; others are a day's, or what somebody may spend.
+_RATE = re.compile(r"concurrent|too many|\brates?\b|imports per|updates to this table", re.I)
+# Told as invalidQuery, though the query is fine: a limit of rate, and two writers that met.
+_MOMENTARY = re.compile(
+    r"exceeded rate limits|could not serialize access|aborted due to concurrent", re.I
+)
+
+
+def passes(reason: str, message: str) -> bool:
+    """Whether the same work may succeed later. A reason that is not known does not."""
+    if reason == "quotaExceeded":
+        return bool(_RATE.search(message))
+    if reason in ("invalid", "invalidQuery"):
+        return bool(_MOMENTARY.search(message))
+    return reason in _PASSING
+
+
+def code_of(reason: str) -> str:
+    """The code that stands before the message."""
+    return f"BIGQUERY_{reason or 'unknown'}"
+
+
+def explain(reply: Reply) -> AgentError | None:
+    """The error that an error reply stands for; None where BigQuery did not write it."""
+    reason, message = words(reply)
+    if not reason or reply.status in (401, 408, 425, 429):
+        return None  # the status says it all
+    kind: type[AgentError]
+    if passes(reason, message):
+        kind = Throttled if reason in _TOO_FAST or reason == "quotaExceeded" else Unavailable
+    elif reply.status >= 500:
+        kind = InvalidTask if reply.status == 501 else Unavailable
+    else:
+        kinds = {403: Forbidden, 404: JobNotFound, 409: JobConflict}
+        kind = kinds.get(reply.status, InvalidTask)
+    return kind(message or f"BigQuery answered {reply.status}", code=code_of(reason))
+
+
+def words(reply: Reply) -> tuple[str, str]:
+    """The reason and the message of an error reply; no reason where it has another shape."""
+    try:
+        error: Any = json.loads(reply.body)["error"]
+        first = (error.get("errors") or [{}])[0]
+        message = error.get("message") or first.get("message") or ""
+        return str(first.get("reason") or ""), str(message)[:2000]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        return "", ""

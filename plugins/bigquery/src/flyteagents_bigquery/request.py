@@ -1,0 +1,63 @@
+"""The body of jobs.insert.
+
+https://cloud.google.com/bigquery/docs/reference/rest/v2/Job
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flyteagents import InvalidTask, Task
+from flyteagents_bigquery.config import BigQueryConfig
+from flyteagents_bigquery.job import BigQueryJob
+from flyteagents_bigquery.labels import job_labels
+from flyteagents_bigquery.parameters import query_parameters
+from flyteagents_bigquery.settings import BigQuerySettings
+
+# Flyte's own timeout can be retried and so should come first; the job's only cleans up.
+GRACE = timedelta(minutes=2)
+
+
+def named_job(task: Task[BigQueryConfig], settings: BigQuerySettings) -> BigQueryJob:
+    """The job of the task's key, its location as far as it is known. Raises InvalidTask."""
+    project = task.config.project or settings.project
+    if project is None:
+        raise InvalidTask(
+            "the task names no project: give its BigQueryConfig a ProjectID, or the service "
+            "GOOGLE_CLOUD_PROJECT"
+        )
+    location = task.config.location or settings.location
+    return BigQueryJob(job_id=f"flyte-{task.key.hex}", project=project, location=location)
+
+
+def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
+    """Everything that the task says, as BigQuery has it. Raises InvalidTask."""
+    if not task.statement.strip():
+        raise InvalidTask("the task has no SQL statement")
+    config = task.config
+    query = {"useLegacySql": False, **config.query, "query": task.statement}
+    parameters = query_parameters(task.inputs, task.interface, config)
+    if parameters:
+        query["queryParameters"] = parameters
+    if parameters or config.mode:
+        query["parameterMode"] = config.mode or "NAMED"
+
+    ours = config.timeout_ms is None and task.timeout is not None
+    timeout = config.timeout_ms
+    if task.timeout is not None and timeout is None:
+        timeout = (task.timeout + GRACE) // timedelta(milliseconds=1)
+    configuration: dict[str, Any] = {
+        "query": query,
+        "labels": job_labels(task, config.labels, ours),
+        "dryRun": config.dry_run or None,
+        "jobTimeoutMs": None if timeout is None else str(timeout),
+        "reservation": config.reservation,
+        "maxSlots": config.max_slots,
+    }
+    reference = {"projectId": job.project, "jobId": job.job_id, "location": job.location}
+    return {"jobReference": _given(reference), "configuration": _given(configuration)}
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

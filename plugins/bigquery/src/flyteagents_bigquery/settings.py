@@ -1,0 +1,108 @@
+"""The plugin's settings: environment variables `FLYTEAGENTS_BIGQUERY_*`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from flyteagents import Settings
+from flyteagents_bigquery.names import Location, Project
+
+GOOGLE = "https://bigquery.googleapis.com"
+EMULATOR = "BIGQUERY_EMULATOR_HOST"
+
+
+def _url() -> str:
+    host = os.environ.get(EMULATOR, "")
+    return host if "://" in host else f"http://{host}" if host else GOOGLE
+
+
+class BigQuerySettings(Settings):
+    """Settings of the BigQuery agent."""
+
+    location: Location | None = Field(
+        None,
+        description="Where jobs run whose task names no location. BigQuery picks one from the "
+        "tables of the query if unset; then a create that runs out of time is tried again by "
+        "Flyte instead of being answered.",
+        examples=["EU"],
+    )
+    project: Project | None = Field(
+        default_factory=lambda: os.environ.get("GOOGLE_CLOUD_PROJECT") or None,
+        description="Project of tasks that name none; `GOOGLE_CLOUD_PROJECT` if unset.",
+        examples=["my-project"],
+    )
+    url: str = Field(
+        default_factory=_url,
+        description="Address of BigQuery's API, for private endpoints; the emulator at "
+        "`BIGQUERY_EMULATOR_HOST` if that is set, else Google's.",
+        examples=[GOOGLE],
+    )
+    anonymous: bool = Field(
+        default_factory=lambda: bool(os.environ.get(EMULATOR)),
+        description="Send no credentials. True where `BIGQUERY_EMULATOR_HOST` is set.",
+    )
+    credentials: Annotated[Mapping[str, str], NoDecode] = Field(
+        {},
+        description="Other credentials for some Flyte projects and domains: a JSON object of "
+        "project/domain patterns, each with the name of a secret that holds a key, or with the "
+        "e-mail of a service account to impersonate. The first that fits counts.",
+        examples=['{"sales/*": "sales_key", "*/production": "etl@prod.iam.gserviceaccount.com"}'],
+    )
+    quota_project: Project | None = Field(
+        None,
+        description="Project whose quota the API calls count against, if not that of the jobs.",
+        examples=["my-project"],
+    )
+    scopes: Annotated[tuple[str, ...], NoDecode] = Field(
+        (
+            "https://www.googleapis.com/auth/bigquery",
+            "https://www.googleapis.com/auth/cloud-platform",
+        ),
+        description="OAuth scopes, with commas between them. Tables in Google Drive need "
+        "`https://www.googleapis.com/auth/drive.readonly` too.",
+    )
+    federated_secrets: bool = Field(
+        False,
+        description="Whether a secret may hold an `external_account` configuration. Such a one "
+        "names a file or a URL that this service then reads, so allow it only if everybody whose "
+        "tasks send secrets may do that. Application default credentials may always be one.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not re.match(r"https?://[^/]+", value):
+            raise ValueError("it is not an http or https URL")
+        return value.rstrip("/")
+
+    @field_validator("scopes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("credentials", mode="before")
+    @classmethod
+    def _decode(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return json.loads(value) if value.strip() else {}
+            except ValueError as error:
+                raise ValueError(f"it is not JSON: {error}") from None
+        return value
+
+    @field_validator("credentials")
+    @classmethod
+    def _patterns(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for pattern in value:
+            if pattern.count("/") != 1:
+                raise ValueError(f"{pattern!r} is not a project/domain pattern")
+        return value
