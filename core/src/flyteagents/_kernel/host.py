@@ -94,6 +94,7 @@ class AgentHost:
         self._cls = cls
         self._observe = functools.partial(observe, cls.task_type) if observe else None
         self._hosts = [*cls.hosts, *kernel.allow_hosts, *_hosts_in(self.settings)]
+        self._connections = kernel.max_polls + kernel.max_creates
         self.agent, self.client = self._make()
         self.is_sync = not issubclass(cls, Agent)
         self.idempotency: str = "none" if not issubclass(cls, Agent) else cls.idempotency
@@ -106,7 +107,10 @@ class AgentHost:
     def _make(self) -> tuple[Any, VendorClient]:
         agent: Any = self._cls()
         agent.settings = self.settings
-        return agent, VendorClient(self.task_type, self._hosts, observe=self._observe)
+        client = VendorClient(
+            self.task_type, self._hosts, max_connections=self._connections, observe=self._observe
+        )
+        return agent, client
 
     async def open(self) -> None:
         await self.agent.open()
