@@ -82,6 +82,7 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
         telemetry.metrics,
         blame=lambda module: _owner(hosts, module),
         on_block=lambda task_type, seconds: _isolate(hosts, task_type, seconds),
+        while_blocked=lambda task_type, seconds: _isolate(hosts, task_type, seconds),
     )
     try:
         for host in hosts.values():
@@ -142,6 +143,9 @@ def _owner(hosts: Mapping[str, AgentHost], module: str) -> str | None:
 
 
 def _isolate(hosts: Mapping[str, AgentHost], task_type: str, seconds: float) -> None:
-    if seconds >= INTOLERABLE and not hosts[task_type].lane.isolated:
-        log.error("%s blocks the server's loop; giving it one of its own", task_type)
-        hosts[task_type].isolate()
+    # The watch knows the package; which of its agents it was is not to be seen from outside.
+    plugin = hosts[task_type].plugin
+    for name, host in hosts.items():
+        if seconds >= INTOLERABLE and host.plugin is plugin and not host.lane.isolated:
+            log.error("%s blocks the server's loop; giving it one of its own", name)
+            host.isolate()

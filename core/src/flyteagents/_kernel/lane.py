@@ -41,11 +41,12 @@ class Lane:
         """Give the lane a thread of its own, for all calls that begin from now on, and await
         `first` there before them."""
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._loop.create_task(_completed(first))
+            loop = asyncio.new_event_loop()
+            loop.create_task(_completed(first))
             self._thread = threading.Thread(
-                target=self._loop.run_forever, name=f"flyteagents-lane-{self._name}", daemon=True
+                target=loop.run_forever, name=f"flyteagents-lane-{self._name}", daemon=True
             )
+            self._loop = loop  # last: calls may begin while another thread is here
             self._thread.start()
 
     async def close(self) -> None:

@@ -31,19 +31,23 @@ class Place:
 
 class LoopWatch:
     """blame: module name to the agent whose code that is, or None.
-    on_block: called on the loop after each block that an agent's code made."""
+    on_block: called on the loop after each block that an agent's code made.
+    while_blocked: called from the watch's thread meanwhile, with the seconds so far. What waits
+    for the loop may be of the same agent and block it as well, one after another."""
 
     def __init__(
         self,
         metrics: Metrics,
         blame: Callable[[str], str | None],
         on_block: Callable[[str, float], None] = lambda agent, seconds: None,
+        while_blocked: Callable[[str, float], None] = lambda agent, seconds: None,
         threshold: float = 0.25,
         tick: float = 0.1,
     ) -> None:
         self._metrics = metrics
         self._blame = blame
         self._on_block = on_block
+        self._while_blocked = while_blocked
         self._threshold = threshold
         self._every = tick
         self._seen: tuple[float, Place | None] = (0.0, None)
@@ -93,9 +97,13 @@ class LoopWatch:
             late = time.monotonic() - due
             if late > self._threshold and self._seen[0] != due:
                 self._seen = (due, self._look())
-            elif late > _LONG and told != due:  # it may never end, and so never be logged
-                told, place = due, self._look()
-                _log.error("the event loop is blocked since %.0f s: %s", late, place)
+            elif late > self._threshold:
+                before, place = self._seen[1], self._look()
+                if place and place.agent and before and place.agent == before.agent:
+                    self._while_blocked(place.agent, late)
+                if late > _LONG and told != due:  # it may never end, and so never be logged
+                    told = due
+                    _log.error("the event loop is blocked since %.0f s: %s", late, place)
 
     def _look(self) -> Place | None:
         """The innermost frame that is an agent's, else the innermost one."""

@@ -1,0 +1,86 @@
+"""One bad agent slows nobody else: measured side by side with a server that has none."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from tests.chaos.conftest import MakeServer
+from tests.chaos.flyte import INITIALIZING, RUNNING, Calls, Work
+
+from flyteagents.testing import JobService, SlowReply
+
+PAIRS = 300
+BAD = ["chaos_slow", "chaos_raising", "chaos_blocking"]
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_an_agent_goes_on_as_before_beside_a_bad_one(
+    make_server: MakeServer, vendor: JobService, bad: str
+) -> None:
+    async with JobService() as slow_vendor:
+        url = {"FLYTEAGENTS_CHAOS_SLOW_URL": slow_vendor.url}
+        noisy, quiet = await asyncio.gather(
+            make_server("chaos,blocking", **url), make_server("chaos,blocking", **url)
+        )
+        async with noisy.channel() as beside, quiet.channel() as alone:
+            jobs = [Work(bad, f"bad-{n}", "forever") for n in range(20)]
+            metas = [await Calls(beside).create(job) for job in jobs]
+            slow_vendor.script("*", "*", SlowReply(30.0), repeat=True)
+            noise = [
+                asyncio.ensure_future(polled(Calls(beside), job, meta))
+                for job, meta in zip(jobs, metas, strict=True)
+            ]
+            if bad == "chaos_blocking":
+                # What it holds up until the kernel has seen what it does is the price of not
+                # running every agent in a thread.
+                await until(lambda: "giving it one of its own" in noisy.log)
+            times = await interleaved(Calls(beside), Calls(alone), bad)
+            for poller in noise:
+                poller.cancel()
+            ended = await asyncio.gather(*noise, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
+    disturbed, undisturbed = times
+    print(f"beside {bad}: {shown(disturbed)}; without: {shown(undisturbed)}")
+    assert statistics.median(disturbed) < 2 * statistics.median(undisturbed) + 0.01
+    assert percentile(disturbed, 99) < 3 * percentile(undisturbed, 99) + 0.15
+
+
+async def interleaved(beside: Calls, alone: Calls, name: str) -> tuple[list[float], list[float]]:
+    """Seconds of polls and creates of a good agent, in turns on both servers."""
+    work = Work("chaos_keyed", f"good-{name}", "forever")
+    metas = [await calls.create(work) for calls in (beside, alone)]
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(PAIRS):
+        for calls, meta, taken in zip((beside, alone), metas, times, strict=True):
+            new = Work("chaos_keyed", f"good-{name}-{number}", "forever")
+            call: Awaitable[object] = calls.create(new) if number % 3 else calls.get(work, meta)
+            began = time.perf_counter()
+            await call
+            taken.append(time.perf_counter() - began)
+    return times
+
+
+async def polled(calls: Calls, work: Work, meta: bytes) -> None:
+    while True:
+        assert (await calls.get(work, meta)).phase in (INITIALIZING, RUNNING)
+        await asyncio.sleep(0.2)
+
+
+async def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, "it did not come"
+        await asyncio.sleep(0.05)
+
+
+def percentile(times: list[float], percent: int) -> float:
+    return sorted(times)[min(len(times) * percent // 100, len(times) - 1)]
+
+
+def shown(times: list[float]) -> str:
+    p50, p99 = statistics.median(times) * 1000, percentile(times, 99) * 1000
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, most {max(times) * 1000:.1f} ms"
