@@ -1,0 +1,36 @@
+"""What the documentation shows is what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_agent_in_the_guide_is_the_one_in_the_example() -> None:
+    example = (ROOT / "examples" / "acme" / "src" / "acme_agent" / "__init__.py").read_text()
+    guide = (ROOT / "docs" / "write-an-agent.md").read_text()
+    shown = re.findall(r"^(?:    |@|def |class Acme).*$", guide, re.MULTILINE)
+    code = {re.sub(r"\s+#.*", "", line) for line in shown}
+    lines = {line for line in code if "Acme" in line or "fa.Name" in line or "url: str" in line}
+    assert len(lines) >= 5
+    for line in lines:
+        assert line in example, f"the guide shows {line!r}, which the example does not have"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_only_commands_that_make_knows(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"`?make ([a-z]+)\b", page.read_text()):
+        assert target in targets, f"{page.name} names make {target}"
