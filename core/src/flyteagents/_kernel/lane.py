@@ -42,7 +42,7 @@ class Lane:
         `first` there before them."""
         if self._loop is None:
             loop = asyncio.new_event_loop()
-            loop.create_task(_completed(first))
+            self._opening = loop.create_task(_completed(first))
             self._thread = threading.Thread(
                 target=loop.run_forever, name=f"flyteagents-lane-{self._name}", daemon=True
             )
