@@ -196,63 +196,57 @@ class Creating:
             metrics.in_flight(host.task_type, "create", -1)
 
     async def _submit(self, flight: Flight, task: Task[Any]) -> Any:
-        """Create under `task`'s key, trying again while the vendor fails and there is time."""
-        host, tries = flight.host, 0
-        while True:
-            try:
-                if host.idempotency == "lookup":
-                    found = await self._operate(flight, "find", host.agent.find, task)
-                    if found is not None:
-                        return found
-                return await self._operate(flight, "create", host.agent.create, task)
-            except VendorError as error:
-                if host.idempotency == "none":
-                    raise
-                await pause(error, tries, flight.left)
-                tries += 1
+        """The job of `task`'s key: the one that is there, or a new one."""
+        agent, idempotency = flight.host.agent, flight.host.idempotency
+        if idempotency == "vendor":
+            return await self._patiently(flight, "create", agent.create, task)
+        if idempotency == "lookup":
+            found = await self._patiently(flight, "find", agent.find, task)
+            if found is not None:
+                return found
+        # Not asked again after a failure: the job may be there and not be found yet.
+        return await self._operate(flight, "create", agent.create, task)
 
     async def _settle(self, flight: Flight) -> Made | None:
         """Earlier attempts first, the oldest first: the job of one of them may be there, or on
         its way from another replica, and nobody else will ever ask for it."""
         host, task = flight.host, flight.task
-        cluster = self._runtime.settings.cluster
-        for number in earlier_attempts(
-            task.output_prefix, task.identity.attempt, flight.generation
-        ):
-            earlier = tasks.as_attempt(task, cluster, number)
+        vendor = host.idempotency == "vendor"
+        numbers = earlier_attempts(task.output_prefix, task.identity.attempt, flight.generation)
+        for number in numbers:
+            earlier = tasks.as_attempt(task, self._runtime.settings.cluster, number)
             flying = self._flights.get(earlier.key.hex)
-            if (
-                host.idempotency == "lookup"
-                and flying is not None
-                and not await wait_within(flying.work, flight.left)
-            ):
+            if not vendor and flying and not await wait_within(flying.work, flight.left):
                 raise Throttled(f"attempt {number} is still being submitted")
+            operation, method = (
+                ("create", host.agent.create) if vendor else ("find", host.agent.find)
+            )
             try:
-                if host.idempotency == "vendor":
-                    job = await self._submit(flight, earlier)
-                else:
-                    job = await self._operate(flight, "find", host.agent.find, earlier)
+                job = await self._patiently(flight, operation, method, earlier)
             except JobConflict:
                 continue
-            if job is None:
+            if job is None or self._cancelling.dying(host, job):
                 continue
-            if self._cancelling.dying(host, job):
-                continue
-            tries = 0
-            while True:
-                try:
-                    status = await self._operate(flight, "get", host.agent.get, job, earlier)
-                except JobNotFound:
-                    status = None  # just named and not visible yet
-                except VendorError as error:
-                    await pause(error, tries, flight.left)
-                    tries += 1
-                    continue
-                break
+            try:
+                status = await self._patiently(flight, "get", host.agent.get, job, earlier)
+            except JobNotFound:
+                status = None  # just named and not visible yet
             if status is None or not history(status, task.timeout):
                 log.info("%s: attempt takes over the job of attempt %d", host.task_type, number)
                 return Made(job, number, adopted=True)
         return None
+
+    async def _patiently(
+        self, flight: Flight, operation: str, method: Any, of: Any, task: Any = None
+    ) -> Any:
+        """What is safe to repeat is repeated while the vendor fails and there is time."""
+        tries = 0
+        while True:
+            try:
+                return await self._operate(flight, operation, method, of, task)
+            except VendorError as error:
+                await pause(error, tries, flight.left)
+                tries += 1
 
     async def _execute(self, flight: Flight) -> Answer:
         host, task = flight.host, flight.task
