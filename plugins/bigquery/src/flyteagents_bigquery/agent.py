@@ -54,10 +54,10 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
 
     async def open(self) -> None:
         settings = self.settings
-        obtain = functools.partial(
-            credentials.obtain, scopes=settings.scopes, federated=settings.federated_secrets
+        trust = credentials.Trust(settings.key_hosts, settings.federated_secrets)
+        self._tokens = Tokens(
+            functools.partial(credentials.obtain, scopes=settings.scopes, trust=trust)
         )
-        self._tokens = Tokens(obtain)
 
     async def close(self) -> None:
         self._tokens.close()

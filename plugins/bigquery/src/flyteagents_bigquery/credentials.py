@@ -5,6 +5,7 @@ google-auth is imported where it is used: it takes a while, and an emulator need
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import importlib
 import json
@@ -42,14 +43,23 @@ class Source:
     shown: str = "the application default credentials"
 
 
-def obtain(source: Source, scopes: Sequence[str], federated: bool) -> Token:
+@dataclass(frozen=True)
+class Trust:
+    """What keys out of secrets may do: the hosts that they may name, and whether they may make
+    this service read a file or a URL."""
+
+    hosts: Sequence[str] = ("*.googleapis.com",)
+    federated: bool = False
+
+
+def obtain(source: Source, scopes: Sequence[str], trust: Trust) -> Token:
     """A new token. Raises Unauthenticated, Unavailable, or InvalidTask for a key that is none."""
     from google.auth.exceptions import GoogleAuthError, TransportError
     from google.auth.transport.requests import Request
 
     request = functools.partial(Request(), timeout=LIMIT)
     try:
-        credentials = _credentials(source, list(scopes), federated)
+        credentials = _credentials(source, list(scopes), trust)
         credentials.refresh(request)
     except GoogleAuthError as error:
         passing = isinstance(error, TransportError) or error.retryable
@@ -70,11 +80,11 @@ def obtain(source: Source, scopes: Sequence[str], federated: bool) -> Token:
     return Token(credentials.token, lasts, getattr(credentials, "quota_project_id", None))
 
 
-def _credentials(source: Source, scopes: list[str], federated: bool) -> Any:
+def _credentials(source: Source, scopes: list[str], trust: Trust) -> Any:
     import google.auth
 
     if source.key:
-        return _from_key(_read(source), scopes, federated)
+        return _from_key(_read(source), scopes, trust)
     if not source.impersonate:
         return google.auth.default(scopes=scopes)[0]
     own, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
@@ -91,15 +101,20 @@ def _read(source: Source) -> Mapping[str, Any]:
     return info
 
 
-def _from_key(info: Mapping[str, Any], scopes: list[str], federated: bool) -> Any:
+def _from_key(info: Mapping[str, Any], scopes: list[str], trust: Trust) -> Any:
     """Credentials from a key, whose addresses are checked: it may come from a user.
 
     https://cloud.google.com/docs/authentication/external/externally-sourced-credentials
     """
     for name, url in _addresses(info):
         parts = urlsplit(url)
-        if parts.scheme != "https" or not f".{parts.hostname}".endswith(".googleapis.com"):
-            raise InvalidTask(f"the key's {name} is not an address of Google's")
+        host = parts.hostname or ""
+        safe = parts.scheme == "https" or host in trust.hosts
+        if not safe or not any(fnmatch.fnmatchcase(host, pattern) for pattern in trust.hosts):
+            raise InvalidTask(
+                f"the key's {name} is not an address of Google's; the operator can allow others "
+                "with FLYTEAGENTS_BIGQUERY_KEY_HOSTS"
+            )
     kind = info.get("type")
     if kind == "service_account":
         loads = _class("google.oauth2.service_account").from_service_account_info
@@ -110,7 +125,7 @@ def _from_key(info: Mapping[str, Any], scopes: list[str], federated: bool) -> An
         impersonated = _class("google.auth.impersonated_credentials")
         return impersonated.from_impersonated_service_account_info(info, scopes)
     if kind == "external_account":
-        return _federated(info, scopes, federated)
+        return _federated(info, scopes, trust.federated)
     raise Unauthenticated(
         "a key must have the type service_account, authorized_user, "
         "impersonated_service_account or external_account"
@@ -145,7 +160,7 @@ def _addresses(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, str(info[name])
     universe = info.get("universe_domain")
     if universe:
-        yield "universe_domain", f"https://{universe}"
+        yield "universe_domain", f"https://bigquery.{universe}"
     inner = info.get("source_credentials")
     if isinstance(inner, Mapping):
         yield from _addresses(inner)

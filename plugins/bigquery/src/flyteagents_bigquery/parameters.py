@@ -58,13 +58,6 @@ def query_parameters(
         try:
             kind = asked or parameter_type(declared, value, config)
             text = parameter_value(value, kind)
-            parameters.append(
-                {
-                    "name": name,
-                    "parameterType": kind,
-                    "parameterValue": parameter_value(value, kind),
-                }
-            )
         except InvalidTask as error:
             raise InvalidTask(f"input {name!r} as a query parameter: {error.message}") from None
         parameters.append({"name": name, "parameterType": kind, "parameterValue": text})

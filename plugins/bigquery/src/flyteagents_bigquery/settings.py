@@ -68,6 +68,11 @@ class BigQuerySettings(Settings):
         description="OAuth scopes, with commas between them. Tables in Google Drive need "
         "`https://www.googleapis.com/auth/drive.readonly` too.",
     )
+    key_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*.googleapis.com",),
+        description="Patterns of the hosts that a key in a secret may have its tokens from, with "
+        "commas between them. Only one named without a wildcard may be asked without TLS.",
+    )
     federated_secrets: bool = Field(
         False,
         description="Whether a secret may hold an `external_account` configuration. Such a one "
@@ -82,7 +87,7 @@ class BigQuerySettings(Settings):
             raise ValueError("it is not an http or https URL")
         return value.rstrip("/")
 
-    @field_validator("scopes", mode="before")
+    @field_validator("scopes", "key_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -20,22 +20,19 @@ def moment(value: object) -> datetime | None:
 
 
 def job_statistics(job: JobResource) -> dict[str, bool | int | float | str]:
-    """What there is of a job's numbers, for its trace and for metrics."""
+    """What there is of a job's numbers, for its trace, and summed up for metrics."""
     all_, query = job.statistics, job.query
     created, started, ended = (
         number(all_.get(name)) for name in ("creationTime", "startTime", "endTime")
     )
     run = None if started is None or ended is None else ended - started
-    slots = number(all_.get("totalSlotMs")) or number(query.get("totalSlotMs"))
     changed = query.get("dmlStats") or {}
     found: dict[str, bool | int | float | str | None] = {
         "statement_type": job.statement_type or None,
         "bytes_processed": number(all_.get("totalBytesProcessed")),
         "bytes_billed": number(query.get("totalBytesBilled")),
-        "slot_ms": slots,
-        "average_slots": round(slots / run, 2) if slots and run else None,
+        "slot_ms": number(all_.get("totalSlotMs")) or number(query.get("totalSlotMs")),
         "cache_hit": query.get("cacheHit"),
-        "billing_tier": number(query.get("billingTier")),
         "rows": _rows(query),
         "rows_inserted": number(changed.get("insertedRowCount")),
         "rows_updated": number(changed.get("updatedRowCount")),
@@ -45,13 +42,14 @@ def job_statistics(job: JobResource) -> dict[str, bool | int | float | str]:
         "child_jobs": job.children or None,
         "reservation": all_.get("reservation_id"),
         "edition": all_.get("edition"),
-        "completion_ratio": all_.get("completionRatio"),
     }
     return {name: value for name, value in found.items() if value is not None}
 
 
 def job_info(job: JobResource) -> dict[str, object]:
     """The same for `custom_info`, with the tables: what was read, and what was written."""
+    numbers = job_statistics(job)
+    slots, run = number(numbers.get("slot_ms")), number(numbers.get("run_ms"))
     table = job.configuration.query.destination_table
     tables = [_name(one) for one in job.query.get("referencedTables") or ()]
     found: dict[str, object] = {
@@ -59,7 +57,10 @@ def job_info(job: JobResource) -> dict[str, object]:
         "project": job.job_reference.project_id,
         "location": job.job_reference.location,
         "state": job.status.state,
-        **job_statistics(job),
+        **numbers,
+        "average_slots": round(slots / run, 2) if slots and run else None,
+        "billing_tier": number(job.query.get("billingTier")),
+        "completion_ratio": job.statistics.get("completionRatio"),
         "destination_table": table and f"{table.project_id}.{table.dataset_id}.{table.table_id}",
         "referenced_tables": tables[:TABLES],
         "warnings": _warnings(job),

@@ -64,10 +64,13 @@ def scalar(value: object, kind: str) -> str:
 
 
 def json_text(value: object) -> str:
+    """Compact JSON. Its keys are sorted: the order of a map's is another one in each request, and
+    BigQuery's cache takes only the same text for the same."""
     try:
         return json.dumps(
-            value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
-        )
+            value, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False,
+            default=_plain,
+        )  # fmt: skip
     except (ValueError, TypeError) as error:
         raise InvalidTask(f"a value does not fit JSON: {error}") from None
 

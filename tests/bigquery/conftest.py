@@ -1,0 +1,34 @@
+"""A fake BigQuery, and the agent that talks to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.bigquery.driving import Driver
+from tests.bigquery.fake_bigquery import FakeBigQuery
+
+_THEIRS = ("BIGQUERY_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the settings of who runs the tests."""
+    if request.node.get_closest_marker("live"):
+        return
+    for name in list(os.environ):
+        if name in _THEIRS or name.startswith(("FLYTEAGENTS_", "_FSEC_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def bigquery() -> AsyncIterator[FakeBigQuery]:
+    async with FakeBigQuery() as vendor:
+        yield vendor
+
+
+@pytest.fixture
+async def driver(bigquery: FakeBigQuery) -> AsyncIterator[Driver]:
+    async with Driver(bigquery.url).opened() as driver:
+        yield driver

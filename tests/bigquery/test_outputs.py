@@ -1,0 +1,144 @@
+"""Where the result is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from tests.bigquery.driving import CUSTOM, Driver
+from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
+
+from flyteagents import Column, Kind, Phase, StructuredDataset, Type
+
+COLUMNS = (Column("i", Type(Kind.INTEGER)),)
+RESULTS = {"results": Type(Kind.STRUCTURED_DATASET, columns=COLUMNS, format="parquet")}
+TARGET = {"projectId": "p", "datasetId": "ds", "tableId": "made"}
+
+
+async def results(driver: Driver, statement: str = "SELECT 1", **custom: Any) -> StructuredDataset:
+    status = await driver.run(driver.task(statement, {**CUSTOM, **custom}, outputs=RESULTS))
+    assert status.phase is Phase.SUCCEEDED, status
+    assert status.outputs is not None
+    [(name, value)] = status.outputs.items()
+    assert name == "results"
+    assert isinstance(value, StructuredDataset)
+    return value
+
+
+async def test_a_selects_table_has_the_declared_columns_and_format(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    found = await results(driver)
+    assert (found.columns, found.format) == (COLUMNS, "parquet")
+    table = bigquery.job.configuration["query"]["destinationTable"]
+    assert found.uri == f"bq://p:{table['datasetId']}.{table['tableId']}"
+
+
+async def test_flytekits_reader_finds_four_parts_in_the_uri(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    found = await results(driver, destinationTable=TARGET)
+    assert re.split(r"\.|://|:", found.uri) == ["bq", "p", "ds", "made"]
+
+
+async def test_an_older_schema_is_an_output_too(bigquery: FakeBigQuery, driver: Driver) -> None:
+    task = driver.task(outputs={"results": Type(Kind.SCHEMA)})
+    status = await driver.run(task)
+    assert status.phase is Phase.SUCCEEDED
+    assert isinstance((status.outputs or {})["results"], StructuredDataset)
+
+
+async def test_a_task_that_declares_nothing_gets_nothing(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    assert (await driver.run(driver.task())).outputs == {}
+
+
+async def test_create_table_as_select_is_the_table_it_made(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    made = {"ddlTargetTable": TARGET}
+    bigquery.will("CREATE", Plan(statement_type="CREATE_TABLE_AS_SELECT", query=made))
+    assert (await results(driver, "CREATE TABLE ds.made AS SELECT 1")).uri == "bq://p:ds.made"
+
+
+@pytest.mark.parametrize("kind", ["CREATE_VIEW", "DROP_TABLE", "EXPORT_DATA", "ASSERT", ""])
+async def test_a_statement_without_a_result_fails_a_task_that_declares_one_and_says_why(
+    bigquery: FakeBigQuery, driver: Driver, kind: str
+) -> None:
+    bigquery.will("DO", Plan(statement_type=kind))
+    status = await driver.run(driver.task("DO", outputs=RESULTS))
+    assert status.phase is Phase.FAILED
+    assert status.message is not None
+    assert kind in status.message
+    assert "end the query with a SELECT" in status.message
+    assert (await driver.run(driver.task("DO", number=1))).phase is Phase.SUCCEEDED
+
+
+async def test_an_output_that_is_no_table_is_refused(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    status = await driver.run(driver.task(outputs={"n": int}))
+    assert status.phase is Phase.FAILED
+    assert status.message is not None
+    assert "'n' is declared as integer" in status.message
+
+
+def script(*children: Plan, **more: Any) -> Plan:
+    return Plan(statement_type="SCRIPT", children=children, **more)
+
+
+EXPRESSION = {"scriptStatistics": {"evaluationKind": "EXPRESSION"}}
+STATEMENT = {"scriptStatistics": {"evaluationKind": "STATEMENT"}}
+
+
+async def test_a_scripts_result_is_that_of_its_last_select(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    children = [
+        Plan(statistics=STATEMENT), Plan(statistics=STATEMENT), Plan(statement_type="INSERT"),
+        Plan(statistics=EXPRESSION), Plan(error=("invalidQuery", "handled")),
+    ]  # fmt: skip
+    bigquery.will("BEGIN", script(*children))
+    found = await results(driver, "BEGIN ... END")
+    wanted = bigquery.jobs["p", "script_job_1"].configuration["query"]["destinationTable"]
+    assert found.uri == f"bq://p:{wanted['datasetId']}.{wanted['tableId']}"
+
+
+async def test_a_scripts_first_select_is_its_result_where_asked_for(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    bigquery.will("BEGIN", script(Plan(statement_type="INSERT"), Plan(), Plan()))
+    options = {"keyResultStatement": "FIRST_SELECT"}
+    found = await results(driver, "BEGIN ... END", scriptOptions=options)
+    wanted = bigquery.jobs["p", "script_job_1"].configuration["query"]["destinationTable"]
+    assert wanted["tableId"] in found.uri
+
+
+async def test_a_long_scripts_children_are_all_looked_at(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    # The only SELECT is the oldest child, on the last of three pages.
+    bigquery.will("BEGIN", script(Plan(), *[Plan(statement_type="INSERT")] * 120))
+    found = await results(driver, "BEGIN ... END")
+    wanted = bigquery.jobs["p", "script_job_0"].configuration["query"]["destinationTable"]
+    assert wanted["tableId"] in found.uri
+
+
+async def test_a_script_without_a_select_says_so(bigquery: FakeBigQuery, driver: Driver) -> None:
+    bigquery.will("BEGIN", script(Plan(statement_type="INSERT")))
+    status = await driver.run(driver.task("BEGIN ... END", outputs=RESULTS))
+    assert status.phase is Phase.FAILED
+    assert status.message is not None
+    assert "no statement of the script is a SELECT" in status.message
+
+
+async def test_a_running_script_is_one_request_a_poll(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    bigquery.will("BEGIN", script(Plan(), running=60.0))
+    job = await driver.create(driver.task("BEGIN ... END", outputs=RESULTS))
+    before = bigquery.total
+    assert (await driver.get(job, declared=RESULTS)).phase is Phase.RUNNING
+    assert bigquery.total == before + 1
