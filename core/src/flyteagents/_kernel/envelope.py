@@ -9,6 +9,7 @@ under 1 KiB.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -112,16 +113,30 @@ def load(raw: bytes) -> Envelope | None:
         body = json.loads(b"{" + rest)
         values = {name: body[short] for name, short in _SHORT.items() if short in body}
         for name, value in values.items():
-            if not isinstance(value, _TYPES.get(name, str)):
-                raise TypeError(f"a {type(value).__name__} as {name}")
+            _check(name, value)
         parked = body.get("x")
         if parked is not None:
-            values["parked"] = Parked(Phase(parked["ph"]), parked.get("m", ""), parked.get("o"))
+            message, outputs = parked.get("m", ""), parked.get("o")
+            _check("message", message)
+            base64.b64decode(outputs or "", validate=True)
+            values["parked"] = Parked(Phase(parked["ph"]), message, outputs)
         return Envelope(**values, newer=int(head[1]) > VERSION)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if int(head[1]) > VERSION:
             return Envelope(key=head[2].decode(), task_type="", created=0, newer=True)
         raise BrokenEnvelope(f"resource_meta is not an envelope of ours: {error}") from None
+
+
+def _check(name: str, value: Any) -> None:
+    """A checksum is no proof of who wrote the rest. Raises TypeError or ValueError."""
+    if not isinstance(value, _TYPES.get(name, str)):
+        raise TypeError(f"a {type(value).__name__} as {name}")
+    if isinstance(value, str):
+        value.encode()  # JSON can spell halves of characters, which go nowhere
+    if isinstance(value, int | float) and not -1 <= value < 2**40:
+        raise ValueError(f"{name} is out of range")
+    if name == "trace" and not re.fullmatch("[0-9a-f]{0,32}", str(value)):
+        raise ValueError("trace is not a trace id")
 
 
 def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:

@@ -141,7 +141,8 @@ class Service:
     def _foreign(self, request: JobRequest) -> Envelope:
         host = self.runtime.host(request.task_type)
         try:
-            values = json.loads(request.meta)
+            text = request.meta.decode()
+            values = json.loads(text)
             if host.models.job is None or not isinstance(values, dict):
                 raise ValueError
             host.models.job.model_validate(values)
@@ -150,7 +151,7 @@ class Service:
                 "INVALID_ARGUMENT", "resource_meta was written neither by this service nor by a "
                 "connector whose jobs it can take over",
             ) from None  # fmt: skip
-        key = key_of(self.runtime.settings.cluster, host.task_type, request.meta.decode())
+        key = key_of(self.runtime.settings.cluster, host.task_type, text)
         number = attempt_number(request.output_prefix)
         return Envelope(
             key=key.hex, task_type=host.task_type, created=0, foreign=True, job=values,

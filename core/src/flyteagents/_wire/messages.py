@@ -7,7 +7,7 @@ fields of log links; so requests of both are read with Flyte 1's classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timezone
+from datetime import timedelta, timezone
 from typing import Any, TypeVar
 
 from flyteidl.admin import agent_pb2 as flyte1
@@ -112,8 +112,11 @@ def metrics_query(message: flyte1.GetTaskMetricsRequest) -> MetricsQuery:
     def moment(field: str) -> Any:
         return getattr(message, field).ToDatetime(timezone.utc) if message.HasField(field) else None
 
-    step = message.step.ToTimedelta().total_seconds() if message.HasField("step") else None
-    return MetricsQuery(tuple(message.queries), moment("start_time"), moment("end_time"), step)
+    try:
+        step = message.step.ToTimedelta().total_seconds() if message.HasField("step") else None
+        return MetricsQuery(tuple(message.queries), moment("start_time"), moment("end_time"), step)
+    except (ValueError, OverflowError):
+        raise Refused("INVALID_ARGUMENT", "a time of the query is out of range") from None
 
 
 def resource(answer: Answer, generation: int) -> Message:
@@ -128,14 +131,14 @@ def resource(answer: Answer, generation: int) -> Message:
         return flyte1.Resource(
             state=_STATES[answer.phase],
             log_links=[core1.TaskLog(name=link.name, uri=link.uri) for link in answer.links],
-            outputs=None if outputs1 is None else literals_pb2.LiteralMap.FromString(outputs1),
+            outputs=None if outputs1 is None else parse(literals_pb2.LiteralMap, outputs1),
             **shared,
         )
     links = [
         core2.TaskLog(name=link.name, uri=link.uri, ready=True, link_type=core2.TaskLog.DASHBOARD)
         for link in answer.links
     ]
-    outputs2 = None if answer.outputs is None else task2.Outputs.FromString(answer.outputs)
+    outputs2 = None if answer.outputs is None else parse(task2.Outputs, answer.outputs)
     return flyte2.Resource(log_links=links, outputs=outputs2, **shared)
 
 
@@ -224,7 +227,6 @@ def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
 
 def _template(template: TaskTemplate, inputs: literals_pb2.LiteralMap) -> Template:
     interface = decode_variables(template.interface.inputs)
-    timeout = template.metadata.timeout.ToTimedelta()
     container = None
     if template.HasField("container"):
         c = template.container
@@ -232,6 +234,7 @@ def _template(template: TaskTemplate, inputs: literals_pb2.LiteralMap) -> Templa
             c.image, tuple(c.command), tuple(c.args), {pair.key: pair.value for pair in c.env}
         )
     try:
+        timeout = template.metadata.timeout.ToTimedelta()
         return Template(
             custom=from_struct(template.custom),
             config=dict(template.config),
@@ -239,10 +242,11 @@ def _template(template: TaskTemplate, inputs: literals_pb2.LiteralMap) -> Templa
             inputs=decode_literals(inputs, interface),
             interface=interface,
             declared=decode_variables(template.interface.outputs),
-            timeout=timeout or None,
+            timeout=timeout if timeout > timedelta(0) else None,
             retries=template.metadata.retries.retries,
             runtime=template.metadata.runtime.version,
             container=container,
         )
     except (RecursionError, OverflowError) as error:
-        raise InvalidTask(f"the task's inputs cannot be read: {type(error).__name__}") from None
+        text = f"the task's timeout or inputs cannot be read: {type(error).__name__}"
+        raise InvalidTask(text) from None
