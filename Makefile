@@ -6,15 +6,19 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10; 
 # flytekit has no release for 3.13, so what compares with it takes an older Python.
 OLDER = $(shell for p in $(BIN)/python $(PYTHON) python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] > (3, 12))' 2>/dev/null && echo $$p && exit; done; echo python3.12)
+# The BigQuery emulator needs exactly 3.13; without one its tests say so and are skipped.
+NEWER := $(shell for p in python3.13 $$HOME/.pyenv/versions/3.13*/bin/python; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && echo $$p && exit; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 LOCKED := --require-hashes --no-deps
-PACKAGES := core plugins/duckdb plugins/bigquery
-EDITABLE := $(foreach package,$(PACKAGES),-e $(package))
-MANIFESTS := $(foreach package,$(PACKAGES),$(package)/pyproject.toml)
+DEMO := -e core -e plugins/duckdb
+TEST := -e plugins/bigquery -e examples/acme
+MANIFESTS := core/pyproject.toml plugins/duckdb/pyproject.toml
 PYTEST := $(BIN)/python -m pytest
 
 SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done
+EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
 .PHONY: help demo test check interop chaos bench clean
 help: ## say what there is
@@ -23,8 +27,8 @@ help: ## say what there is
 demo: .venv/demo.done ## run a real SQL job through a real agent server, and show its trace
 	@$(BIN)/python examples/demo.py
 
-test: .venv/test.done $(SDKS) ## install what the tests need, and run them all
-	$(PYTEST)
+test: .venv/test.done $(SDKS) $(EMULATOR) ## install what the tests need, and run them all
+	$(PYTEST) --ignore=tests/interop
 
 check: .venv/test.done ## style, types, layers and public surface
 	$(BIN)/ruff check .
@@ -35,7 +39,7 @@ check: .venv/test.done ## style, types, layers and public surface
 
 interop: .venv/test.done ## FlytePropeller's own code as the client; needs Go
 	@command -v go >/dev/null || { echo "make interop needs Go (https://go.dev), which is not installed" >&2; exit 1; }
-	$(PYTEST) tests/interop -v
+	$(PYTEST) tests/interop -rs
 
 chaos: .venv/test.done ## the attacks, for longer than in the tests
 	CHAOS_ROUNDS=500 $(PYTEST) tests/chaos -v
@@ -55,14 +59,23 @@ clean: ## remove what the other targets made
 	@echo "installing what the demo needs; the first time takes about a minute"
 	$(PIP) install $(LOCKED) -r requirements/demo.txt
 	$(PIP) install $(LOCKED) --no-build-isolation -r requirements/data.txt
-	$(PIP) install --no-deps --no-build-isolation $(EDITABLE)
+	$(PIP) install --no-deps --no-build-isolation $(DEMO)
 	@touch $@
 
-.venv/test.done: .venv/demo.done requirements/test.txt
+.venv/test.done: .venv/demo.done requirements/test.txt plugins/bigquery/pyproject.toml examples/acme/pyproject.toml
+	@echo "installing what the tests need"
 	$(PIP) install $(LOCKED) -r requirements/test.txt
+	$(PIP) install --no-deps --no-build-isolation $(TEST)
 	@touch $@
 
-.cache/venvs/%/done: requirements/%.txt .venv/made
+.cache/venvs/local-bigquery/done: requirements/local-bigquery.txt
+	@echo "making an environment for the BigQuery emulator"
+	rm -rf $(@D)
+	$(NEWER) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
+	@touch $@
+
+.cache/venvs/%/done: requirements/%.txt | .venv/made
 	@echo "making an environment for $*"
 	rm -rf $(@D)
 	$(OLDER) -m venv $(@D)
