@@ -20,7 +20,8 @@ PYTEST := $(BIN)/python -m pytest
 SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done
 EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
-.PHONY: help demo test check interop chaos bench clean
+
+.PHONY: help demo test versions check interop chaos bench clean
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -29,6 +30,16 @@ demo: .venv/demo.done ## run a real SQL job through a real agent server, and sho
 
 test: .venv/test.done $(SDKS) $(EMULATOR) ## install what the tests need, and run them all
 	$(PYTEST) --ignore=tests/interop
+	@$(MAKE) --no-print-directory versions
+
+# A kernel that runs on the oldest and the newest Python runs on those between.
+versions: ## the kernel's tests on Python 3.10 and 3.13, where they are installed
+	@for v in 3.10 3.13; do \
+		found=; for p in python$$v $$HOME/.pyenv/versions/$$v*/bin/python; do \
+			if $$p -c "import sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '$$v')" 2>/dev/null; then found=$$p; break; fi; done; \
+		if [ -z "$$found" ]; then echo "no Python $$v here: the kernel has not been tried on it"; continue; fi; \
+		echo "the kernel on Python $$v"; \
+		$(MAKE) --no-print-directory PYTHON=$$found .cache/venvs/py$$v/tested || exit 1; done
 
 check: .venv/test.done ## style, types, layers and public surface
 	$(BIN)/ruff check .
@@ -73,6 +84,18 @@ clean: ## remove what the other targets made
 	rm -rf $(@D)
 	$(NEWER) -m venv $(@D)
 	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
+	@touch $@
+
+.PRECIOUS: .cache/venvs/py%/made
+# Never made: the tests are run each time.
+.cache/venvs/py%/tested: .cache/venvs/py%/made
+	.cache/venvs/py$*/bin/python -m pytest tests/unit tests/e2e/test_error_table.py
+
+.cache/venvs/py%/made: requirements/test.txt core/pyproject.toml
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r requirements/test.txt
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation $(DEMO) $(TEST)
 	@touch $@
 
 .cache/venvs/%/done: requirements/%.txt | .venv/made
