@@ -59,9 +59,10 @@ class Cancelling:
         identity = Identity(project=envelope.project, domain=envelope.domain)
         appears_until = envelope.created + YOUNG if envelope.unconfirmed else 0.0
         self.detach(host, job, identity, request.connection, seen, appears_until)
-        assert seen.cancel is not None  # just started
-        if await wait_within(seen.cancel, deadline.left):
-            error = None if seen.cancel.cancelled() else seen.cancel.exception()
+        cancelling = seen.cancel  # another caller may begin the next one before this one wakes up
+        assert cancelling is not None  # just started
+        if await wait_within(cancelling, deadline.left):
+            error = None if cancelling.cancelled() else cancelling.exception()
             if error is None:
                 return
             if verdict("cancel", error) is Verdict.BUG:

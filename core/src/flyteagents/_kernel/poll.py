@@ -50,16 +50,17 @@ class Polling:
         """The job's answer; never fails."""
         if seen.final is not None:
             return seen.final
-        if seen.poll is None or seen.poll.done():
+        polling = seen.poll  # another caller may begin the next one before this one wakes up
+        if polling is None or polling.done():
             if not host.polls.try_enter():
                 self._runtime.telemetry.metrics.admission(host.task_type, "get", "remembered")
                 return self._remembered(host, job, envelope, seen)
-            seen.poll = self._runtime.detached.start(
+            polling = seen.poll = self._runtime.detached.start(
                 self._ask(host, job, envelope, request, seen), finish=False
             )
         patience = QUICK if seen.phase is not None else deadline.left
-        if await wait_within(seen.poll, min(patience, deadline.left)) and not seen.poll.cancelled():
-            return seen.poll.result()
+        if await wait_within(polling, min(patience, deadline.left)) and not polling.cancelled():
+            return polling.result()
         return self._remembered(host, job, envelope, seen)
 
     def _remembered(self, host: AgentHost, job: Job, envelope: Envelope, seen: Seen) -> Answer:
