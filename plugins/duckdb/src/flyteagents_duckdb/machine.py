@@ -1,0 +1,45 @@
+"""What this machine, or this container, has to give."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """The cores that this process may use, at least one."""
+    try:
+        mine = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        mine = os.cpu_count() or 1
+    quota, _, period = _read("cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        mine = min(mine, int(quota) // int(period))
+    return max(mine, 1)
+
+
+def memory() -> int:
+    """Bytes of memory that this process may use."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _read("memory.max") or _read("memory/memory.limit_in_bytes")
+    return min(there, int(limit)) if limit.isdigit() else there
+
+
+def data_directory() -> Path:
+    """The user's cache, or where there is none the directory for temporary files."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    home = Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
+    top = next(each for each in (home, *home.parents) if each.exists())
+    if os.access(top, os.W_OK):
+        return home / "flyteagents" / "duckdb"
+    return Path(tempfile.gettempdir()) / f"flyteagents-{os.getuid()}" / "duckdb"
+
+
+def _read(name: str) -> str:
+    try:
+        return (_CGROUP / name).read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,126 @@
+"""The settings: `FLYTEAGENTS_DUCKDB_*`."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic_settings import NoDecode
+
+from flyteagents import Settings
+from flyteagents_duckdb.machine import cores, data_directory, memory
+
+SHARE = 0.7
+"""The part of the machine's memory that jobs get by default, all together."""
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
+
+
+def parse_size(value: object) -> object:
+    """Bytes of "512MB", "2 GiB", "1Gi" or a plain number."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("a size is a number with a unit, such as 512MB or 2GiB")
+    step = 1024 if match["binary"] else 1000
+    return int(float(match["number"]) * step ** " KMGT".index(match["unit"].upper() or " "))
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Prefixes = Annotated[tuple[str, ...], NoDecode]
+
+
+class DuckDBSettings(Settings):
+    """What the operator decides. Prefixes may have `{project}` and `{domain}` in them."""
+
+    data_dir: Path = Field(
+        default_factory=data_directory,
+        description="Where jobs are kept. Servers that share it, share their jobs.",
+        examples=["/var/lib/flyteagents/duckdb"],
+    )
+    max_jobs: PositiveInt = Field(
+        default_factory=cores, description="Jobs that run at once; others wait.", examples=[4]
+    )
+    threads: PositiveInt = Field(
+        default_factory=lambda: min(2, cores()),
+        description="Threads of a job that does not ask for any.",
+        examples=[2],
+    )
+    max_threads: PositiveInt = Field(
+        default_factory=cores, description="The most threads that a task may ask for.", examples=[8]
+    )
+    memory: Size | None = Field(
+        None,
+        description="Memory of a job that does not ask for any; `max_memory` if unset.",
+        examples=["1GB"],
+    )
+    max_memory: Size | None = Field(
+        None,
+        description="The most memory that a task may ask for; unset: 70 % of the machine's or "
+        "container's, divided by `max_jobs`.",
+        examples=["4GB"],
+    )
+    max_spill: Size = Field(
+        10_000_000_000,
+        description="What a job may spill to disk when its memory does not suffice.",
+        examples=["10GB"],
+    )
+    max_seconds: PositiveFloat = Field(
+        86400.0, description="Seconds after which a running job is stopped and has failed."
+    )
+    open_prefixes: Prefixes = Field(
+        (),
+        description="Prefixes that the SQL itself may read and write, and inputs be under.",
+        examples=["/data/{project}/{domain}"],
+    )
+    input_prefixes: Prefixes = Field(
+        default_factory=lambda: (tempfile.gettempdir(),),
+        description="Prefixes under which declared inputs may be, for reading only.",
+        examples=["/data/{project},s3://lake/{project}/"],
+    )
+    output_prefixes: Prefixes = Field(
+        (),
+        description="Local prefixes that Flyte's output prefixes must be under for results to go "
+        "there; unset: any. Other results stay in the data directory.",
+        examples=["/shared/flyte"],
+    )
+    keep: PositiveFloat = Field(
+        7 * 86400.0, description="Seconds after which the directories of ended jobs are removed."
+    )
+    keep_results: PositiveFloat = Field(
+        30 * 86400.0,
+        description="The same for results in the data directory; others are never removed.",
+    )
+    min_free: Size = Field(
+        64_000_000,
+        description="Free disk space that the data directory must have for a new job.",
+        examples=["64MB"],
+    )
+
+    @field_validator("open_prefixes", "input_prefixes", "output_prefixes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("open_prefixes", "input_prefixes", "output_prefixes")
+    @classmethod
+    def _absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for prefix in value:
+            if not prefix.startswith("/") and "://" not in prefix:
+                raise ValueError(f"{prefix!r} is neither an absolute path nor a URL")
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _resolved(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def memory_bound(self) -> int:
+        """The most memory of one job, in bytes."""
+        return self.max_memory or int(memory() * SHARE / self.max_jobs)

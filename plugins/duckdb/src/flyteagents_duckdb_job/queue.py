@@ -1,0 +1,89 @@
+"""Which job runs next, and how many run at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from flyteagents_duckdb_job.directory import DataDirectory, JobDirectory, lock
+
+LENT = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+LENT_PREFIXES = ("LC_", "PYTHON", "VIRTUAL_ENV", "SSL_CERT_")
+STORES = ("AWS_", "GOOGLE_", "GCS_", "AZURE_", "FSSPEC_")
+"""What fsspec's file systems read; jobs get it where the extra is installed. SQL cannot see it."""
+
+
+def enqueue(data: DataDirectory, key: str, created: int) -> None:
+    """Let the job wait for its turn; again is the same as once. `created` is in nanoseconds."""
+    (data.root / "waiting" / f"{created:020d}-{key}").touch()
+
+
+def waiting(data: DataDirectory) -> list[str]:
+    """The keys of the jobs that wait, oldest first."""
+    return [marker.name.rpartition("-")[2] for marker in _markers(data)]
+
+
+def room(data: DataDirectory, slots: int) -> bool:
+    """Whether a job more may run."""
+    descriptor = _take(data, slots)
+    if descriptor is None:
+        return False
+    os.close(descriptor)
+    return True
+
+
+def take_slot(data: DataDirectory, slots: int) -> int | None:
+    """A place among the running jobs, for as long as the descriptor is open."""
+    for _ in range(10):  # `room` holds a free one for a moment
+        descriptor = _take(data, slots)
+        if descriptor is not None:
+            return descriptor
+        time.sleep(0.02)
+    return None
+
+
+def next_job(data: DataDirectory) -> tuple[JobDirectory, dict[str, Any], int] | None:
+    """Start the job that waits longest: its directory, description and `alive` descriptor."""
+    for marker in _markers(data):
+        job = data.job(marker.name.rpartition("-")[2])
+        description = job.description()
+        if description is None or job.started() is not None:
+            marker.unlink(missing_ok=True)
+            continue
+        alive = job.lock_alive()
+        if alive is None:
+            continue
+        mine = job.start("runner")
+        marker.unlink(missing_ok=True)
+        if mine:
+            return job, description, alive
+        os.close(alive)
+    return None
+
+
+def command(data: DataDirectory, slots: int) -> list[str]:
+    """The command of a process that runs the next job."""
+    return [sys.executable, "-m", "flyteagents_duckdb_job.runner", str(data.root), str(slots)]
+
+
+def environment(stores: bool) -> dict[str, str]:
+    """What a job inherits: no setting and no secret of the server's."""
+    prefixes = (*LENT_PREFIXES, *STORES) if stores else LENT_PREFIXES
+    return {k: v for k, v in os.environ.items() if k in LENT or k.startswith(prefixes)}
+
+
+def _markers(data: DataDirectory) -> list[Path]:
+    return sorted((data.root / "waiting").iterdir())
+
+
+def _take(data: DataDirectory, slots: int) -> int | None:
+    for number in range(slots):
+        path: Path = data.root / "slots" / str(number)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        if lock(descriptor):
+            return descriptor
+        os.close(descriptor)
+    return None
