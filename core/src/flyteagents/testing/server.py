@@ -36,7 +36,8 @@ class RealServer:
 
     plugins: entry-point names to load; None loads all that are installed.
     env: further variables. Other variables `FLYTEAGENTS_*` and `OTEL_*` do not reach the server.
-    python_path: folders with agents that are not installed, each with its `*.dist-info`.
+    python_path: folders, or wheels, with agents that are not installed; each has a `*.dist-info`.
+    python: the interpreter of another environment, if it is to run there.
 
     ```python
     with RealServer(plugins=["acme"], env={"FLYTEAGENTS_ACME_URL": vendor.url}) as server:
@@ -56,10 +57,11 @@ class RealServer:
         *,
         port: int | None = None,
         ready_within: float = 20.0,
+        python: str | Path = sys.executable,
     ) -> None:
         self.port = port or free_port()
         self._port_given = port is not None
-        self._ready_within = ready_within
+        self._ready_within, self._python = ready_within, str(python)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLYTEAGENTS_", "OTEL_"))}
         paths = [*map(str, python_path), *filter(None, [kept.get("PYTHONPATH")])]
         self.env = {
@@ -102,7 +104,7 @@ class RealServer:
 
     def _started(self) -> bool:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flyteagents", "serve", "--port", str(self.port)],
+            [self._python, "-m", "flyteagents", "serve", "--port", str(self.port)],
             env=self.env,
             stdout=self._log,
             stderr=self._log,
