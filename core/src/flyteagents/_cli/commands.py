@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
+# Name to module and what the overview says.
 _COMMANDS = {
-    "serve": "Serve agents to FlytePropeller or the Flyte 2 executor.",
+    "serve": ("serve", "Serve agents to FlytePropeller or the Flyte 2 executor."),
+    "list": ("listing", "Show the installed plugins, their agents, and what is broken."),
+    "check": ("check", "Show all settings and try the credentials; starts no job."),
+    "run": ("run", "Run one task the way FlytePropeller would, and watch it."),
+    "inspect": ("inspecting", "Say what a resource_meta says."),
+    "propeller-config": ("propeller_config", "Print the Flyte configuration that routes to us."),
 }
+USAGE = 64
+"""EX_USAGE of sysexits.h. click's own 2 is what `run` says when a task may be tried again."""
 
 
 class Lazy(click.Group):
@@ -21,13 +31,30 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module: Any = importlib.import_module(f"flyteagents._cli.{cmd_name.replace('-', '_')}")
+        module: Any = importlib.import_module(f"flyteagents._cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _misused():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _misused():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _misused() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        error.exit_code = USAGE  # type: ignore[misc] # click reads it off the instance
+        raise
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,4 +64,10 @@ def main() -> None:
 
     Everything is configured by environment variables FLYTEAGENTS_*; `flyteagents check` shows
     them and tries them.
+
+    \b
+    To begin with:
+      flyteagents list
+      flyteagents run examples/flights.yaml --input flights=flights.csv
+      flyteagents serve
     """

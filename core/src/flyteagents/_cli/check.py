@@ -1,0 +1,191 @@
+"""`flyteagents check`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+import click
+from pydantic import BaseModel, SecretStr
+
+from flyteagents._cli import screen
+from flyteagents._cli.listing import kernel_settings
+from flyteagents._cli.serve import CONFIG_ERROR
+from flyteagents._errors import AgentError
+from flyteagents._kernel.host import AgentHost, KernelCall
+from flyteagents._kernel.plugins import Found, Plugin, discover
+from flyteagents._kernel.settings import PREFIX, KernelSettings, prefix_of, unknown_variables
+from flyteagents._task import Identity
+from flyteagents._telemetry.redact import redact
+from flyteagents._vendor.budget import Budget
+
+_SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|_KEY)$")
+"""Secrets do not belong into settings; one that was put there all the same is not shown."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One variable: the value that would be used, and whether the environment has it."""
+
+    name: str
+    value: str
+    given: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an agent said to its check."""
+
+    task_type: str
+    ok: bool
+    text: str
+
+
+@click.command("check")
+@click.option(
+    "--timeout", default=20.0, show_default=True, help="Seconds that one agent's check may take."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Leave the settings out; show what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
+def command(timeout: float, quiet: bool, as_json: bool) -> None:
+    """Show all settings and try the credentials of every plugin. Starts no job.
+
+    Settings are environment variables; those that are set are marked with *. Variables that
+    begin with FLYTEAGENTS_ and that nothing reads are named: a misspelt one is easy to miss.
+
+    Exits with 78 when a setting is bad or a plugin is broken, and with 1 when an agent's check
+    of its credentials fails.
+
+    \b
+    Examples:
+      flyteagents check
+      FLYTEAGENTS_PLUGINS=bigquery flyteagents check --quiet
+      flyteagents check --json | jq '.agents[] | select(.ok | not)'
+    """
+    kernel = kernel_settings()
+    found = discover(kernel.plugins)
+    sections = dict(_sections(kernel, found))
+    known = [setting.name for settings in sections.values() for setting in settings]
+    unknown = [text for text in unknown_variables(known) if not _of_broken(text, found)]
+    verdicts = asyncio.run(_try_all(kernel, found.plugins, timeout))
+    if as_json:
+        screen.print_json(
+            {
+                "settings": {title: list(map(asdict, part)) for title, part in sections.items()},
+                "unknown_variables": unknown,
+                "broken": list(map(asdict, found.broken)),
+                "agents": list(map(asdict, verdicts)),
+            }
+        )
+    else:
+        for title, settings in {} if quiet else sections.items():
+            _print_settings(title, settings)
+        _print_verdicts(verdicts)
+    for sentence in unknown:
+        click.echo(f"warning: {sentence}", err=True)
+    for broken in found.broken:
+        click.echo(f"broken: {broken}", err=True)
+    _leave(CONFIG_ERROR if found.broken else int(not all(verdict.ok for verdict in verdicts)))
+
+
+def _leave(code: int) -> NoReturn:
+    """End, also where a check that took too long still holds a thread."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _sections(kernel: KernelSettings, found: Found) -> Iterator[tuple[str, list[Setting]]]:
+    yield "kernel", list(_settings(kernel, PREFIX))
+    for plugin in found.plugins:
+        yield (
+            plugin.name,
+            [
+                setting
+                for values in plugin.settings.values()
+                for setting in _settings(values, prefix_of(plugin.name))
+            ],
+        )
+
+
+def _settings(values: BaseModel, prefix: str) -> Iterator[Setting]:
+    given = {name.upper() for name in os.environ}
+    for field, info in type(values).model_fields.items():
+        name = f"{prefix}{field.upper()}"
+        value = getattr(values, field)
+        shown = _shown(value)
+        if shown and isinstance(value, str) and _SECRET.search(name):
+            shown = "(set, not shown)"
+        yield Setting(name, shown, name in given, info.description or "")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return str(value)
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={_shown(part)}" for name, part in value.items())
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
+        return ",".join(map(_shown, value))
+    # A password may have got into a URL.
+    return redact(str(value))
+
+
+def _of_broken(sentence: str, found: Found) -> bool:
+    """Whether the variable is a setting of a plugin that could not be loaded, so that nobody
+    knows its settings."""
+    return any(f" {prefix_of(broken.name)}" in sentence for broken in found.broken)
+
+
+async def _try_all(
+    kernel: KernelSettings, plugins: Sequence[Plugin], timeout: float
+) -> list[Verdict]:
+    return [await _try(kernel, plugin, cls, timeout) for plugin in plugins for cls in plugin.agents]
+
+
+async def _try(kernel: KernelSettings, plugin: Plugin, cls: type[Any], timeout: float) -> Verdict:
+    host = AgentHost(plugin, cls, kernel)
+    call = KernelCall(host, "check", Identity(), Budget(time.monotonic() + timeout, limit=timeout))
+
+    async def opened() -> object:
+        await host.open()
+        return await host.run(host.agent.check, call)
+
+    try:
+        said = await asyncio.wait_for(opened(), timeout)
+        return Verdict(host.task_type, ok=True, text=redact(str(said)))
+    except asyncio.TimeoutError:
+        text = f"no answer within {timeout:g} s; is the vendor reachable from here?"
+    except AgentError as error:
+        text = redact(str(error))
+    except Exception as error:  # noqa: BLE001 # the agent's own code
+        text = f"the check failed with {type(error).__name__}: {redact(str(error))}"
+    finally:
+        await host.close()
+    return Verdict(host.task_type, ok=False, text=text)
+
+
+def _print_settings(title: str, settings: Sequence[Setting]) -> None:
+    click.secho(f"Settings of {'the ' if title == 'kernel' else ''}{title}", bold=True)
+    for setting in settings:
+        mark = "*" if setting.given else " "
+        click.echo(f"{mark} {setting.name}={setting.value}")
+        click.secho(f"      {setting.description}", dim=True)
+    click.echo()
+
+
+def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
+    click.secho("Agents", bold=True)
+    for verdict in verdicts:
+        word = click.style("ok    ", fg="green") if verdict.ok else click.style("FAILED", fg="red")
+        click.echo(f"{word} {verdict.task_type}: {verdict.text}")
+    if not verdicts:
+        click.echo("no agent is loaded; `flyteagents list` shows why")

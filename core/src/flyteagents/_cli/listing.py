@@ -1,0 +1,115 @@
+"""`flyteagents list`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from flyteagents._agent import Agent
+from flyteagents._cli import screen
+from flyteagents._cli.serve import CONFIG_ERROR
+from flyteagents._kernel.hooks import GROUP
+from flyteagents._kernel.plugins import Found, Plugin, discover
+from flyteagents._kernel.settings import BadSettings, KernelSettings, read_settings
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
+def command(as_json: bool) -> None:
+    """Show the installed plugins, their agents, and what is broken.
+
+    An agent's idempotency says what happens when Flyte asks twice for one job:
+
+    \b
+      vendor   the vendor itself dedupes: never a second job
+      lookup   we can look the job up: a small window of risk remains
+      none     a second job is possible
+      sync     the work ends within the call
+
+    Exits with 78 when a plugin is broken.
+
+    \b
+    Examples:
+      flyteagents list
+      FLYTEAGENTS_PLUGINS=duckdb flyteagents list
+      flyteagents list --json | jq -r '.plugins[].agents[].task_type'
+    """
+    settings = kernel_settings()
+    found = discover(settings.plugins)
+    left_out = _left_out(settings)
+    if as_json:
+        screen.print_json({**_document(found), "not_loaded": left_out})
+    else:
+        _print(found, left_out)
+    if found.broken:
+        sys.exit(CONFIG_ERROR)
+
+
+def kernel_settings() -> KernelSettings:
+    """The kernel's settings; ends the program when they are bad."""
+    try:
+        return read_settings()
+    except BadSettings as error:
+        screen.fail(CONFIG_ERROR, str(error))
+
+
+def idempotency(cls: type[Any]) -> str:
+    """What an agent promises, in one word."""
+    return str(cls.idempotency) if issubclass(cls, Agent) else "sync"
+
+
+def _left_out(settings: KernelSettings) -> list[str]:
+    from importlib_metadata import entry_points
+
+    chosen = settings.plugins
+    names = {point.name for point in entry_points(group=GROUP)}
+    return sorted(names - set(chosen)) if chosen is not None else []
+
+
+def _document(found: Found) -> dict[str, Any]:
+    return {
+        "plugins": [
+            {
+                "name": plugin.name,
+                "package": plugin.package,
+                "version": plugin.version,
+                "module": plugin.module,
+                "agents": [
+                    {
+                        "task_type": cls.task_type,
+                        "name": cls.name or cls.task_type,
+                        "idempotency": idempotency(cls),
+                        "class": f"{cls.__module__}.{cls.__qualname__}",
+                    }
+                    for cls in plugin.agents
+                ],
+            }
+            for plugin in found.plugins
+        ],
+        "broken": [
+            {"name": broken.name, "origin": broken.origin, "cause": broken.cause}
+            for broken in found.broken
+        ],
+    }
+
+
+def _print(found: Found, left_out: list[str]) -> None:
+    rows = [
+        (cls.task_type, idempotency(cls), plugin.name, _package(plugin), plugin.module)
+        for plugin in found.plugins
+        for cls in plugin.agents
+    ]
+    if rows:
+        screen.table(("TASK TYPE", "IDEMPOTENCY", "PLUGIN", "PACKAGE", "MODULE"), rows)
+    elif not found.broken:
+        click.echo("no plugin is installed; try: pip install flyteagents-duckdb")
+    if left_out:
+        click.echo(f"installed, and not in FLYTEAGENTS_PLUGINS: {', '.join(left_out)}")
+    for broken in found.broken:
+        click.echo(f"broken: {broken}", err=True)
+
+
+def _package(plugin: Plugin) -> str:
+    return f"{plugin.package} {plugin.version}"

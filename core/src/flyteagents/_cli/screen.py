@@ -1,0 +1,81 @@
+"""What the commands print with: text for people, JSON for scripts, errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDE = 160
+"""Columns where no terminal says how many there are: a pipe takes whole lines."""
+
+
+def console(stderr: bool = False) -> Console:
+    """rich's console: plain text in a pipe."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under headings."""
+    _table(columns, rows, headed=True)
+
+
+def pairs(rows: Iterable[tuple[str, object]]) -> None:
+    """Print names with their values."""
+    _table(("", ""), list(rows), headed=False)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], headed: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=headed
+    )
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console().print(made)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """End with an exit code and a message that says what to do."""
+    click.echo(f"flyteagents: {message}", err=True)
+    sys.exit(code)
+
+
+def bytes_in_words(number: float) -> str:
+    """1536 as "1.5 KiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(number) < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)

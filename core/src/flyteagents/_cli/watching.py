@@ -1,0 +1,148 @@
+"""Shows a task while it runs: a live line on a terminal, a line for each change elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from flyteagents._cli.flyte_client import View
+from flyteagents._cli.screen import bytes_in_words, console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+_STEP = 0.1
+"""Progress that is worth a line of its own."""
+
+
+class LineWatch:
+    """A line for each change, for pipes and logs."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._last: tuple[str, int] | None = None
+        self._links: set[str] = set()
+
+    def attempt(self, number: int, of: int) -> None:
+        self._last = None
+        if number > 1:
+            self._print(f"attempt {number} of {of}")
+
+    def view(self, view: View, seconds: float) -> None:
+        for link in view.links:
+            if link.uri not in self._links:
+                self._links.add(link.uri)
+                self._print(f"{link.name}: {link.uri}")
+        share = progress(view)
+        now = (view.phase.name, -1 if share is None else int(share / _STEP))
+        if now != self._last:
+            self._last = now
+            percent = "" if share is None else f" {share:4.0%}"
+            details = ", ".join(facts(view.info))
+            self._print(f"{seconds:6.1f} s  {view.phase.name}{percent}  {details}".rstrip())
+
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._out.print(text, markup=False, soft_wrap=True)
+        self._out.file.flush()
+
+    def __enter__(self) -> LineWatch:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+
+class LiveWatch:
+    """One line that moves: phase, bar, what the vendor tells, time."""
+
+    def __init__(self, out: Console) -> None:
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._progress: Progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[percent]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[details]}", markup=False, style="dim"),
+            console=out,
+        )
+        self._task = self._progress.add_task("starting", total=None, percent="", details="")
+        self._links: set[str] = set()
+        self._of = ""
+
+    def attempt(self, number: int, of: int) -> None:
+        self._of = f" (attempt {number} of {of})" if number > 1 else ""
+        self._progress.reset(self._task, total=None, description=f"CREATING{self._of}")
+
+    def view(self, view: View, seconds: float) -> None:
+        for link in view.links:
+            if link.uri not in self._links:
+                self._links.add(link.uri)
+                self.note(f"{link.name}: {link.uri}")
+        share = 1.0 if view.phase.name == "SUCCEEDED" else progress(view)
+        self._progress.update(
+            self._task,
+            description=f"{view.phase.name}{self._of}",
+            total=None if share is None else 1.0,
+            completed=share or 0.0,
+            percent="" if share is None else f"{share:4.0%}",
+            details=", ".join(facts(view.info)),
+        )
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, soft_wrap=True)
+
+    def __enter__(self) -> LiveWatch:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.__exit__(kind, error, trace)
+
+
+def watch(stderr: bool) -> LineWatch | LiveWatch:
+    """The display that fits where it goes to."""
+    out = console(stderr)
+    return LiveWatch(out) if out.is_terminal else LineWatch(out)
+
+
+def progress(view: View) -> float | None:
+    """The share that is done, 0 to 1, where the agent tells it."""
+    share = view.info.get("progress")
+    return min(max(float(share), 0.0), 1.0) if isinstance(share, int | float) else None
+
+
+def facts(info: Mapping[str, Any]) -> Iterator[str]:
+    """What the agent tells, as short texts: "120,000 rows", "3.4 MiB"."""
+    for name, value in info.items():
+        if name == "progress" or isinstance(value, Mapping | list) or value in (None, ""):
+            continue
+        yield fact(name, value)
+
+
+def fact(name: str, value: object) -> str:
+    """One number or word with its name."""
+    words = name.replace("_", " ")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{words}: {value}"
+    return f"{quantity(name, value)} {words.replace('bytes', '').strip()}".strip()
+
+
+def quantity(name: str, value: object) -> str:
+    """A number as people read it; what is no number as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if "bytes" in name:
+        return bytes_in_words(value)
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
