@@ -71,7 +71,12 @@ async def test_a_running_job_tells_how_far_it_is(bigquery: FakeBigQuery, driver:
 async def test_numbers_that_make_no_sense_fail_no_poll(
     bigquery: FakeBigQuery, driver: Driver
 ) -> None:
-    odd: dict[str, Any] = {"creationTime": "soon", "endTime": None, "totalSlotMs": {}, "numChildJobs": "many"}
+    odd: dict[str, Any] = {
+        "creationTime": "soon",
+        "endTime": None,
+        "totalSlotMs": {},
+        "numChildJobs": "many",
+    }
     bigquery.will("SELECT", Plan(statistics=odd, query={"cacheHit": None, "queryPlan": []}))
     assert (await driver.run(driver.task())).phase is Phase.SUCCEEDED
 
