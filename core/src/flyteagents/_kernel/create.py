@@ -154,8 +154,10 @@ class Creating:
                 )
                 return replace(envelope, job=handle.model_dump(mode="json"), unconfirmed=True)
             text = str(error) if error else f"{host.task_type}: the vendor did not answer in time"
-        else:
+        elif flight.admitted:
             text = str(error) if error else "an earlier attempt's job is not settled yet"
+        else:
+            text = str(error or _crowded(host))
         return self._park(host, envelope, Phase.RETRYABLE_FAILED, redact(text))
 
     def _start(
@@ -173,11 +175,12 @@ class Creating:
     async def _fly(self, flight: Flight) -> Made | Answer:
         host = flight.host
         metrics = self._runtime.telemetry.metrics
-        if not await host.creates.enter(flight.left):
+        # Who waits for longer would come in with too little time left for the vendor, and so keep
+        # the place from those that have it: under load no create at all would be in time.
+        if not await host.creates.enter(flight.left / 2):
             metrics.admission(host.task_type, "create", "refused")
-            raise Throttled(
-                f"{host.task_type}: {host.creates.limit} creates are under way; try later"
-            )
+            raise Throttled(_crowded(host))
+        flight.admitted = True
         metrics.in_flight(host.task_type, "create", 1)
         try:
             if host.is_sync:
@@ -337,6 +340,10 @@ def dump_declared(declared: Mapping[str, Type]) -> str:
 
 def _narrow(of: Type) -> Type:
     return replace(of, columns=(), of=tuple(_narrow(part) for part in of.of))
+
+
+def _crowded(host: AgentHost) -> str:
+    return f"{host.task_type}: {host.creates.limit} creates are under way; try later"
 
 
 def _outlasted(host: AgentHost) -> str:

@@ -29,6 +29,7 @@ class Made:
 class Flight:
     """Repeated calls for one key share one flight; it goes on when all of them have left.
 
+    admitted: it has a place among the creates that the agent works on.
     submitting: the attempt's own job is being asked for, earlier attempts are settled.
     unconfirmed: a caller was told a handle before the vendor had answered.
     """
@@ -39,6 +40,7 @@ class Flight:
     generation: int
     budget: Budget
     waiting: int = 0
+    admitted: bool = False
     submitting: bool = False
     delivered: bool = False
     unconfirmed: bool = False
