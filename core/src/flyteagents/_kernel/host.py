@@ -94,7 +94,8 @@ class AgentHost:
         self._cls = cls
         self._observe = functools.partial(observe, cls.task_type) if observe else None
         self._hosts = [*cls.hosts, *kernel.allow_hosts, *_hosts_in(self.settings)]
-        self._connections = kernel.max_polls + kernel.max_creates
+        # The second half is for cancels, which have no limit: neither waits for the others.
+        self._connections = kernel.max_creates + 2 * kernel.max_polls
         self.agent, self.client = self._make()
         self.is_sync = not issubclass(cls, Agent)
         self.idempotency: str = "none" if not issubclass(cls, Agent) else cls.idempotency
