@@ -45,7 +45,7 @@ check: .venv/test.done ## style, types, layers and public surface
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy core/src plugins/duckdb/src plugins/bigquery/src examples/acme/src tests
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(PYTEST) tests/unit/test_surface.py
 
 interop: .venv/test.done ## FlytePropeller's own code as the client; needs Go
