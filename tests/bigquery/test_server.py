@@ -1,0 +1,244 @@
+"""The agent in a real server, called as Flyte calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import urllib.request
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from tests.bigquery.driving import CUSTOM, TASK_TYPE
+from tests.bigquery.fake_bigquery import FakeBigQuery, FakeJob, Plan
+
+from flyteagents import Phase, StructuredDataset
+from flyteagents.testing import (
+    FakePropeller,
+    FlyteTask,
+    RealServer,
+    Response,
+    SlowReply,
+    free_port,
+    task_template,
+)
+from flyteagents.testing.tasks import Generation
+
+NOWHERE: dict[str, object] = {"ProjectID": "p", "Location": None, "Domain": "d"}
+RESULTS = {"results": StructuredDataset}
+UNAVAILABLE = Response(503, {"error": {"errors": [{"reason": "backendError"}], "message": "down"}})
+
+
+@contextlib.asynccontextmanager
+async def flyte(
+    bigquery: FakeBigQuery, generation: Generation = 1, deadline: float = 10.0, **env: str
+) -> AsyncIterator[FakePropeller]:
+    """A server with the agent, and a Flyte that calls it."""
+    settings = {
+        "FLYTEAGENTS_BIGQUERY_URL": bigquery.url,
+        "FLYTEAGENTS_BIGQUERY_ANONYMOUS": "true",
+        **env,
+    }
+    async with (
+        RealServer(["bigquery"], settings) as server,
+        FakePropeller(server.endpoint, generation=generation, deadline=deadline) as propeller,
+    ):
+        yield propeller
+
+
+def task(statement: str = "SELECT 1", custom: Any = CUSTOM, **options: Any) -> FlyteTask:
+    return task_template(TASK_TYPE, custom=custom, sql=statement, **options)
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_a_task_runs_to_its_output(bigquery: FakeBigQuery, generation: Generation) -> None:
+    bigquery.will("SELECT", Plan(pending=0.2, running=0.2, query={"totalBytesBilled": "7"}))
+    async with flyte(bigquery, generation) as propeller:
+        outcome = await propeller.run(task(inputs={"n": 1}, outputs=RESULTS), repeats=2)
+    assert outcome.phase is Phase.SUCCEEDED, outcome
+    assert outcome.failures == []
+    assert bigquery.inserted == 1
+    table = bigquery.job.configuration["query"]["destinationTable"]
+    results = outcome.outputs["results"]
+    assert isinstance(results, StructuredDataset)
+    assert results.uri == f"bq://p:{table['datasetId']}.{table['tableId']}"
+    [link] = outcome.links
+    assert f"j=bq:EU:{bigquery.job.id}" in link.uri
+
+
+async def test_a_finished_jobs_numbers_are_metrics(bigquery: FakeBigQuery) -> None:
+    bigquery.will("SELECT", Plan(query={"totalBytesBilled": "10485760"}))
+    port = free_port()
+    async with flyte(
+        bigquery, FLYTEAGENTS_METRICS_PORT=str(port), FLYTEAGENTS_METRICS_HOST="127.0.0.1"
+    ) as propeller:
+        await propeller.run(task())
+
+        def page() -> str:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
+                return str(reply.read().decode())
+
+        lines = (await asyncio.to_thread(page)).splitlines()
+    [billed] = [line for line in lines if 'statistic="bytes_billed"' in line]
+    assert float(billed.rpartition(" ")[2]) == 10485760
+
+
+async def test_a_slow_insert_with_a_known_location_is_answered_in_time(
+    bigquery: FakeBigQuery,
+) -> None:
+    bigquery.script("POST", "*", SlowReply(1.5))
+    async with flyte(bigquery, deadline=1.0) as propeller:
+        outcome = await propeller.run(task(outputs=RESULTS))
+    assert outcome.phase is Phase.SUCCEEDED
+    assert (outcome.attempts, outcome.failures, bigquery.inserted) == (1, [], 1)
+
+
+async def test_a_job_whose_reply_was_lost_is_the_next_attempts(bigquery: FakeBigQuery) -> None:
+    # Its location is known to BigQuery alone, and is not where an address without one leads.
+    bigquery.place = "asia-east1"
+    bigquery.will("INSERT", Plan(statement_type="INSERT", running=0.5))
+    bigquery.script("POST", "*", SlowReply(1.5))
+    async with flyte(bigquery, deadline=1.0) as propeller:
+        outcome = await propeller.run(task("INSERT INTO t VALUES (1)", NOWHERE), attempts=3)
+    assert outcome.phase is Phase.SUCCEEDED, outcome
+    assert (outcome.attempts, outcome.failures, bigquery.inserted) == (2, [], 1)
+
+
+async def test_a_failed_job_is_not_taken_over(bigquery: FakeBigQuery) -> None:
+    bigquery.will("SELECT", Plan(error=("backendError", "try again")))
+    async with flyte(bigquery) as propeller:
+        outcome = await propeller.run(task(), attempts=2)
+    assert outcome.phase is Phase.FAILED
+    assert "[BIGQUERY_backendError] try again | job=p:EU.flyte-" in outcome.message
+    assert (outcome.attempts, bigquery.inserted) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "attempts"),
+    [
+        (400, "invalidQuery", 1),
+        (403, "accessDenied", 1),
+        (404, "notFound", 1),
+        (401, "authError", 2),
+        (403, "rateLimitExceeded", 2),
+    ],
+)
+async def test_a_refused_insert_reaches_the_user_and_is_no_error_of_the_call(
+    bigquery: FakeBigQuery, status: int, reason: str, attempts: int
+) -> None:
+    bigquery.will("SELECT", Plan(rejected=(status, reason, "in BigQuery's words")))
+    async with flyte(bigquery, deadline=1.0) as propeller:
+        outcome = await propeller.run(task("SELECT 1", NOWHERE), attempts=2)
+    assert outcome.phase is Phase.FAILED
+    assert outcome.failures == []
+    assert outcome.attempts == attempts
+    assert "in BigQuery's words" in outcome.message or "401" in outcome.message
+
+
+async def test_an_insert_into_a_service_that_is_down_is_sorted_out_by_polls(
+    bigquery: FakeBigQuery,
+) -> None:
+    down = bigquery.script("POST", "*", UNAVAILABLE, repeat=True)
+    async with flyte(bigquery, deadline=1.0) as propeller:
+        attempt = propeller.attempt(task())
+        created = await propeller.create(attempt)
+        assert created.ok
+        assert {one.json()["jobReference"]["jobId"] for one in bigquery.requests} == {
+            json.loads(created.meta)["j"]["job_id"]
+        }
+        answer = await propeller.get(attempt, created.meta)
+        assert (answer.code, answer.phase) == ("OK", Phase.INITIALIZING)
+        down.stop()
+        retried = propeller.attempt(task("SELECT 1", NOWHERE))
+        assert (await propeller.create(retried)).ok
+
+
+async def test_an_outage_is_not_seen_by_a_running_task(bigquery: FakeBigQuery) -> None:
+    bigquery.will("SELECT", Plan(running=1.0))
+    async with flyte(bigquery) as propeller:
+        execution = propeller.start(task(outputs=RESULTS))
+        await execution.until(Phase.RUNNING)
+        await bigquery.down()
+        await asyncio.sleep(0.5)
+        assert execution.outcome.phases[-1] is Phase.RUNNING
+        await bigquery.up()
+        outcome = await execution.end()
+    assert outcome.phase is Phase.SUCCEEDED
+    assert outcome.failures == []
+
+
+async def test_an_outage_that_outlasts_all_patience_may_be_retried(
+    bigquery: FakeBigQuery,
+) -> None:
+    bigquery.will("SELECT", Plan(running=math.inf))
+    async with flyte(bigquery, FLYTEAGENTS_OUTAGE_PATIENCE="0.3") as propeller:
+        execution = propeller.start(task())
+        await execution.until(Phase.RUNNING)
+        bigquery.script("GET", "*", UNAVAILABLE, repeat=True)
+        await execution.until(Phase.RETRYABLE_FAILED)
+        assert "[BIGQUERY_backendError] down" in (await execution.end()).message
+        assert execution.outcome.failures == []
+        await bigquery.until("POST", "*/cancel")  # nobody deletes after it
+
+
+async def test_an_aborted_query_has_stopped_when_the_abort_is_answered(
+    bigquery: FakeBigQuery,
+) -> None:
+    bigquery.will("SELECT", Plan(running=math.inf, dies=0.4))
+    async with flyte(bigquery) as propeller:
+        execution = propeller.start(task())
+        await execution.until(Phase.RUNNING)
+        outcome = await execution.abort()
+        assert bigquery.job.state == "DONE"
+        assert execution.meta is not None
+        again = await propeller.delete(execution.attempt, execution.meta)
+    assert (outcome.phase, outcome.orphaned) == (Phase.ABORTED, False)
+    assert outcome.failures == []
+    assert again.ok
+    assert bigquery.job.cancels == 1
+
+
+async def test_a_delete_of_what_does_not_run_is_ok(bigquery: FakeBigQuery) -> None:
+    bigquery.will("BAD", Plan(rejected=(400, "invalidQuery", "no")))
+    unknown = b'{"job_id": "unknown", "project": "p", "location": "EU"}'
+    async with flyte(bigquery) as propeller:
+        finished = await propeller.create(attempt := propeller.attempt(task()))
+        parked = await propeller.create(propeller.attempt(task("BAD")))
+        for meta in (finished.meta, parked.meta, unknown):
+            assert (await propeller.delete(attempt, meta)).ok
+    assert bigquery.job.cancels == 0
+    assert bigquery.job.state == "DONE"
+
+
+async def test_a_job_of_flytekits_connector_is_carried_on(bigquery: FakeBigQuery) -> None:
+    theirs = {"query": {"query": "SELECT 1"}}
+    bigquery.add(FakeJob("b1c2", "p", "asia-east1", theirs, Plan(running=math.inf)))
+    meta = b'{"job_id": "b1c2", "project": "p", "location": "asia-east1"}'
+    async with flyte(bigquery) as propeller:
+        attempt = propeller.attempt(task())
+        answer = await propeller.get(attempt, meta)
+        assert (answer.code, answer.phase) == ("OK", Phase.RUNNING)
+        assert (await propeller.delete(attempt, meta)).ok
+        assert bigquery.job.state == "DONE"
+        odd = await propeller.get(attempt, b'{"job_id": "../x", "project": "p"}')
+        assert odd.code == "INVALID_ARGUMENT"
+
+
+async def test_a_restarted_server_goes_on(bigquery: FakeBigQuery) -> None:
+    bigquery.will("SELECT", Plan(running=2.0))
+    env = {
+        "FLYTEAGENTS_BIGQUERY_URL": bigquery.url,
+        "FLYTEAGENTS_BIGQUERY_ANONYMOUS": "true",
+    }
+    async with (
+        RealServer(["bigquery"], env) as server,
+        FakePropeller(server.endpoint, wait_for_ready=True) as propeller,
+    ):
+        execution = propeller.start(task(outputs=RESULTS), repeats=1)
+        await execution.until(Phase.RUNNING)
+        await asyncio.to_thread(server.restart)
+        outcome = await execution.end()
+    assert outcome.phase is Phase.SUCCEEDED, outcome
+    assert bigquery.inserted == 1
