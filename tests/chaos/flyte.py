@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +93,24 @@ class Calls:
         if work.secrets:
             request.connection.secrets.update(work.secrets)
         await self._stub.DeleteTask(request, timeout=self.timeout)
+
+
+async def code(call: Awaitable[object]) -> grpc.StatusCode:
+    """How a call ends."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def ended(calls: Calls, work: Work, meta: bytes, attempt: int = 0) -> Any:
+    """The first answer that ends the attempt."""
+    while True:
+        answer = await calls.get(work, meta, attempt)
+        if answer.phase in (SUCCEEDED, FAILED, RETRYABLE_FAILED):
+            return answer
+        await asyncio.sleep(0.1)
 
 
 @dataclass

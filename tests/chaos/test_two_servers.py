@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
 import grpc
 import pytest
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import FAILED, RETRYABLE_FAILED, SUCCEEDED, Calls, Work, live
+from tests.chaos.flyte import SUCCEEDED, Calls, Work, ended, live
 
 from flyteagents.testing import Delay, DropReply, JobService
 
@@ -126,15 +124,6 @@ async def lost(calls: Calls, work: Work, service: JobService, submit: tuple[str,
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-
-
-async def ended(calls: Calls, work: Work, meta: bytes, attempt: int = 0) -> Any:
-    """The first answer that ends the attempt."""
-    while True:
-        answer = await calls.get(work, meta, attempt)
-        if answer.phase in (SUCCEEDED, FAILED, RETRYABLE_FAILED):
-            return answer
-        await asyncio.sleep(0.1)
 
 
 def states(service: JobService, work: Work) -> list[str]:

@@ -22,6 +22,7 @@ from flyteagents._kernel.keys import attempt_number, key_of, prefix_of_task
 from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import Answer, CreateRequest, Deadline, JobRequest, Refused
 from flyteagents._kernel.runtime import Runtime, identity_of, log
+from flyteagents._kernel.soft_state import Seen
 from flyteagents._kernel.spans import Rpc
 from flyteagents._status import LogPage, Metric, MetricsQuery, Phase
 from flyteagents._task import Key
@@ -89,11 +90,8 @@ class Service:
         seen = self.runtime.soft.seen(request)
         job = self._job(host, envelope)
         if host is None or job is None:
-            # Another replica may have the plugin; the caller asks again.
-            raise Refused(
-                "UNAVAILABLE", f"no agent here can cancel a job of {envelope.task_type!r}"
-            )
-        seen = self.runtime.soft.seen(request)
+            self._not_ours(envelope, seen)
+            return
         if seen.final is not None and (seen.cancel is None or seen.cancel.done()):
             return
         await self._cancelling.delete(host, job, envelope, request, seen, deadline)
@@ -166,6 +164,17 @@ class Service:
             return host.models.job.model_validate(envelope.job)
         except ValidationError:
             return None
+
+    def _not_ours(self, envelope: Envelope, seen: Seen) -> None:
+        """A DeleteTask for a job that this replica cannot read. Another one may, so the caller is
+        to ask again; but it aborts the whole workflow after eleven refusals."""
+        text = f"no agent here can cancel a job of {envelope.task_type[:80]!r}"
+        seen.refused += 1
+        if seen.refused <= 3:
+            raise Refused("UNAVAILABLE", text)
+        log.error("%s, and nobody else did: it may run on", text)
+        label = envelope.task_type if envelope.task_type in self.runtime.hosts else "unknown"
+        self.runtime.telemetry.metrics.cancel_unconfirmed(label, "no agent")
 
     def _existing(self, request: JobRequest, span: Rpc) -> tuple[AgentHost, Job, Envelope]:
         envelope = self._open(request, span)

@@ -53,6 +53,7 @@ class Seen:
     cancel: asyncio.Task[None] | None = None
     accepted: bool = False
     told_unavailable: bool = False
+    refused: int = 0
 
     @property
     def busy(self) -> bool:
