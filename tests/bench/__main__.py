@@ -1,0 +1,63 @@
+"""Our server beside flytekit's connector service: `python -m tests.bench [part ...]`.
+
+Prints medians over the rounds, and writes all figures to build/bench.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from os import cpu_count
+from typing import Any
+
+from tests.bench import growth, nothing, slow
+from tests.bench.processes import FLYTEKIT, ROOT
+
+PARTS = {"nothing": nothing.measure, "slow": slow.measure, "growth": growth.measure}
+SHARED = ("grpcio", "protobuf", "flyteidl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
+    parser.add_argument("part", nargs="*", help=f"which of {', '.join(PARTS)}; all if none")
+    wanted = parser.parse_args().part or list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if not FLYTEKIT.exists():
+        sys.exit("flytekit is not installed here; `make bench` does it")
+    print("The client, the collector and the vendor share the cores with the servers.")
+    results: dict[str, Any] = {"machine": _machine()}
+    print("  ".join(f"{name} {value}" for name, value in results["machine"].items()))
+    started = time.monotonic()
+    for name in wanted:
+        results[name] = PARTS[name]()
+    file = ROOT / "build" / "bench.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(results, indent=1))
+    print(f"\n{time.monotonic() - started:.0f} s; all figures are in {file.relative_to(ROOT)}")
+
+
+def _machine() -> dict[str, str]:
+    """What the figures depend on; ours first where the two differ."""
+    code = (
+        "import json, platform; from importlib.metadata import version as v; "
+        f"print(json.dumps({{'python': platform.python_version(), 'flytekit': v('flytekit'), "
+        f"**{{n: v(n) for n in {SHARED}}}}}))"
+    )
+    theirs = json.loads(subprocess.check_output([FLYTEKIT, "-c", code]))
+    mine = {"python": platform.python_version(), **{name: version(name) for name in SHARED}}
+    return {
+        "cores": str(cpu_count()),
+        "flyteagents": version("flyteagents"),
+        "flytekit": theirs.pop("flytekit"),
+        **{n: v if theirs[n] == v else f"{v} and {theirs[n]}" for n, v in mine.items()},
+    }
+
+
+if __name__ == "__main__":
+    main()

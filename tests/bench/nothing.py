@@ -1,0 +1,82 @@
+"""What the service itself costs: agents that do nothing, and a bare handler beside them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from statistics import median
+from typing import Any
+
+from tests.bench import processes
+from tests.bench.processes import Client, Process
+from tests.bench.rounds import Figures, interleave, medians, ratios, table, verdict
+
+TASK_TYPE = "bench_nothing"
+ROUNDS, SECONDS, IN_FLIGHT, JOBS = 5, 2.0, 32, 1000
+STARTS = 3
+
+
+def measure() -> dict[str, Any]:
+    """CreateTask and GetTask as fast as they go, memory, and the time to start."""
+    found: dict[str, Any] = {"start": _starts()}
+    with ExitStack() as stack:
+        collector = stack.enter_context(processes.collector())
+        servers = [
+            stack.enter_context(server)
+            for server in (
+                processes.ours(stack, collector), processes.flytekit(), processes.bare()
+            )
+        ]  # fmt: skip
+        client = stack.enter_context(Client())
+        at_start = {server.name: server.resident for server in servers}
+        for server in servers:
+            client.order("fill", server, TASK_TYPE, jobs=JOBS)
+        for operation, method in (("poll", "GetTask"), ("create", "CreateTask")):
+
+            def one(server: Process, do: str = operation) -> Figures:
+                had = processes.spans(collector)
+                figures: Figures = client.order(
+                    do, server, TASK_TYPE, in_flight=IN_FLIGHT, seconds=SECONDS
+                )
+                if server.name == "flyteagents":
+                    figures["spans_per_call"] = (
+                        processes.spans(collector) - had
+                    ) / figures["calls"]
+                return figures
+
+            measured = interleave(servers, ROUNDS, one)
+            rows = {name: medians(rounds) for name, rounds in measured.items()}
+            for server in servers:
+                rows[server.name]["start_mb"] = at_start[server.name]
+                rows[server.name]["start_s"] = median(found["start"][server.name])
+            columns = ("rate", "p50_ms", "p99_ms", "cpu_s_per_1000", "rss_mb", "start_mb",
+                       "start_s", "spans_per_call")  # fmt: skip
+            table(f"{method}, {IN_FLIGHT} in flight", rows, columns)
+            found[method] = {
+                "rounds": measured,
+                "medians": rows,
+                "ratios": _compare(method, measured),
+            }
+    return found
+
+
+def _compare(method: str, measured: dict[str, list[Figures]]) -> list[dict[str, Any]]:
+    rate = ratios(measured, "rate", "flyteagents", "flytekit")
+    cpu = ratios(measured, "cpu_s_per_1000", "flytekit", "flyteagents")
+    bare = ratios(measured, "cpu_s_per_1000", "flyteagents", "bare")
+    return [
+        verdict(f"{method} rate, to flytekit's", rate, 1.3),
+        verdict(f"{method} calls per CPU second, to flytekit's", cpu, 1.3),
+        verdict(f"{method} CPU, to the bare handler's", bare, 0),
+    ]
+
+
+def _starts() -> dict[str, list[float]]:
+    """Seconds to start, in turns."""
+    seconds: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        collector = stack.enter_context(processes.collector())
+        for _ in range(STARTS):
+            for server in processes.ours(stack, collector), processes.flytekit(), processes.bare():
+                with server:
+                    seconds.setdefault(server.name, []).append(server.started)
+    return seconds

@@ -1,0 +1,85 @@
+"""Rounds in which the compared servers take turns, and what is printed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from tests.bench.processes import Process
+
+Figures = dict[str, float]
+Round = Callable[[Process], Figures]
+
+
+def interleave(servers: Sequence[Process], rounds: int, one: Round) -> dict[str, list[Figures]]:
+    """Each server in turn, again and again: what else the machine does meets all of them. A
+    round more goes before and does not count."""
+    measured: dict[str, list[Figures]] = {server.name: [] for server in servers}
+    for number in range(rounds + 1):
+        # Every other round backwards, so that none always follows the same one.
+        for server in servers if number % 2 else reversed(servers):
+            before = server.cpu
+            figures = one(server)
+            if calls := figures.get("calls"):
+                figures["cpu_s_per_1000"] = 1000 * (server.cpu - before) / calls
+            figures["rss_mb"] = server.resident
+            if number:
+                measured[server.name].append(figures)
+    return measured
+
+
+def medians(rounds: Sequence[Figures]) -> Figures:
+    return {name: median(each[name] for each in rounds) for name in rounds[0]}
+
+
+def ratios(
+    measured: Mapping[str, Sequence[Figures]], name: str, ours: str, theirs: str
+) -> list[float]:
+    """Ours to theirs in each round, which both had the same machine."""
+    pairs = zip(measured[ours], measured[theirs], strict=True)
+    return [mine[name] / its[name] for mine, its in pairs if its[name]]
+
+
+def table(title: str, rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> None:
+    """Print one table; a column is a figure's name."""
+    width = max(map(len, [*rows, title]))
+    print(f"\n{title:<{width}}" + "".join(f"{_head(column):>13}" for column in columns))
+    for name, figures in rows.items():
+        cells = [f"{figures[c]:>13,.{_digits(c)}f}" if c in figures else " " * 13 for c in columns]
+        print(f"{name:<{width}}" + "".join(cells))
+
+
+def verdict(text: str, values: Sequence[float], expected: float) -> dict[str, Any]:
+    """Print a ratio, its spread over the rounds, and what was expected of it."""
+    ratio = median(values)
+    found = "" if ratio >= expected else "  BELOW"
+    print(
+        f"  {text}: {ratio:.2f} times (rounds {min(values):.2f} to {max(values):.2f}; "
+        f"expected {expected:g}){found}"
+    )
+    return {"what": text, "ratio": ratio, "rounds": list(values), "expected": expected}
+
+
+_HEADS = {
+    "rate": "calls/s",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "cpu_s_per_1000": "CPU s/1000",
+    "rss_mb": "MB",
+    "start_s": "start s",
+    "start_mb": "MB at start",
+    "spans_per_call": "spans/call",
+    "requests_per_poll": "requests/poll",
+    "connections_per_poll": "conns/poll",
+}
+
+
+def _head(column: str) -> str:
+    return _HEADS.get(column, column)
+
+
+def _digits(column: str) -> int:
+    if column in ("rate", "rss_mb", "start_mb", "jobs"):
+        return 0
+    return 3 if column in ("cpu_s_per_1000", "connections_per_poll") else 2
