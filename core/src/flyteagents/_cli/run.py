@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from flyteagents._cli.task_file import TaskFile
     from flyteagents.testing.otlp import OtlpReceiver
 
+UNCLEAN = 70
+"""EX_SOFTWARE of sysexits.h."""
+
 
 @click.command("run")
 @click.argument("task", type=click.Path(dir_okay=False, path_type=Path))
@@ -76,6 +79,7 @@ def command(
       64   wrong usage, or an input that does not fit
       65   the file is no task
       69   the server cannot be reached, or stopped answering
+      70   SUCCEEDED, and then the server that was started did not end cleanly
       78   a setting is bad, a plugin is broken, or no agent serves the task type
       130  interrupted; the job was cancelled
 
@@ -106,11 +110,13 @@ def command(
         base = output_prefix or _fresh_folder(stack)
         receiver = _receiver(stack) if trace else None
         server = None if endpoint else _server(stack, receiver, verbose)
+        if server is not None:
+            text = f"flyteagents serve is process {server.pid} at {server.endpoint}"
+            click.secho(text, dim=True, err=as_json)
         channel = _channel(stack, endpoint or (server.endpoint if server else ""), tls)
         client = _client(channel, flyte2, read, inputs, project, domain)
         ended = _play(client, read, server, base, every, attempts, as_json)
-        if server is not None:
-            _stop(server)
+        unclean = server is not None and not _stop(server, as_json)
         statistics, tree = _trace(receiver, ended.attempts[-1].meta)
         outputs = results.outputs_of(ended, read.outputs)
         if as_json:
@@ -121,7 +127,7 @@ def command(
             screen.console(stderr=as_json).print(tree)
         if ended.lost:
             click.echo(f"flyteagents: the server stopped answering: {ended.lost}", err=True)
-        code = results.exit_code(ended)
+        code = results.exit_code(ended) or (UNCLEAN if unclean else 0)
     sys.exit(code)
 
 
@@ -198,11 +204,15 @@ def _server(stack: ExitStack, receiver: OtlpReceiver | None, verbose: bool) -> O
         screen.fail(error.code, f"the server did not start:\n{error}")
 
 
-def _stop(server: OwnServer) -> None:
+def _stop(server: OwnServer, as_json: bool) -> bool:
+    """Stop the server; whether it ended cleanly."""
     log = server.log
     code = server.stop()
     if code != 0:
         click.echo(f"flyteagents: the server ended with exit code {code}:\n{log}", err=True)
+    else:
+        click.secho("the server got SIGTERM and ended with exit code 0", dim=True, err=as_json)
+    return code == 0
 
 
 def _fresh_folder(stack: ExitStack) -> str:

