@@ -7,6 +7,7 @@
 | GET /jobs?tag=T | lists the jobs, or those with the tag |
 | GET /jobs/{id} | shows a job |
 | POST /jobs/{id}/cancel | asks it to stop (202); finished jobs are left as they are (200) |
+| DELETE /jobs/{id} | forgets a job, its result too |
 
 A body has `script`, and may have `tag` and `fingerprint`. A script is made of steps with ";"
 between them: `pending 1`, `sleep 0.2`, `fail MESSAGE`, `return JSON`, `forever`.
@@ -175,6 +176,8 @@ class JobService(FakeVendor):
                 job = self.jobs[name]
                 job.cancel(self.cancel_seconds)
                 return Response(202 if job.state == "CANCELING" else 200, job.shown())
+            case "DELETE", [name]:
+                return Response(200, self.jobs.pop(name).shown())
         return _refused(405, "no_such_method", f"{request.method} is not for {request.path}")
 
     def _submit(self, request: Request) -> Response:

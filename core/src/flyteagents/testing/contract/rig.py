@@ -54,7 +54,7 @@ class Rig:
         return rpc
 
     async def delete(
-        self, attempt: Attempt, meta: bytes, on: RealServer, deadline: float = 5.0
+        self, attempt: Attempt, meta: bytes, on: RealServer, deadline: float = 3.0
     ) -> Rpc:
         """DeleteTask, which may fail once: while the job is stopping."""
         for _ in range(2):

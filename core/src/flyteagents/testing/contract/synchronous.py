@@ -73,7 +73,7 @@ class SyncAgentContract:
         """Which it does when the type was missing from one ListAgents answer."""
         async with Caller(server.endpoint) as caller:
             attempt = Attempt(self.succeeds())
-            created = await caller.create(attempt)
+            created = await caller.create(attempt, deadline=3.0)
             assert created.ok, created
             answer = await caller.get(attempt, created.meta)
             assert answer.phase is Phase.SUCCEEDED
