@@ -42,7 +42,7 @@ class GoogleTokens(FakeVendor):
         return reply
 
     def _reply(self, request: Request) -> Response:
-        token = f"ya29.token-{len(self.given) + 1}"
+        token = f"ya29.token-number-{len(self.given) + 1}"
         self.given.append(token)
         if request.path.endswith(":generateAccessToken"):
             self.who.append(request.path.rpartition("/")[2].partition(":")[0])

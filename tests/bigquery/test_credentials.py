@@ -142,7 +142,7 @@ async def test_a_refused_token_is_replaced_once_for_all_that_are_under_way(
         job = await driver.create(driver.task())
         for kept in driver.agent._tokens._kept.values():
             kept.obtained -= 60
-        bigquery.tokens = {"ya29.token-2"}
+        bigquery.tokens = {"ya29.token-number-2"}
         found = await asyncio.gather(*(driver.get(job) for _ in range(20)))
     assert {status.phase for status in found} == {Phase.SUCCEEDED}
     assert google.total == 2

@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -241,3 +245,21 @@ def test_every_field_that_polls_ask_for_is_in_googles_own_description() -> None:
 
     walk(parse(POLLED), "Job")
     walk(parse("jobReference,configuration(labels)"), "Job")
+
+
+def test_the_example_runs(url: str) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "flyteagents", "run", "examples/bigquery.yaml", "--json"]
+    env = {
+        **os.environ,
+        "BIGQUERY_EMULATOR_HOST": url,
+        "GOOGLE_CLOUD_PROJECT": "local",
+        "FLYTEAGENTS_PLUGINS": "bigquery",
+    }
+    done = subprocess.run(
+        command, cwd=root, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["phase"] == "SUCCEEDED"
+    assert told["outputs"]["results"]["uri"].startswith("bq://local:")
