@@ -33,7 +33,7 @@ from flyteagents import (
 from flyteagents_duckdb.answer import ended_status, running_status, waiting_status
 from flyteagents_duckdb.janitor import sweep
 from flyteagents_duckdb.logs import read_page
-from flyteagents_duckdb.processes import start_waiting
+from flyteagents_duckdb.processes import Processes
 from flyteagents_duckdb.settings import DuckDBSettings
 from flyteagents_duckdb.task import DuckDBConfig, DuckDBJob, describe
 from flyteagents_duckdb_job.access import Refused, open_directories
@@ -54,6 +54,7 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
 
     def __init__(self) -> None:
         self._id: str | None = None
+        self._processes = Processes()
         self._refused: OrderedDict[str, str] = OrderedDict()
         self._janitor: asyncio.Task[None] | None = None
 
@@ -206,7 +207,7 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
         if job.started() is None and job.ended() is None:
             try:
                 enqueue(self.data, job.key, description["created"])
-                start_waiting(self.data, self.settings.max_jobs)
+                self._processes.start_waiting(self.data, self.settings.max_jobs)
             except OSError as error:  # it is claimed: a later poll starts it
                 log.warning("duckdb_query: job %s is not started yet: %s", job.key, error)
 

@@ -8,39 +8,51 @@ import subprocess
 import threading
 
 from flyteagents_duckdb_job.directory import DataDirectory
-from flyteagents_duckdb_job.queue import command, environment, room, waiting
+from flyteagents_duckdb_job.queue import command, environment, look_at_slots, waiting
 
 log = logging.getLogger("flyteagents.duckdb")
 
 
-def start_waiting(data: DataDirectory, slots: int) -> None:
-    """Start a process for the job that waits longest, if there is one and it may run.
+class Processes:
+    """The processes that this server started for jobs. They go on when it ends."""
 
-    It is in a session of its own, holds none of our pipes, and goes on when this server ends.
-    """
-    if not waiting(data) or not room(data, slots):
-        return
-    stores = importlib.util.find_spec("fsspec") is not None
-    output = data.root / "runner.log"
-    try:
-        with output.open("ab") as file:
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._running: set[int] = set()
+
+    def start_waiting(self, data: DataDirectory, slots: int) -> None:
+        """Start a process for the job that waits longest, if it may run and none is on its way.
+        Raises OSError."""
+        with self._guard:
+            queue = len(waiting(data))
+            free, holders = look_at_slots(data, slots) if queue else (0, set())
+            coming = len(self._running - holders)
+            if coming < min(queue, free):
+                self._start(data, slots)
+
+    def _start(self, data: DataDirectory, slots: int) -> None:
+        stores = importlib.util.find_spec("fsspec") is not None
+        with (data.root / "runner.log").open("ab") as output:
+            # In a session of its own, and with none of our files: it outlives this server.
             process = subprocess.Popen(  # noqa: S603 # our own module
                 command(data, slots),
                 cwd="/",
                 env=environment(stores),
                 stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
-    except OSError as error:  # the next poll tries again
-        log.error("duckdb_query: cannot start a job's process: %s", error)
-        return
-    # Somebody must wait for it: in a container we may be the process that has to.
-    threading.Thread(target=_await, args=(process, output), daemon=True).start()
+        self._running.add(process.pid)
+        # Somebody must wait for it: in a container we may be the process that has to.
+        threading.Thread(target=self._await, args=(process,), daemon=True).start()
 
-
-def _await(process: subprocess.Popen[bytes], output: object) -> None:
-    code = process.wait()
-    if code:
-        log.warning("duckdb_query: a job's process ended with %d; see its log, or %s", code, output)
+    def _await(self, process: subprocess.Popen[bytes]) -> None:
+        code = process.wait()
+        with self._guard:
+            self._running.discard(process.pid)
+        if code:
+            log.warning(
+                "duckdb_query: a job's process ended with code %d; the job's log, or runner.log "
+                "in the data directory, may say why", code,
+            )  # fmt: skip

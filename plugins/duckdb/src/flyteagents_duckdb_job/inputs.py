@@ -13,8 +13,8 @@ from flyteagents_duckdb_job.directory import DataDirectory, JobDirectory
 
 READERS = {
     "parquet": "read_parquet({files}, union_by_name = true)",
-    "csv": "read_csv({files}{options})",
-    "json": "read_json({files})",
+    "csv": "read_csv({files}, union_by_name = true{options})",
+    "json": "read_json({files}, union_by_name = true)",
 }
 FORMATS = {
     ".parquet": "parquet", ".pq": "parquet",
@@ -41,13 +41,12 @@ def find_files(
             _fetch(name, uri, copy, description["readable"], say)
             files += _listed(name, uri, copy)
             continue
-        for found in _listed(name, uri, path):
-            real = Path(os.path.realpath(found))
-            if not may_read(
-                real, description["readable"], data, description["project"], description["domain"]
-            ):
-                raise _closed(name, uri)
-            files.append(real)
+        real = Path(os.path.realpath(path))
+        _check(name, uri, real, description, data)  # or what is there would show in the error
+        for found in _listed(name, uri, real):
+            file = Path(os.path.realpath(found))
+            _check(name, uri, file, description, data)
+            files.append(file)
     return files
 
 
@@ -70,6 +69,14 @@ def view(name: str, table: dict[str, Any], files: list[Path], csv_null: str | No
 def quoted(text: str) -> str:
     """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _check(
+    name: str, uri: str, path: Path, description: dict[str, Any], data: DataDirectory
+) -> None:
+    project, domain = description["project"], description["domain"]
+    if not may_read(path, description["readable"], data, project, domain):
+        raise _closed(name, uri)
 
 
 def _closed(name: str, uri: str) -> Refused:

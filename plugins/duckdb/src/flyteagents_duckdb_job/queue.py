@@ -26,21 +26,29 @@ def waiting(data: DataDirectory) -> list[str]:
     return [marker.name.rpartition("-")[2] for marker in _markers(data)]
 
 
-def room(data: DataDirectory, slots: int) -> bool:
-    """Whether a job more may run."""
-    descriptor = _take(data, slots)
-    if descriptor is None:
-        return False
-    os.close(descriptor)
-    return True
+def look_at_slots(data: DataDirectory, slots: int) -> tuple[int, set[int]]:
+    """How many slots are free, and the ids of the processes that have the others."""
+    free, holders = 0, set()
+    for number in range(slots):
+        descriptor = _open(data, number)
+        if lock(descriptor):
+            free += 1
+        else:
+            holders.add(int(os.pread(descriptor, 20, 0) or b"0"))
+        os.close(descriptor)
+    return free, holders
 
 
 def take_slot(data: DataDirectory, slots: int) -> int | None:
     """A place among the running jobs, for as long as the descriptor is open."""
-    for _ in range(10):  # `room` holds a free one for a moment
-        descriptor = _take(data, slots)
-        if descriptor is not None:
-            return descriptor
+    for _ in range(10):  # who looks at a free one holds it for a moment
+        for number in range(slots):
+            descriptor = _open(data, number)
+            if lock(descriptor):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+                return descriptor
+            os.close(descriptor)
         time.sleep(0.02)
     return None
 
@@ -79,11 +87,5 @@ def _markers(data: DataDirectory) -> list[Path]:
     return sorted((data.root / "waiting").iterdir())
 
 
-def _take(data: DataDirectory, slots: int) -> int | None:
-    for number in range(slots):
-        path: Path = data.root / "slots" / str(number)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        if lock(descriptor):
-            return descriptor
-        os.close(descriptor)
-    return None
+def _open(data: DataDirectory, number: int) -> int:
+    return os.open(data.root / "slots" / str(number), os.O_RDWR | os.O_CREAT, 0o600)

@@ -19,7 +19,9 @@ from flyteagents_duckdb_job.directory import DataDirectory, JobDirectory
 from flyteagents_duckdb_job.inputs import open_store, quoted
 
 FILE = "00000.parquet"
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+UNWRITABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENOENT,
+)  # fmt: skip
 
 _KINDS = {
     "boolean": "boolean",
