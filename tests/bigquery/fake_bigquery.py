@@ -4,7 +4,8 @@ fail, states that last as long as a test wants.
 
 https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs
 
-`python -m tests.bigquery.fake_bigquery --port 9050 --delay 0.2` serves it by itself.
+`python -m tests.bigquery.fake_bigquery --port 9050 --delay 0.2` serves it by itself: a statement
+with "forever" in it runs until it is stopped, one with "nowhere" fails.
 """
 
 from __future__ import annotations
@@ -269,6 +270,7 @@ async def _main() -> None:
     options = parser.parse_args()
     async with FakeBigQuery(port=options.port) as bigquery:
         bigquery.will("forever", Plan(running=math.inf))
+        bigquery.will("nowhere", Plan(error=("notFound", "Not found: Table p:nowhere.t")))
         bigquery.script("*", "*", Delay(options.delay), repeat=True)
         print(f"fake BigQuery on {bigquery.url}", flush=True)
         await asyncio.Event().wait()
