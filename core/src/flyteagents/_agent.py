@@ -96,7 +96,8 @@ class Agent(AgentBase[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
         return None
 
     async def find(self, task: Task[ConfigT], call: Call) -> JobT | None:
-        """The job with `task.key`, for idempotency "lookup"."""
+        """The job with `task.key`, for idempotency "lookup"; None when there is none. Raises
+        JobConflict when that one does other work (`task.fingerprint.matches`)."""
         raise Unsupported(f"{type(self).__name__} cannot look jobs up; define find")
 
     def fingerprint(self, task: Task[ConfigT]) -> Mapping[str, object]:

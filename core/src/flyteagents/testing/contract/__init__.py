@@ -11,7 +11,7 @@ from flyteagents.testing.contract.control import HttpControl, VendorControl, Wha
 from flyteagents.testing.contract.creating import CreatePromises  # noqa: E402
 from flyteagents.testing.contract.meta import MetaPromises  # noqa: E402
 from flyteagents.testing.contract.polling import GetPromises  # noqa: E402
-from flyteagents.testing.contract.rig import Rig  # noqa: E402
+from flyteagents.testing.contract.rig import Rig, job  # noqa: E402
 from flyteagents.testing.contract.synchronous import SyncAgentContract  # noqa: E402
 
 
@@ -47,4 +47,12 @@ class AgentContract(CreatePromises, GetPromises, DeletePromises, MetaPromises):
     """
 
 
-__all__ = ["AgentContract", "HttpControl", "Rig", "SyncAgentContract", "VendorControl", "What"]
+__all__ = [
+    "AgentContract",
+    "HttpControl",
+    "Rig",
+    "SyncAgentContract",
+    "VendorControl",
+    "What",
+    "job",
+]
