@@ -93,6 +93,8 @@ class Cancelling:
                 try:
                     if await self._step(host, job, call, seen):
                         return
+                    if seen.accepted and self._runtime.detached.draining:
+                        return  # what is left is only to watch it stop
                 except JobNotFound:
                     if time.time() >= appears_until:
                         return

@@ -206,7 +206,7 @@ def _check_endpoint(variable: str, value: str, package: str) -> None:
     except ValueError:
         good = False
     if value and not good:
-        raise BadTelemetry(f"{variable} is {value!r}; give a URL like http://collector:4317")
+        raise BadTelemetry(f"{variable} is no such URL as http://collector:4317; give one")
 
 
 def _number(variable: str, value: str) -> float:
@@ -215,7 +215,7 @@ def _number(variable: str, value: str) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number < 1e12:
-        raise BadTelemetry(f"{variable} is {value!r}; give a number, not below 0")
+        raise BadTelemetry(f"{variable} is no number from 0 on; give one")
     return number
 
 

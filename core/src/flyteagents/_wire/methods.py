@@ -37,6 +37,7 @@ class Methods:
         self._service = service
         self.telemetry = service.runtime.telemetry
         self._hosts = service.runtime.hosts
+        self.begun = 0
 
     def handlers(self) -> dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]]:
         """Service name to method name to handler."""
@@ -201,6 +202,7 @@ class Serving:
     def __init__(
         self, methods: Methods, service: str, method: str, operation: str, context: Context
     ) -> None:
+        methods.begun += 1
         self._methods = methods
         self._operation = operation
         self._context = context

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,6 +34,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_connection_age_ms", 300_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
 )
+LULL, LULL_WITHIN = 0.005, 1.0
+"""Seconds without a new call before the server stops, and for how long to wait for them."""
 
 
 class PortTaken(Exception):
@@ -43,6 +47,7 @@ class Server:
 
     def __init__(self, settings: KernelSettings, methods: Methods) -> None:
         self._settings = settings
+        self._methods = methods
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = health.HealthServicer()
         self._names: set[str] = {"", HEALTH}
@@ -86,6 +91,12 @@ class Server:
 
     async def stop(self, grace: float = 0.0) -> None:
         """Take no more calls and let those that run end, within `grace` seconds."""
+        # gRPC cancels calls that have arrived and were not looked at yet, so stop in a lull.
+        # Callers that are deaf to health send their calls until they are told by this very stop.
+        begun, ends = -1, time.monotonic() + min(grace, LULL_WITHIN)
+        while begun != self._methods.begun and time.monotonic() < ends:
+            begun = self._methods.begun
+            await asyncio.sleep(LULL)
         await self._server.stop(grace)
 
 
