@@ -1,6 +1,6 @@
 """Fixtures for pytest: `pytest_plugins = ["flyteagents.testing.fixtures"]`.
 
-They need pytest-asyncio. Everything that they start ends with its test. Import the `Start...`
+They need `flyteagents[testing]`. Everything that they start ends with its test. Import the `Start...`
 types below `if TYPE_CHECKING:`, since pytest wants to import its plugins itself.
 """
 

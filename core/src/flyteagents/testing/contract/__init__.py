@@ -37,8 +37,8 @@ class AgentContract(CreatePromises, GetPromises, DeletePromises, MetaPromises):
             return task_template("acme_job", custom={"script": "count"}, outputs={"rows": int})
         ...
     ```
-    It needs pytest and pytest-asyncio, starts two real servers for each subclass, and asks them
-    over gRPC. Tests for which the vendor's fake cannot do what is needed are skipped.
+    It needs `flyteagents[testing]`, starts two real servers for each subclass, and asks them over
+    gRPC. Tests for which the vendor's fake cannot do what is needed are skipped.
 
     How it may grow: a release may add tests for promises that the docs already made, and hooks
     that have a default; both stand in the changelog. No release takes away a hook, or makes a
