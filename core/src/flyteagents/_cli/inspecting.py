@@ -83,18 +83,20 @@ def command(meta: str, as_json: bool) -> None:
 
 def _bytes(meta: str) -> bytes | None:
     """The bytes, out of whatever form they came in."""
-    if meta == "-":
-        data = sys.stdin.buffer.read()
-    elif not meta.lstrip().startswith("{") and len(meta) < 1024 and Path(meta).is_file():
-        data = Path(meta).read_bytes()
-    else:
-        data = meta.encode()
+    data = sys.stdin.buffer.read() if meta == "-" else _file(meta) or meta.encode()
     text = data.strip()
     for read in (bytes, _from_string, _from_hex, _from_base64):
         found = read(text)
         if found.startswith(b"{"):
             return found
     return None
+
+
+def _file(meta: str) -> bytes | None:
+    try:
+        return Path(meta).read_bytes()
+    except (OSError, ValueError):  # no file of this name, and base64 is too long for one
+        return None
 
 
 def _from_string(text: bytes) -> bytes:

@@ -1,0 +1,110 @@
+"""A plugin for the tests of the command line. Its jobs are a file, and end by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from flyteagents import (
+    Agent,
+    Call,
+    Job,
+    JobNotFound,
+    Link,
+    Name,
+    Phase,
+    Settings,
+    Status,
+    SyncAgent,
+    Task,
+    hookimpl,
+)
+
+API = 1
+
+
+class ClockSettings(Settings):
+    directory: Path = Field(Path(), description="Where a file for each job is.")
+    url: str = Field("", description="Address with a password in it.")
+    api_key: str = Field("", description="A secret in the wrong place.")
+    mood: str = Field("good", description="What `check` says: good, bad or slow.")
+
+
+class ClockConfig(BaseModel):
+    seconds: float = 0
+    fail: str = ""
+    again: bool = False
+    outputs: dict[str, Any] = {}
+
+
+class ClockJob(Job):
+    id: Name
+
+
+class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
+    task_type = "clocked_job"
+    idempotency = "vendor"
+
+    async def create(self, task: Task[ClockConfig], call: Call) -> ClockJob:
+        file = self._file(task.key.hex)
+        if not file.exists():
+            config = task.config.model_dump()
+            seen = {name: str(value) for name, value in task.inputs.items()}
+            file.write_text(json.dumps({**config, "start": time.time(), "inputs": seen}))
+        return ClockJob(id=task.key.hex)
+
+    async def get(self, job: ClockJob, call: Call) -> Status:
+        try:
+            state = json.loads(self._file(job.id).read_text())
+        except OSError:
+            raise JobNotFound("no such file") from None
+        if state.get("cancelled"):
+            return Status(Phase.ABORTED, "cancelled")
+        age = time.time() - state["start"]
+        share = min(age / state["seconds"], 1.0) if state["seconds"] else 1.0
+        info = {"progress": share, "rows": 1200, "bytes_read": 2048}
+        if share < 1:
+            return Status(Phase.RUNNING, info=info)
+        if state["fail"]:
+            phase = Phase.RETRYABLE_FAILED if state["again"] else Phase.FAILED
+            return Status(phase, state["fail"], info=info)
+        outputs = {**state["outputs"], "inputs": state["inputs"]}
+        statistics = {"rows": 1200, "bytes_read": 2048}
+        return Status(Phase.SUCCEEDED, outputs=outputs, info=info, statistics=statistics)
+
+    async def cancel(self, job: ClockJob, call: Call) -> None:
+        file = self._file(job.id)
+        if file.exists():
+            file.write_text(json.dumps({**json.loads(file.read_text()), "cancelled": True}))
+
+    def links(self, job: ClockJob) -> Sequence[Link]:
+        return (Link("Clock", f"https://clock.example/{job.id[:4]}"),)
+
+    async def check(self, call: Call) -> str:
+        if self.settings.mood == "slow":
+            await asyncio.sleep(60)
+        if self.settings.mood == "bad":
+            raise JobNotFound("the clock has stopped")
+        return "the clock ticks"
+
+    def _file(self, name: str) -> Path:
+        return self.settings.directory / f"{name}.json"
+
+
+class AddAgent(SyncAgent[ClockSettings, ClockConfig]):
+    task_type = "clocked_sum"
+
+    async def run(self, task: Task[ClockConfig], call: Call) -> Mapping[str, object]:
+        numbers = [value for value in task.inputs.values() if isinstance(value, int)]
+        return {"sum": sum(numbers)}
+
+
+@hookimpl
+def register_agents() -> list[type[Any]]:
+    return [ClockAgent, AddAgent]

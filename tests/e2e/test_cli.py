@@ -1,0 +1,271 @@
+"""The commands that look and do not run: list, check, inspect, propeller-config, and help."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.e2e.command import document, environment, flyteagents
+
+from flyteagents._kernel.declared import dump_types
+from flyteagents._kernel.envelope import Envelope, Parked, dump
+from flyteagents._status import Phase
+from flyteagents._types import Kind, Type
+
+COMMANDS = ("serve", "list", "check", "run", "inspect", "propeller-config")
+ENVELOPE = Envelope(
+    key="ab" * 20,
+    task_type="clocked_job",
+    created=1_700_000_000.0,
+    fingerprint="1-00ff00ff00ff00ff",
+    trace="1f" * 16,
+    wrote=2,
+    attempt=2,
+    project="sales",
+    domain="production",
+    execution="f1234",
+    node="n0",
+    adopted=True,
+    declared=dump_types({"total": Type(Kind.COLLECTION, (Type(Kind.INTEGER),))}),
+    job={"id": "job-7"},
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_by_example(command: str) -> None:
+    done = flyteagents(command, "--help")
+    assert done.returncode == 0
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert any(line.partition("=duckdb ")[2].startswith("flyteagents") for line in lines) or any(
+        line.startswith(f"flyteagents {command}") for line in lines
+    )
+
+
+def test_the_overview_names_every_command() -> None:
+    done = flyteagents("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert f"  {command} " in done.stdout
+    assert flyteagents("nonsense").returncode == 64
+
+
+def test_list_shows_agents_and_where_they_come_from() -> None:
+    done = flyteagents("list")
+    assert done.returncode == 0, done.stderr
+    for words in ("clocked_job", "vendor", "clocked_sum", "sync", "cli-agents 1.0", "cli_agents"):
+        assert words in done.stdout
+    (plugin,) = document(flyteagents("list", "--json"))["plugins"]
+    assert plugin["package"] == "cli-agents"
+    assert {agent["task_type"]: agent["idempotency"] for agent in plugin["agents"]} == {
+        "clocked_job": "vendor",
+        "clocked_sum": "sync",
+    }
+
+
+def test_list_says_what_is_broken_and_why() -> None:
+    env = environment(FLYTEAGENTS_PLUGINS="clocked,broken")
+    done = flyteagents("list", env=env)
+    assert done.returncode == 78
+    assert "clocked_job" in done.stdout
+    for words in ("broken-agents 2.0", "module_that_is_not_there"):
+        assert words in done.stderr
+    (broken,) = document(flyteagents("list", "--json", env=env))["broken"]
+    assert broken["name"] == "broken"
+
+
+def test_check_shows_every_setting_and_what_the_agents_say() -> None:
+    env = environment(FLYTEAGENTS_CLOCKED_MOOD="good", FLYTEAGENTS_PORT="8123")
+    done = flyteagents("check", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "* FLYTEAGENTS_PORT=8123" in done.stdout
+    assert "  FLYTEAGENTS_METRICS_PORT=9090" in done.stdout
+    assert "FLYTEAGENTS_CLOCKED_DIRECTORY=" in done.stdout
+    assert "Where a file for each job is." in done.stdout
+    assert "the clock ticks" in done.stdout
+    assert "has no check of its credentials" in done.stdout
+    assert "FLYTEAGENTS_PORT" not in flyteagents("check", "--quiet", env=env).stdout
+
+
+def test_check_fails_when_an_agent_cannot_reach_its_vendor() -> None:
+    bad = flyteagents("check", "--json", env=environment(FLYTEAGENTS_CLOCKED_MOOD="bad"))
+    assert bad.returncode == 1
+    said = {agent["task_type"]: agent for agent in document(bad)["agents"]}
+    assert not said["clocked_job"]["ok"]
+    assert "the clock has stopped" in said["clocked_job"]["text"]
+    assert said["clocked_sum"]["ok"]
+
+
+def test_check_does_not_wait_for_ever() -> None:
+    began = time.monotonic()
+    slow = environment(FLYTEAGENTS_CLOCKED_MOOD="slow")
+    done = flyteagents("check", "--timeout", "0.5", env=slow)
+    assert done.returncode == 1
+    assert "no answer within 0.5 s" in done.stdout
+    assert time.monotonic() - began < 30
+
+
+def test_check_names_variables_that_nothing_reads_and_shows_no_secret() -> None:
+    done = flyteagents(
+        "check",
+        env=environment(
+            FLYTEAGENTS_CLOCKED_MODE="x",
+            FLYTEAGENTS_CLOCKED_URL="https://ada:hunter22@clock.example",
+            FLYTEAGENTS_CLOCKED_API_KEY="hunter33",
+            FLYTEAGENTS_SECRET_CLOCK="hunter44",
+        ),
+    )
+    assert "FLYTEAGENTS_CLOCKED_MODE; did you mean FLYTEAGENTS_CLOCKED_MOOD?" in done.stderr
+    assert "clock.example" in done.stdout
+    assert "FLYTEAGENTS_CLOCKED_API_KEY=(set, not shown)" in done.stdout
+    assert "hunter" not in done.stdout + done.stderr
+
+
+def test_check_and_list_stop_at_a_bad_setting() -> None:
+    env = environment(FLYTEAGENTS_PORT="many")
+    for command in ("check", "list", "propeller-config"):
+        done = flyteagents(command, env=env)
+        assert done.returncode == 78
+        assert "FLYTEAGENTS_PORT" in done.stderr
+    plugin = flyteagents("check", env=environment(FLYTEAGENTS_PLUGINS="clocked,broken"))
+    assert plugin.returncode == 78
+    assert "module_that_is_not_there" in plugin.stderr
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda raw: base64.b64encode(raw).decode(),
+        lambda raw: base64.urlsafe_b64encode(raw).decode().rstrip("="),
+        lambda raw: raw.hex(),
+        lambda raw: raw.decode(),
+        lambda raw: json.dumps(raw.decode()),
+    ],
+    ids=["base64", "urlsafe", "hex", "json", "string"],
+)
+def test_inspect_reads_every_form_of_a_meta(form: object) -> None:
+    assert callable(form)
+    done = flyteagents("inspect", form(dump(ENVELOPE)))
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "clocked_job of cli-agents 1.0", '{"id": "job-7"}', "2023-11-14 22:13:20 UTC",
+        "sales / production / f1234 / n0", "earlier attempt", "attempt number 2", "[integer]",
+        ENVELOPE.key, ENVELOPE.fingerprint, ENVELOPE.trace,
+    ):  # fmt: skip
+        assert words in done.stdout
+
+
+def test_inspect_reads_files_and_prints_json(tmp_path: Path) -> None:
+    file = tmp_path / "meta.bin"
+    file.write_bytes(dump(ENVELOPE))
+    said = document(flyteagents("inspect", str(file), "--json"))
+    assert said["job"] == {"id": "job-7"}
+    assert said["declared"] == {"total": "[integer]"}
+    assert said["read_by"] == [{"task_type": "clocked_job", "package": "cli-agents 1.0"}]
+
+
+def test_inspect_says_why_an_attempt_ended_before_there_was_a_job() -> None:
+    parked = Parked(Phase.FAILED, "the statement is empty")
+    meta = dump(Envelope(key="ab" * 20, task_type="clocked_job", created=1.0, parked=parked))
+    done = flyteagents("inspect", meta.hex())
+    assert done.returncode == 0, done.stderr
+    assert "FAILED" in done.stdout
+    assert "the statement is empty" in done.stdout
+
+
+def test_inspect_tells_which_agent_reads_another_connectors_meta() -> None:
+    done = flyteagents("inspect", '{"id": "job-9"}')
+    assert done.returncode == 0, done.stderr
+    assert "another connector" in done.stdout
+    assert "clocked_job of cli-agents 1.0" in done.stdout
+    unknown = flyteagents("inspect", '{"run_id": "9"}')
+    assert unknown.returncode == 65
+    assert "run_id" in unknown.stderr
+
+
+@pytest.mark.parametrize("meta", ["nonsense", "{}", "", "eyJ"])
+def test_inspect_refuses_what_is_no_meta(meta: str) -> None:
+    done = flyteagents("inspect", meta)
+    assert done.returncode == 65
+    assert done.stderr.startswith("flyteagents: ")
+
+
+def test_inspect_sees_a_meta_that_was_cut_or_changed() -> None:
+    changed = dump(ENVELOPE).replace(b"job-7", b"job-8")
+    done = flyteagents("inspect", changed.decode())
+    assert done.returncode == 65
+    assert "checksum" in done.stderr
+
+
+def configuration(*arguments: str) -> dict[str, object]:
+    done = flyteagents("propeller-config", *arguments)
+    assert done.returncode == 0, done.stderr
+    loaded: dict[str, object] = yaml.safe_load(done.stdout)
+    assert loaded == json.loads(flyteagents("propeller-config", "--json", *arguments).stdout)
+    return loaded
+
+
+def test_the_flyte_1_configuration_has_what_keeps_tasks_alive() -> None:
+    config = configuration("--endpoint", "dns:///agents:8000")
+    assert config["tasks"] == {
+        "task-plugins": {
+            "enabled-plugins": ["container", "sidecar", "k8s-array", "connector-service"]
+        }
+    }
+    assert isinstance(config["plugins"], dict)
+    section = config["plugins"]["connector-service"]
+    default = section["defaultConnector"]
+    assert default["endpoint"] == "dns:///agents:8000"
+    assert default["insecure"] is True
+    assert {"GetTask": "10s"} in default["timeouts"]
+    service = json.loads(default["defaultServiceConfig"])
+    assert service["loadBalancingConfig"] == [{"round_robin": {}}]
+    assert service["methodConfig"] == [
+        {"name": [{"service": "flyteidl.service.AsyncAgentService"}], "waitForReady": True}
+    ]
+    assert section["supportedTaskTypes"] == ["clocked_job", "clocked_sum"]
+    assert section["webApi"]["caching"]["maxSystemFailures"] == 100000
+
+
+def test_an_entry_of_its_own_inherits_nothing_and_pins_no_sync_agents() -> None:
+    config = configuration("--name", "clocks", "--tls")
+    assert isinstance(config["plugins"], dict)
+    section = config["plugins"]["connector-service"]
+    entry = section["connectors"]["clocks"]
+    assert entry["insecure"] is False
+    assert entry["defaultTimeout"] == "10s"
+    assert "waitForReady" in entry["defaultServiceConfig"]
+    assert section["connectorForTaskTypes"] == [{"clocked_job": "clocks"}]
+    assert flyteagents("propeller-config", "--name", "Clocks").returncode == 64
+
+
+def test_the_flyte_2_configuration_routes_every_type_by_name() -> None:
+    config = configuration("--flyte2")
+    assert isinstance(config["tasks"], dict)
+    routes = config["tasks"]["task-plugins"]["default-for-task-types"]
+    assert {"clocked_job": "connector-service"} in routes
+    assert {"container": "container"} in routes
+    assert isinstance(config["plugins"], dict)
+    default = config["plugins"]["connector-service"]["defaultConnector"]
+    assert "flyteidl2.connector.AsyncConnectorService" in default["defaultServiceConfig"]
+    assert not any("ExecuteTaskSync" in timeout for timeout in default["timeouts"])
+
+
+def test_an_older_propeller_gets_the_older_names() -> None:
+    config = configuration("--agent-service", "--name", "clocks")
+    assert isinstance(config["plugins"], dict)
+    section = config["plugins"]["agent-service"]
+    assert section["agentForTaskTypes"] == [{"clocked_job": "clocks"}]
+    assert {"ListAgents": "5s"} in section["agents"]["clocks"]["timeouts"]
+
+
+def test_without_agents_there_is_no_configuration() -> None:
+    done: subprocess.CompletedProcess[str] = flyteagents(
+        "propeller-config", env=environment(FLYTEAGENTS_PLUGINS="")
+    )
+    assert done.returncode == 78
+    assert "install a plugin" in done.stderr
