@@ -107,7 +107,7 @@ def _run(
         watch.check()
         counts = {}
         if sandbox.kind(last) in sandbox.ROWS:
-            select, bound = last.query.strip().rstrip(";"), _bound(last, description)
+            select, bound = sandbox.text_of(last), _bound(last, description)
             if scalars or not table:
                 made = f"CREATE TEMP TABLE flyteagents_result AS\n{select}\n"
                 connection.execute(made, bound)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import duckdb
-
 from flyteagents_duckdb_job.access import Refused
 from flyteagents_duckdb_job.inputs import quoted
 
@@ -66,6 +65,11 @@ def statements(connection: Any, sql: str) -> list[Any]:
                 f"{kind(statement)} statements are not allowed: a job works on its inputs and its "
                 "own tables, and its settings are the operator's"
             )
+        if not _has_text(statement):
+            raise Refused(
+                "this version of DuckDB runs PIVOT in a job only where its values are named: "
+                "PIVOT ... ON column IN (...)"
+            )
     return list(found)
 
 
@@ -73,6 +77,28 @@ def kind(statement: Any) -> str:
     """The name of a statement's type."""
     name: str = statement.type.name
     return name
+
+
+def text_of(statement: Any) -> str:
+    """A statement's SQL without the semicolon that ends it, which a comment may follow."""
+    text = statement.query.encode()
+    end = len(text)
+    for offset, token in reversed(duckdb.tokenize(text.decode())):
+        if token == duckdb.token_type.comment:
+            continue
+        if text[offset : offset + 1] != b";":
+            break
+        end = offset
+    return str(text[:end].decode().strip())
+
+
+def _has_text(statement: Any) -> bool:
+    """Before 2.0, DuckDB puts statements of its own before a PIVOT whose values are not named,
+    and has no text for any of them."""
+    try:
+        return bool(statement.query.strip())
+    except IndexError:
+        return False
 
 
 def _listed(paths: Sequence[str]) -> str:
