@@ -72,12 +72,12 @@ async def test_all_calls_about_a_task_join_one_trace_on_every_replica_and_after_
             running = create(prefix, "sleep 1", attempt=1)
             meta = (await a.CreateTask(running, timeout=5)).resource_meta
             assert await get(a, meta) == 2
-            assert receiver.wait(lambda: any("CreateTask" in s.name for s in receiver.spans))
+            assert receiver.wait(lambda: any("CreateTask" in s.name for s in receiver.spans), 30)
             first.kill()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while await get(b, meta) != 3:
                 assert time.monotonic() < deadline
-        assert receiver.wait(lambda: len(roots(receiver.spans)) >= 2), [
+        assert receiver.wait(lambda: len(roots(receiver.spans)) >= 2, 30), [
             s.name for s in receiver.spans
         ]
     spans = [s for s in receiver.spans if "flyte.task_type" in s.attributes]
@@ -102,7 +102,7 @@ async def test_another_task_has_another_trace(receiver: OtlpReceiver) -> None:
             stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
             for node in ("n0", "n1"):
                 await stub.CreateTask(create(f"s3://bucket/two/{node}/data", "forever"), timeout=5)
-        assert receiver.wait(lambda: sum("CreateTask" in s.name for s in receiver.spans) >= 2)
+        assert receiver.wait(lambda: sum("CreateTask" in s.name for s in receiver.spans) >= 2, 30)
     creates = [span for span in receiver.spans if "CreateTask" in span.name]
     assert len({span.trace_id for span in creates}) == 2
 

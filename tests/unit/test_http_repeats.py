@@ -141,19 +141,18 @@ async def test_retry_after_is_waited_for(setup: Setup) -> None:
     ("value", "seconds"),
     [
         ("30", 30.0), ("999999", 3600.0), ("-1", None), ("soon", None), ("nan", None),
-        (formatdate(time.time() + 1000, usegmt=True), 1000.0),
-        (formatdate(0, usegmt=True), 0.0),
+        ("in 1000 s", 1000.0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
     ],
 )  # fmt: skip
 async def test_a_wait_that_ends_too_late_is_raised_at_once(
     setup: Setup, value: str, seconds: float | None
 ) -> None:
+    if value == "in 1000 s":
+        value = formatdate(time.time() + 1000, usegmt=True)
     setup.vendor.script("*", "*", Response(429, headers={"Retry-After": value}), repeat=True)
     with pytest.raises(Throttled) as raised:
         await setup.http(0.03).get("/")
-    assert raised.value.retry_after == (
-        None if seconds is None else pytest.approx(seconds, abs=300)
-    )
+    assert raised.value.retry_after == (None if seconds is None else pytest.approx(seconds, abs=30))
     if seconds:
         assert setup.vendor.total == 1
 
