@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 _SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
-_SECRET_HEADER = re.compile("authorization|token|key|secret|cookie", re.IGNORECASE)
+_SECRET_HEADER = re.compile("auth|token|key|secret|cookie|passw|credential|sign", re.IGNORECASE)
 _tracer = trace.get_tracer("flyteagents.http")
 
 
