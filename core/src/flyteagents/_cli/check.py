@@ -50,8 +50,9 @@ class Verdict:
 
 @click.command("check")
 @click.option(
-    "--timeout", default=20.0, show_default=True, help="Seconds that one agent's check may take."
-)
+    "--timeout", default=20.0, show_default=True, type=click.FloatRange(0.1, 600),
+    help="Seconds that one agent's check may take.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Leave the settings out; show what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
 def command(timeout: float, quiet: bool, as_json: bool) -> None:

@@ -28,6 +28,15 @@ from flyteagents._wire.messages import FLYTE1, FLYTE2, from_struct
 DEADLINE = 10.0
 """Seconds for a call: the default of both generations' connector-service section."""
 
+# QUEUED and WAITING_FOR_RESOURCES; and the older field `state`, read where there is no phase.
+_WAITING = {1: Phase.INITIALIZING, 7: Phase.INITIALIZING}
+_STATES = {
+    flyte1.PERMANENT_FAILURE: Phase.FAILED,
+    flyte1.PENDING: Phase.INITIALIZING,
+    flyte1.RUNNING: Phase.RUNNING,
+    flyte1.SUCCEEDED: Phase.SUCCEEDED,
+}
+
 
 @dataclass(frozen=True)
 class Who:
@@ -150,10 +159,17 @@ class FlyteClient:
         )  # fmt: skip
 
 
+def _phase(resource: Any) -> Phase:
+    """As FlytePropeller reads it, also from servers that say what ours never does."""
+    if resource.phase:
+        return _WAITING.get(resource.phase) or Phase(resource.phase)
+    return _STATES.get(getattr(resource, "state", 0), Phase.RETRYABLE_FAILED)
+
+
 def _view(resource: Any) -> View:
     info = resource.custom_info
     return View(
-        phase=Phase(resource.phase),
+        phase=_phase(resource),
         message=resource.message,
         outputs=resource.outputs.SerializeToString() if resource.HasField("outputs") else None,
         links=tuple(Link(link.name, link.uri) for link in resource.log_links),

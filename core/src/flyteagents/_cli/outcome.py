@@ -25,7 +25,12 @@ from flyteagents._values import Blob, Schema, StructuredDataset
 from flyteagents._wire.literals import decode_literal
 
 FAILED, RETRYABLE, LOST, INTERRUPTED = 1, 2, 69, 130
-_CODES = {Phase.SUCCEEDED: 0, Phase.FAILED: FAILED, Phase.RETRYABLE_FAILED: RETRYABLE}
+_CODES = {
+    Phase.SUCCEEDED: 0,
+    Phase.FAILED: FAILED,
+    Phase.ABORTED: FAILED,
+    Phase.RETRYABLE_FAILED: RETRYABLE,
+}
 
 
 def exit_code(outcome: Outcome) -> int:

@@ -39,7 +39,10 @@ UNCLEAN = 70
 @click.option("--tls", is_flag=True, help="Talk TLS to --endpoint.")
 @click.option("--flyte2", is_flag=True, help="Speak as the Flyte 2 executor instead.")
 @click.option("--attempts", type=click.IntRange(1, 100), help="Wins over the task's retries.")
-@click.option("--every", default=0.5, show_default=True, help="Seconds between two polls.")
+@click.option(
+    "--every", default=0.5, show_default=True, type=click.FloatRange(0.05, 3600),
+    help="Seconds between two polls.",
+)  # fmt: skip
 @click.option(
     "--output-prefix", metavar="PREFIX",
     help="Where outputs go; the attempt's number is added. The same prefix again is the same "
@@ -47,7 +50,10 @@ UNCLEAN = 70
 )  # fmt: skip
 @click.option("--project", default="local", show_default=True, help="Whose task it is.")
 @click.option("--domain", default="development", show_default=True, help="Whose task it is.")
-@click.option("--show", "rows", default=20, show_default=True, help="Rows of result tables.")
+@click.option(
+    "--show", "rows", default=20, show_default=True, type=click.IntRange(min=0),
+    help="Rows of result tables.",
+)  # fmt: skip
 @click.option("--trace", is_flag=True, help="Draw the task's trace from the server's own spans.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the log of the server that is started.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to stderr.")
