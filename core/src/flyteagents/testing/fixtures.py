@@ -1,7 +1,7 @@
 """Fixtures for pytest: `pytest_plugins = ["flyteagents.testing.fixtures"]`.
 
-They need `flyteagents[testing]`. Everything that they start ends with its test. Import the `Start...`
-types below `if TYPE_CHECKING:`, since pytest wants to import its plugins itself.
+They need `flyteagents[testing]`. Everything that they start ends with its test. Import the
+`Start...` types below `if TYPE_CHECKING:`, since pytest wants to import its plugins itself.
 """
 
 from __future__ import annotations
