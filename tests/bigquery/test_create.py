@@ -101,6 +101,22 @@ async def test_a_job_that_is_not_ours_is_a_conflict(bigquery: FakeBigQuery, driv
         await driver.create(task)
 
 
+async def test_other_work_that_was_not_seen_at_first_fails_the_task_and_is_left_alone(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    bigquery.will("SELECT 1", Plan(running=math.inf))
+    await driver.create(driver.task("SELECT 1"))
+    missing = Response(404, {"error": {"errors": [{"reason": "notFound"}], "message": "Not found"}})
+    bigquery.script("GET", "*", missing)
+    job = await driver.create(driver.task("SELECT 2"))
+    assert job == driver.agent.handle(driver.task("SELECT 2"))
+    status = await driver.get(job)
+    assert status.phase is Phase.FAILED
+    assert status.message is not None
+    assert "other work" in status.message
+    assert bigquery.job.cancels == 0
+
+
 async def test_a_conflict_that_says_nothing_is_asked_about_again_later(
     bigquery: FakeBigQuery, driver: Driver
 ) -> None:

@@ -334,3 +334,20 @@ async def test_the_check_says_whose_credentials_are_good(
         bigquery.script("*", "*", Response(403, denied))
         with pytest.raises(Forbidden):
             await driver.agent.check(call)
+
+
+async def test_the_check_tries_all_credentials_that_are_named(
+    bigquery: FakeBigQuery, google: GoogleTokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    default(monkeypatch, tmp_path, google.service_account())
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES_KEY", google.service_account(client_email="s@p"))
+    async with opened(bigquery, credentials={"sales/*": "sales_key"}) as driver:
+        told = await driver.agent.check(driver.call("check", None))
+        assert "there is a token for the secret sales_key" in told
+        assert google.who == [EMAIL, "s@p"]
+        variable = "FLYTEAGENTS_SECRET_GOOGLE_APPLICATION_CREDENTIALS"
+        monkeypatch.setenv(variable, google.service_account())
+        assert "goes before all of these" in await driver.agent.check(driver.call("check", None))
+    async with opened(bigquery, credentials={"sales/*": "missing_key"}) as driver:
+        with pytest.raises(Unauthenticated, match="missing_key"):
+            await driver.agent.check(driver.call("check", None))

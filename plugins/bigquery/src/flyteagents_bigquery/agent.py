@@ -30,7 +30,6 @@ from flyteagents_bigquery import credentials, reasons
 from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.credentials import Source
 from flyteagents_bigquery.job import BigQueryJob
-from flyteagents_bigquery.labels import FINGERPRINT
 from flyteagents_bigquery.logs import log_lines, log_page
 from flyteagents_bigquery.outputs import child_jobs, job_outputs
 from flyteagents_bigquery.request import insert_body, named_job
@@ -100,7 +99,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         except InvalidTask as error:
             raise InvalidTask(error.message + _hint(task.statement), code=error.code) from None
         if reply.status == 409:
-            return await self._existing(task, job, reply, call)
+            return await self._existing(job, reply, call)
         made = _resource(reply)
         if task.config.dry_run:
             size = number(made.statistics.get("totalBytesProcessed")) or 0
@@ -111,6 +110,9 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         if job.dry_bytes is not None:
             return _dry(job, call)
         state = await self._job(job, call, POLLED)
+        if state.described and not job.is_ours(state):
+            # Not raised: the kernel would stop the job, and it is somebody else's.
+            return Status(Phase.FAILED, _other_work(job))
         reading = read_state(state)
         message, code, phase = reading.message, reading.code, reading.phase
         outputs: Mapping[str, object] | None = None
@@ -154,8 +156,14 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         await call.http.get("/projects", params={"maxResults": 1})
         if self.settings.anonymous:
             return f"{self.settings.url} answers; no credentials are sent"
-        source = await self._source(call)
-        return f"BigQuery accepts {source.shown}"
+        told = [f"BigQuery accepts {(await self._source(call)).shown}"]
+        for named in dict.fromkeys(self.settings.credentials.values()):
+            source = await self._named(named, call)
+            await self._tokens.token(source, call)
+            told.append(f"there is a token for {source.shown}")
+        if self.settings.credentials and await call.find_secret(SECRET):
+            told.append(f"the service has a secret {SECRET}, which goes before all of these")
+        return "; ".join(told)
 
     async def _source(self, call: Call) -> Source:
         """The credentials of a call: the task's own, those that the settings give its project and
@@ -166,14 +174,16 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         who = f"{call.identity.project}/{call.identity.domain}"
         for pattern, named in self.settings.credentials.items():
             if fnmatch.fnmatchcase(who, pattern):
-                if "@" in named:
-                    return Source(impersonate=named, shown=f"the service account {named}")
-                return Source(key=await call.secret(named), shown=f"the secret {named}")
+                return await self._named(named, call)
         return Source()
 
-    async def _existing(
-        self, task: Task[BigQueryConfig], job: BigQueryJob, reply: Reply, call: Call
-    ) -> BigQueryJob:
+    async def _named(self, named: str, call: Call) -> Source:
+        """What a setting names: a service account, or else a secret."""
+        if "@" in named:
+            return Source(impersonate=named, shown=f"the service account {named}")
+        return Source(key=await call.secret(named), shown=f"the secret {named}")
+
+    async def _existing(self, job: BigQueryJob, reply: Reply, call: Call) -> BigQueryJob:
         """The job that has our id already: our own, made by an earlier request for this key."""
         reason, message = reasons.words(reply)
         if reason not in ("duplicate", ""):
@@ -188,11 +198,8 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             if location is None:
                 raise Unavailable(f"BigQuery has a job {job} and does not say where") from None
             return job  # a new job may take minutes to be seen; polls sort it out
-        label = there.configuration.labels.get(FINGERPRINT)
-        if label is None or not task.fingerprint.matches(label):
-            raise JobConflict(
-                f"BigQuery has a job {job} already, and it does other work than this task"
-            )
+        if not job.is_ours(there):
+            raise JobConflict(_other_work(job))
         return job.model_copy(update={"location": there.job_reference.location or location})
 
     async def _job(self, job: BigQueryJob, call: Call, fields: str | None) -> JobResource:
@@ -217,6 +224,10 @@ def _resource(reply: Reply) -> JobResource:
         return JobResource.model_validate(reply.json())
     except ValueError:
         raise Unavailable("BigQuery's reply to the insert is not a job") from None
+
+
+def _other_work(job: BigQueryJob) -> str:
+    return f"BigQuery has a job {job} already, and it does other work than this task"
 
 
 def _dry(job: BigQueryJob, call: Call) -> Status:

@@ -28,7 +28,10 @@ def named_job(task: Task[BigQueryConfig], settings: BigQuerySettings) -> BigQuer
             "GOOGLE_CLOUD_PROJECT"
         )
     location = task.config.location or settings.location
-    return BigQueryJob(job_id=f"flyte-{task.key.hex}", project=project, location=location)
+    return BigQueryJob(
+        job_id=f"flyte-{task.key.hex}", project=project, location=location,
+        fingerprint=str(task.fingerprint),
+    )  # fmt: skip
 
 
 def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:

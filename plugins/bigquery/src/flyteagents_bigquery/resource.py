@@ -85,6 +85,11 @@ class JobResource(_Part):
     statistics: Mapping[str, Any] = {}
 
     @property
+    def described(self) -> bool:
+        """Whether it says what the job does."""
+        return "configuration" in self.model_fields_set
+
+    @property
     def query(self) -> Mapping[str, Any]:
         """The statistics of its query."""
         found = self.statistics.get("query")
