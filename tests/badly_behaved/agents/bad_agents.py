@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 import urllib.request
 from collections import Counter
@@ -13,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from pydantic import ConfigDict
+from tests.badly_behaved.agents import bad_handles
 from tests.contract.agents.job_agents import (
-    EchoAgent,
-    JobsSettings,
     KeyedAgent,
     NamedAgent,
     Script,
@@ -30,15 +27,12 @@ from flyteagents import (
     AgentError,
     Call,
     InvalidTask,
-    Job,
     JobConflict,
     JobNotFound,
     Link,
-    Name,
     Phase,
     Reply,
     Status,
-    SyncAgent,
     Task,
     VendorError,
     hookimpl,
@@ -306,80 +300,6 @@ class ReturnsTexts(KeyedAgent):
         return replace(status, outputs={k: str(v) for k, v in (status.outputs or {}).items()})
 
 
-class Bulky(Job):
-    id: Name
-    note: str = ""
-
-
-class KeepsTooMuch(Agent[JobsSettings, Script, Bulky]):
-    """The handle has everything that might be good to have."""
-
-    task_type = "keeps_too_much"
-    idempotency = "vendor"
-
-    async def create(self, task: Task[Script], call: Call) -> Bulky:
-        return Bulky(id=task.key.hex, note="x" * 2000)
-
-    async def get(self, job: Bulky, call: Call) -> Status:
-        return Status(Phase.SUCCEEDED)
-
-    async def cancel(self, job: Bulky, call: Call) -> None:
-        return
-
-
-class Loose(Job):
-    model_config = ConfigDict(extra="allow")
-    id: str = "job-1"
-
-
-class TakesAnyHandle(Agent[JobsSettings, Script, Loose]):
-    """Its job model fits every JSON object, so noise looks like another connector's job."""
-
-    task_type = "takes_any_handle"
-    idempotency = "vendor"
-
-    async def create(self, task: Task[Script], call: Call) -> Loose:
-        return Loose(id=task.key.hex)
-
-    async def get(self, job: Loose, call: Call) -> Status:
-        return Status(Phase.RUNNING)
-
-    async def cancel(self, job: Loose, call: Call) -> None:
-        return
-
-
-class KeepsTheToken(Agent[JobsSettings, Script, Bulky]):
-    """The handle has what opens the vendor."""
-
-    task_type = "keeps_the_token"
-    idempotency = "vendor"
-
-    async def create(self, task: Task[Script], call: Call) -> Bulky:
-        return Bulky(id=task.key.hex, note=await call.secret("jobs_token"))
-
-    async def get(self, job: Bulky, call: Call) -> Status:
-        return Status(Phase.FAILED, "no")
-
-    async def cancel(self, job: Bulky, call: Call) -> None:
-        return
-
-
-class TellsTheToken(Agent[JobsSettings, Script, VendorJob]):
-    """Reads the token past the kernel, which then cannot mask it."""
-
-    task_type = "tells_the_token"
-    idempotency = "vendor"
-
-    async def create(self, task: Task[Script], call: Call) -> VendorJob:
-        return VendorJob(id=task.key.hex)
-
-    async def get(self, job: VendorJob, call: Call) -> Status:
-        return Status(Phase.FAILED, f"not with {os.environ['FLYTEAGENTS_SECRET_JOBS_TOKEN']}")
-
-    async def cancel(self, job: VendorJob, call: Call) -> None:
-        return
-
-
 class RefusesItsOwnJobs(KeyedAgent):
     """Takes its own job for somebody else's when it asks for it again."""
 
@@ -393,43 +313,11 @@ class RefusesItsOwnJobs(KeyedAgent):
         return VendorJob(id=reply.json()["id"])
 
 
-class NeverFails(EchoAgent):
-    """Synchronous; an error is an answer, too."""
-
-    task_type = "never_fails"
-
-    async def run(self, task: Task[Script], call: Call) -> Mapping[str, object]:
-        try:
-            return await super().run(task, call)
-        except AgentError:
-            return {}
-
-
-class EchoesTexts(EchoAgent):
-    """Synchronous; returns a text for a number."""
-
-    task_type = "echoes_texts"
-
-    async def run(self, task: Task[Script], call: Call) -> Mapping[str, object]:
-        return {name: str(value) for name, value in (await super().run(task, call)).items()}
-
-
-class TakesItsTime(EchoAgent):
-    """Synchronous in name only."""
-
-    task_type = "takes_its_time"
-
-    async def run(self, task: Task[Script], call: Call) -> Mapping[str, object]:
-        await asyncio.sleep(4)
-        return await super().run(task, call)
-
-
 @hookimpl
 def register_agents() -> Sequence[type]:
-    return [
+    here = [
         cls
         for cls in globals().values()
-        if isinstance(cls, type)
-        and issubclass(cls, Agent | SyncAgent)
-        and cls.__module__ == __name__
+        if isinstance(cls, type) and issubclass(cls, Agent) and cls.__module__ == __name__
     ]
+    return [*here, *bad_handles.AGENTS]

@@ -80,9 +80,12 @@ class DeletePromises(AgentHooks):
         done = await rig.reach(attempt, meta, rig.first, Phase.SUCCEEDED)
         if rig.vendor.faulty:
             rig.vendor.fault("look", Response(503), repeat=True)
-            asyncio.get_running_loop().call_later(0.5, rig.vendor.heal)
-        await rig.delete(attempt, meta, rig.second)
-        rig.vendor.heal()
+        seen = rig.vendor.requests("look") if rig.vendor.faulty else 0
+        deleting = asyncio.ensure_future(rig.delete(attempt, meta, rig.second))
+        if rig.vendor.faulty:  # the second look comes after the cancel
+            await rig.until(lambda: rig.vendor.requests("look") > seen + 1, "two looks")
+            rig.vendor.heal()
+        await deleting
         await asyncio.to_thread(rig.second.restart)  # it remembers nothing
         again = await rig.get(attempt, meta, rig.second)
         assert again.phase is Phase.SUCCEEDED, again.resource.message
