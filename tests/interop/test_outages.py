@@ -66,7 +66,10 @@ def test_a_task_outlives_a_minute_without_any_server_and_as_shipped_it_does_not(
         custom={"script": "sleep 20; return 42"},
         outputs={"result": "integer"},
     )
-    mended = make_propeller(server.port, yaml.safe_load(printed(server)))
+    settings = yaml.safe_load(printed(server))
+    # The others start pods, and there is no Kubernetes here.
+    settings["tasks"]["task-plugins"]["enabled-plugins"] = ["connector-service"]
+    mended = make_propeller(server.port, settings)
     shipped = make_propeller(server.port)
     for propeller in (mended, shipped):
         propeller.run(task, attempts=3)

@@ -72,3 +72,7 @@ def test_a_fingerprint_of_other_rules_is_taken_for_a_match() -> None:
     assert Fingerprint("1-aa").matches("1-aa")
     assert not Fingerprint("1-aa").matches("1-bb")
     assert Fingerprint("1-aa").matches("2-bb")
+
+
+def test_keys_of_several_types_make_no_difference_to_whether_there_is_a_fingerprint() -> None:
+    assert fingerprint_of({"a": {1: "x", "b": 2}}) == fingerprint_of({"a": {"b": 2, 1: "x"}})

@@ -122,13 +122,25 @@ def test_a_plugins_settings_are_read_with_its_prefix(
         ("b_idem", '"none"', '"maybe"', "idempotency"),
         ("b_look", '"none"', '"lookup"', "no find"),
         ("b_models", "Agent[TheirSettings, Config, Job]", "Agent", "must name its models"),
+        (
+            "b_json",
+            'url: str = "http://localhost"',
+            "of: dict[str, str] = {}",
+            "FLYTEAGENTS_B_JSON_",
+        ),
         ("b_setting", 'url: str = "http://localhost"', "url: str", "FLYTEAGENTS_B_SETTING_URL"),
     ],
 )
 def test_a_mistake_is_refused_in_words_that_name_it(
-    install: Install, name: str, before: str, after: str, says: str
+    install: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    before: str,
+    after: str,
+    says: str,
 ) -> None:
     assert before in GOOD
+    monkeypatch.setenv("FLYTEAGENTS_B_JSON_OF", "{not json")
     text = cause(install(name, textwrap.dedent(GOOD).replace(before, after)))
     assert says in text
     assert f"{name}-agents 1.2" in text

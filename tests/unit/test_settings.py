@@ -79,6 +79,14 @@ def test_a_variable_that_nothing_reads_is_named_with_the_nearest_one(
     ]
 
 
+def test_a_kubernetes_service_of_our_name_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_PORT", "tcp://10.0.0.7:8000")
+    monkeypatch.setenv("FLYTEAGENTS_PORT_8000_TCP_ADDR", "10.0.0.7")
+    monkeypatch.setenv("FLYTEAGENTS_SERVICE_HOST", "10.0.0.7")
+    assert read_settings().port == 8000
+    assert unknown_variables(KernelSettings.names()) == []
+
+
 def test_a_plugins_prefix_follows_from_its_name() -> None:
     assert prefix_of("big-query.v2") == "FLYTEAGENTS_BIG_QUERY_V2_"
 

@@ -58,8 +58,19 @@ def earlier_attempts(output_prefix: str, retry_attempt: int, generation: int) ->
 
 def fingerprint_of(work: Mapping[str, object]) -> Fingerprint:
     """A hash over what an agent says the work is, whatever the order of its keys."""
-    text = json.dumps(work, sort_keys=True, separators=(",", ":"), default=_canonical)
+    try:
+        text = json.dumps(work, sort_keys=True, separators=(",", ":"), default=_canonical)
+    except TypeError:  # keys of several types have no order
+        text = json.dumps(
+            _text_keys(work), sort_keys=True, separators=(",", ":"), default=_canonical
+        )
     return Fingerprint(f"{FINGERPRINT_RULES}-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+
+
+def _text_keys(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _text_keys(part) for name, part in value.items()}
+    return [_text_keys(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _canonical(value: object) -> object:

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 import pluggy
 from importlib_metadata import EntryPoint, entry_points
 from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
 
 from flyteagents._agent import Agent, AgentBase, SyncAgent
 from flyteagents._job import Job
@@ -120,6 +121,8 @@ def _load(point: EntryPoint) -> Plugin:
             settings[model] = model(_env_prefix=prefix_of(point.name))
         except ValidationError as error:
             raise PluginProblem(setting_problems(model, prefix_of(point.name), error)) from None
+        except SettingsError as error:  # JSON that is none, in a field that takes JSON
+            raise PluginProblem(f"{error}; its variables begin {prefix_of(point.name)}") from None
     dist = point.dist
     return Plugin(
         name=point.name,

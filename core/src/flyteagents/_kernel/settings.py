@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "FLYTEAGENTS_"
 SECRET_PREFIX = "FLYTEAGENTS_SECRET_"  # noqa: S105 # a name, not a secret
+SERVICE_LINKS = (f"{PREFIX}SERVICE_", f"{PREFIX}PORT_")
+"""What Kubernetes adds to the environment of pods beside a Service named `flyteagents`."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -99,6 +101,13 @@ class KernelSettings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _no_service_link(cls, value: object) -> object:
+        # Kubernetes sets this variable in every pod beside a Service named `flyteagents`.
+        linked = isinstance(value, str) and value.startswith("tcp://")
+        return cls.model_fields["port"].default if linked else value
+
     @field_validator("allow")
     @classmethod
     def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -160,6 +169,8 @@ def unknown_variables(known: Iterable[str]) -> list[str]:
     sentences = []
     for name in sorted(os.environ):
         if not name.startswith(PREFIX) or name in names or name.startswith(SECRET_PREFIX):
+            continue
+        if name.startswith(SERVICE_LINKS):
             continue
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
