@@ -70,7 +70,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")
         (info / "entry_points.txt").write_text(f"[flyteagents]\n{name} = {module}\n")
-        return next(iter(Distribution.at(info).entry_points))
+        point: EntryPoint = next(iter(Distribution.at(info).entry_points))
+        return point
 
     return install
 
@@ -150,6 +151,28 @@ def test_two_plugins_for_one_task_type_are_both_refused_by_package(install: Inst
     text = cause(install("one", task_type="same"), install("two", task_type="same"))
     assert "one-agents 1.2 and two-agents 1.2" in text
     assert "same" in text
+
+
+def test_two_agents_of_one_name_are_refused(install: Install) -> None:
+    named = textwrap.dedent(GOOD).replace("idempotency =", 'name = "shared"; idempotency =')
+    text = cause(
+        install("left", named.replace("{task_type}", "l")),
+        install("right", named.replace("{task_type}", "r")),
+    )
+    assert "name shared" in text
+
+
+def test_the_models_of_a_family_of_agents_may_be_split_over_its_classes(install: Install) -> None:
+    split = textwrap.dedent(GOOD).replace(
+        "class TheirAgent(Agent[TheirSettings, Config, Job]):",
+        "from typing import TypeVar\nJobT = TypeVar('JobT', bound=Job)\n"
+        "class Mine(Job): pass\n"
+        "class Base(Agent[TheirSettings, Config, JobT]): pass\n"
+        "class TheirAgent(Base[Mine]):",
+    )
+    (plugin,) = found(install("family", split)).plugins
+    assert plugin.models["family_job"].job is not None
+    assert plugin.models["family_job"].job.__name__ == "Mine"
 
 
 def test_two_packages_with_one_plugin_name_are_refused_by_package(install: Install) -> None:

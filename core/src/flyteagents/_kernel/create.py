@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flyteagents._errors import AgentError, JobConflict, JobNotFound, Throttled, VendorError
+from flyteagents._errors import (
+    AgentError,
+    JobConflict,
+    JobNotFound,
+    Throttled,
+    Unavailable,
+    VendorError,
+)
 from flyteagents._kernel import tasks
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.declared import dump_types
@@ -234,6 +241,12 @@ class Creating:
                 status = await self._patiently(flight, "get", host.agent.get, job, earlier)
             except JobNotFound:
                 status = None  # just named and not visible yet
+            except VendorError:
+                raise
+            except Exception as error:  # noqa: BLE001 # the agent's own code
+                # Whatever is wrong with the earlier job, this attempt is not to blame.
+                text = self._runtime.tell(host, "get", error)
+                raise Unavailable(f"attempt {number} is not settled: {text}") from None
             if status is None or not history(status, task.timeout):
                 log.info("%s: attempt takes over the job of attempt %d", host.task_type, number)
                 return Made(job, number, adopted=True)
@@ -294,9 +307,11 @@ class Creating:
         flight.delivered = True  # whatever follows, follows once
         host, error = flight.host, flight.work.exception()
         if error is not None:
-            if flight.unconfirmed and verdict("create", error) is Verdict.FAIL:
+            what = verdict("create", error)
+            if flight.unconfirmed and what in (Verdict.FAIL, Verdict.RETRY):
+                phase = Phase.FAILED if what is Verdict.FAIL else Phase.RETRYABLE_FAILED
                 text = self._runtime.tell(host, "create", error)
-                self._runtime.soft.verdicts.put(flight.task.key.hex, Parked(Phase.FAILED, text))
+                self._runtime.soft.verdicts.put(flight.task.key.hex, Parked(phase, text))
             return
         made = flight.work.result()
         if flight.unconfirmed or not isinstance(made, Made):

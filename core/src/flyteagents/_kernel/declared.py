@@ -10,6 +10,8 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from flyteagents._types import Column, Kind, Type
@@ -43,21 +45,26 @@ _KINDS = {letter: kind for kind, letter in _LETTERS.items()}
 def dump_types(types: Mapping[str, Type]) -> str:
     """The text for `load_types`; empty for no types. Look at its length: a table has columns
     without end, and over 64 KiB of JSON `load_types` refuses."""
-    if not types:
-        return ""
-    packed = {name: _pack(types[name]) for name in sorted(types)}
+    return _dump(tuple(sorted(types.items()))) if types else ""
+
+
+# Tasks are few and calls are many: the compressor alone would take a fifth of a CreateTask.
+@lru_cache(64)
+def _dump(types: tuple[tuple[str, Type], ...]) -> str:
+    packed = {name: _pack(its_type) for name, its_type in types}
     plain = json.dumps(packed, separators=(",", ":")).encode()
     deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)  # no header, no checksum
     return base64.b85encode(deflate.compress(plain) + deflate.flush()).decode()
 
 
-def load_types(text: str) -> dict[str, Type]:
+@lru_cache(64)
+def load_types(text: str) -> Mapping[str, Type]:
     """The types that `dump_types` was given. Raises ValueError for any other text."""
     if not text:
         return {}
     try:
         packed = json.loads(_inflate(base64.b85decode(text)))
-        return {name: _unpack(item) for name, item in packed.items()}
+        return MappingProxyType({name: _unpack(item) for name, item in packed.items()})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error) as error:
         raise ValueError(f"not a text of declared types: {error!r}"[:200]) from None
 

@@ -189,25 +189,28 @@ def _checked(cls: type[AgentBase[Any, Any]]) -> Models:
 
 
 def _type_arguments(cls: type) -> list[type]:
+    """The models named by the class or by those it inherits from; they may be split over several,
+    as in `class Base(Agent[S, C, JobT])` and `class One(Base[OneJob])`."""
+    arguments: list[type] = []
     for klass in cls.__mro__:
         for base in getattr(klass, "__orig_bases__", ()):
             origin = get_origin(base)
             if isinstance(origin, type) and issubclass(origin, AgentBase):
-                arguments = [a for a in get_args(base) if isinstance(a, type)]
-                if arguments:
-                    return arguments
-    return []
+                arguments += [a for a in get_args(base) if isinstance(a, type)]
+    return arguments
 
 
 def _refuse_duplicates(found: Found) -> None:
+    """No task type and no name may be served twice: callers keep one, whichever comes last."""
     owners: dict[str, list[Plugin]] = {}
     for plugin in found.plugins:
         for cls in plugin.agents:
-            owners.setdefault(cls.task_type, []).append(plugin)
-    for task_type, plugins in owners.items():
+            for what in {f"task type {cls.task_type}", f"name {cls.name or cls.task_type}"}:
+                owners.setdefault(what, []).append(plugin)
+    for what, plugins in owners.items():
         if len(plugins) > 1:
-            origins = " and ".join(sorted(f"{p.package} {p.version}" for p in plugins))
-            cause = f"more than one agent for task type {task_type}; uninstall one of the packages"
+            origins = " and ".join(sorted({f"{p.package} {p.version}" for p in plugins}))
+            cause = f"more than one agent for {what}; uninstall one of the packages"
             for plugin in plugins:
                 if plugin in found.plugins:
                     found.plugins.remove(plugin)

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -76,19 +77,36 @@ class Target:
     def __init__(self, url: httpx2.URL) -> None:
         self.url, self.host, self.to = url, url.host, url.netloc.decode()
         self.port = url.port or (443 if url.scheme == "https" else 80)
-        self.shown = str(url.copy_with(userinfo=b"", query=None, fragment=None))
+        # Put together here: httpx2 would parse it anew for each request.
+        self.shown = f"{url.scheme}://{self.to}{url.raw_path.partition(b'?')[0].decode()}"
+
+
+@dataclass(eq=False)
+class Share:
+    """A part of the connections. `busy` counts its requests; `used` is when it last had one."""
+
+    client: httpx2.AsyncClient
+    busy: int = 0
+    used: float = 0.0
 
 
 class Pool:
-    """Connections that are kept open. They belong to one event loop."""
+    """Connections that are kept open. They belong to one event loop.
+
+    httpx2 looks at every idle connection, with system calls, whenever a request begins or ends:
+    with hundreds of them that takes longer than the rest of a poll. So each of its clients has
+    but a few, and the first one with room is taken."""
+
+    SHARE = 4
 
     def __init__(self, connections: int) -> None:
         self._connections = connections
-        self._opening: asyncio.Future[httpx2.AsyncClient] | None = None
+        self._opening: asyncio.Future[ssl.SSLContext] | None = None
+        self._shares: list[Share] = []
 
     async def target(self, start: str, path: str, sent: Sent) -> Target:
         """Join a path, or take an absolute URL. Raises Forbidden for what is no good URL."""
-        await self._client()  # brings httpx2, whose idea of a URL is the one that counts
+        await self._open()  # brings httpx2, whose idea of a URL is the one that counts
         return Target(_url(start, path, sent))
 
     async def exchange(
@@ -97,34 +115,65 @@ class Pool:
         """One request and its whole reply, in `limit` seconds. Raises Unavailable without."""
         import httpx2
 
-        client = await self._client()
-        request = _request(client, method, target, endpoint, sent, trip, limit)
+        share = self._share(await self._open())
+        request = _request(share.client, method, target, endpoint, sent, trip, limit)
+        share.busy += 1
         try:
-            return await asyncio.wait_for(_converse(client, request, target.to, trip), limit)
+            return await asyncio.wait_for(_converse(share.client, request, target.to, trip), limit)
         except (httpx2.HTTPError, asyncio.TimeoutError) as error:
             raise _meaning(error, target.to, trip, limit) from None
+        finally:
+            share.busy -= 1
+            share.used = time.monotonic()
+            await self._shrink()
 
     async def aclose(self) -> None:
-        if self._opening is not None:
-            with contextlib.suppress(RuntimeError):  # its loop may have ended before
-                await (await self._opening).aclose()
+        shares, self._shares = self._shares, []
+        with contextlib.suppress(RuntimeError):  # its loop may have ended before
+            for share in shares:
+                await share.client.aclose()
 
-    async def _client(self) -> httpx2.AsyncClient:
+    def _share(self, trust: ssl.SSLContext) -> Share:
+        """The first share with room. When all are full, requests wait in the least busy one."""
+        for share in self._shares:
+            if share.busy < self.SHARE:
+                return share
+        room = self._connections - self.SHARE * len(self._shares)
+        if room <= 0:
+            return min(self._shares, key=lambda share: share.busy)
+        self._shares.append(Share(_client(min(room, self.SHARE), trust)))
+        return self._shares[-1]
+
+    async def _shrink(self) -> None:
+        """Let go of what only a peak needed: nobody else looks at its connections again."""
+        last = self._shares[-1] if self._shares else None
+        if last and not last.busy and time.monotonic() - last.used > IDLE_LIMIT:
+            self._shares.pop()
+            await last.client.aclose()
+
+    async def _open(self) -> ssl.SSLContext:
         if self._opening is None or (self._opening.done() and self._opening.exception()):
             # In a thread: the import and the system's certificates would block the loop.
-            self._opening = asyncio.ensure_future(asyncio.to_thread(_open, self._connections))
+            self._opening = asyncio.ensure_future(asyncio.to_thread(_trust))
         if self._opening.done():
             return self._opening.result()
         return await asyncio.shield(self._opening)
 
 
-def _open(connections: int) -> httpx2.AsyncClient:
+def _trust() -> ssl.SSLContext:
     import httpx2
 
     # At INFO httpx2 logs every URL with its query, at DEBUG httpcore2 headers.
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    return httpx2.create_ssl_context()
+
+
+def _client(connections: int, trust: ssl.SSLContext) -> httpx2.AsyncClient:
+    import httpx2
+
     return httpx2.AsyncClient(
+        verify=trust,
         limits=httpx2.Limits(
             max_connections=connections,
             max_keepalive_connections=connections,
