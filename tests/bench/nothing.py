@@ -38,9 +38,9 @@ def measure() -> dict[str, Any]:
                     do, server, TASK_TYPE, in_flight=IN_FLIGHT, seconds=SECONDS
                 )
                 if server.name == "flyteagents":
-                    figures["spans_per_call"] = (
-                        processes.spans(collector) - had
-                    ) / figures["calls"]
+                    figures["spans_per_call"] = (processes.spans(collector) - had) / figures[
+                        "calls"
+                    ]
                 return figures
 
             measured = interleave(servers, ROUNDS, one)

@@ -67,7 +67,7 @@ class Process:
         return int(line.split()[1]) / 1024
 
     def __enter__(self) -> Process:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 # closed by __exit__
+        self._log = tempfile.TemporaryFile()  # closed by __exit__
         begun = time.perf_counter()
         self._process = subprocess.Popen(
             self._argv, env=self._env, stdout=self._log, stderr=self._log, cwd=ROOT

@@ -19,7 +19,9 @@ def measure() -> dict[str, Any]:
     found: dict[str, Any] = {}
     with ExitStack() as stack:
         collector = stack.enter_context(processes.collector())
-        vendors = [stack.enter_context(processes.Vendor(DELAY)) for _ in range(2)]
+        vendors = [processes.Vendor(DELAY), processes.Vendor(DELAY)]
+        for vendor in vendors:
+            stack.enter_context(vendor)
         servers = [
             stack.enter_context(server)
             for server in (
@@ -34,9 +36,7 @@ def measure() -> dict[str, Any]:
             )
         ]
         client = stack.enter_context(Client())
-        by_server = {
-            server.name: vendor for server, vendor in zip(servers, vendors, strict=True)
-        }
+        by_server = {server.name: vendor for server, vendor in zip(servers, vendors, strict=True)}
         for server in servers:
             client.order("fill", server, TASK_TYPE, jobs=JOBS)
         for in_flight in (64, 512):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import ssl
 import time
@@ -34,6 +33,7 @@ WAIT_LIMIT = 10.0
 IDLE_LIMIT = 55.0
 """Load balancers hang up after a minute; the next poll may come after half of one."""
 REPLY_LIMIT = 64 << 20
+_USER_AGENT = f"flyteagents/{version('flyteagents')}"
 
 
 class Sent(TypedDict, total=False):
@@ -81,15 +81,6 @@ class Target:
         self.shown = f"{url.scheme}://{self.to}{url.raw_path.partition(b'?')[0].decode()}"
 
 
-@dataclass(eq=False)
-class Share:
-    """A part of the connections. `busy` counts its requests; `used` is when it last had one."""
-
-    client: httpx2.AsyncClient
-    busy: int = 0
-    used: float = 0.0
-
-
 class Pool:
     """Connections that are kept open. They belong to one event loop.
 
@@ -102,7 +93,8 @@ class Pool:
     def __init__(self, connections: int) -> None:
         self._connections = connections
         self._opening: asyncio.Future[ssl.SSLContext] | None = None
-        self._shares: list[Share] = []
+        self._busy: dict[httpx2.AsyncClient, int] = {}
+        self._needed = 0.0  # when the last of them was
 
     async def target(self, start: str, path: str, sent: Sent) -> Target:
         """Join a path, or take an absolute URL. Raises Forbidden for what is no good URL."""
@@ -115,48 +107,45 @@ class Pool:
         """One request and its whole reply, in `limit` seconds. Raises Unavailable without."""
         import httpx2
 
-        share = self._share(await self._open())
-        request = _request(share.client, method, target, endpoint, sent, trip, limit)
-        share.busy += 1
+        client = self._free(await self._open())
+        request = _request(client, method, target, endpoint, sent, trip, limit)
+        self._busy[client] += 1
         try:
-            return await asyncio.wait_for(_converse(share.client, request, target.to, trip), limit)
+            return await asyncio.wait_for(_converse(client, request, target.to, trip), limit)
         except (httpx2.HTTPError, asyncio.TimeoutError) as error:
             raise _meaning(error, target.to, trip, limit) from None
         finally:
-            share.busy -= 1
-            share.used = time.monotonic()
-            await self._shrink()
+            self._busy[client] -= 1
+            await self._shrink(client)
 
     async def aclose(self) -> None:
-        shares, self._shares = self._shares, []
         with contextlib.suppress(RuntimeError):  # its loop may have ended before
-            for share in shares:
-                await share.client.aclose()
+            for client in list(self._busy):
+                await client.aclose()
 
-    def _share(self, trust: ssl.SSLContext) -> Share:
-        """The first share with room. When all are full, requests wait in the least busy one."""
-        for share in self._shares:
-            if share.busy < self.SHARE:
-                return share
-        room = self._connections - self.SHARE * len(self._shares)
-        if room <= 0:
-            return min(self._shares, key=lambda share: share.busy)
-        self._shares.append(Share(_client(min(room, self.SHARE), trust)))
-        return self._shares[-1]
+    def _free(self, trust: ssl.SSLContext) -> httpx2.AsyncClient:
+        """The first client with room, or a new one; if there may be none, the least busy one."""
+        for client, busy in self._busy.items():
+            if busy < self.SHARE:
+                return client
+        if self.SHARE * len(self._busy) < self._connections:
+            self._busy[_client(self.SHARE, trust)] = 0
+        return min(self._busy, key=self._busy.__getitem__)
 
-    async def _shrink(self) -> None:
-        """Let go of what only a peak needed: nobody else looks at its connections again."""
-        last = self._shares[-1] if self._shares else None
-        if last and not last.busy and time.monotonic() - last.used > IDLE_LIMIT:
-            self._shares.pop()
-            await last.client.aclose()
+    async def _shrink(self, used: httpx2.AsyncClient) -> None:
+        """Let go of what a peak needed: a client looks at its connections only when it is used."""
+        *_, last = self._busy
+        if used is last:
+            self._needed = time.monotonic()
+        elif not self._busy[last] and time.monotonic() > self._needed + IDLE_LIMIT:
+            self._needed = time.monotonic()
+            del self._busy[last]
+            await last.aclose()
 
     async def _open(self) -> ssl.SSLContext:
         if self._opening is None or (self._opening.done() and self._opening.exception()):
             # In a thread: the import and the system's certificates would block the loop.
             self._opening = asyncio.ensure_future(asyncio.to_thread(_trust))
-        if self._opening.done():
-            return self._opening.result()
         return await asyncio.shield(self._opening)
 
 
@@ -174,20 +163,11 @@ def _client(connections: int, trust: ssl.SSLContext) -> httpx2.AsyncClient:
 
     return httpx2.AsyncClient(
         verify=trust,
-        limits=httpx2.Limits(
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=IDLE_LIMIT,
-        ),
+        limits=httpx2.Limits(max_connections=connections, keepalive_expiry=IDLE_LIMIT),
         # Tenants share the pool: a session cookie of one must not be sent for another.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        headers={"accept": "application/json", "user-agent": _user_agent()},
+        headers={"accept": "application/json", "user-agent": _USER_AGENT},
     )
-
-
-@functools.cache
-def _user_agent() -> str:
-    return f"flyteagents/{version('flyteagents')}"
 
 
 def _url(start: str, path: str, sent: Sent) -> httpx2.URL:
