@@ -27,7 +27,7 @@ SIZES = {
     "author's API": 500,
     "_kernel": 2200,
     "_wire": 950,
-    "_vendor": 520,
+    "_vendor": 580,
     "_telemetry": 980,
 }
 
