@@ -15,10 +15,15 @@ from importlib.metadata import version
 from os import cpu_count
 from typing import Any
 
-from tests.bench import growth, nothing, slow
+from tests.bench import bigquery, growth, nothing, slow
 from tests.bench.processes import FLYTEKIT, ROOT
 
-PARTS = {"nothing": nothing.measure, "slow": slow.measure, "growth": growth.measure}
+PARTS = {
+    "nothing": nothing.measure,
+    "slow": slow.measure,
+    "bigquery": bigquery.measure,
+    "growth": growth.measure,
+}
 SHARED = ("grpcio", "protobuf", "flyteidl")
 
 

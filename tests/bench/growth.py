@@ -27,10 +27,10 @@ def measure() -> dict[str, Any]:
         for jobs in JOBS:
             for server in servers:
                 client.order("fill", server, TASK_TYPE, jobs=jobs)
+                # All of them once, or most would never be seen.
+                client.order("sweep", server, TASK_TYPE, in_flight=32, jobs=jobs)
 
             def one(server: Process, jobs: int = jobs) -> Figures:
-                if jobs > RATE * SECONDS:  # all of them once, or most would never be seen
-                    client.order("sweep", server, TASK_TYPE, in_flight=32)
                 figures: Figures = client.order(
                     "steady", server, TASK_TYPE, jobs=jobs, rate=RATE, seconds=SECONDS
                 )

@@ -44,7 +44,9 @@ class Process:
         kept = {
             k: v
             for k, v in os.environ.items()
-            if not k.startswith(("FLYTEAGENTS_", "OTEL_", "FLYTE_", "PYTHONPATH", "GRPC_"))
+            if not k.startswith(
+                ("FLYTEAGENTS_", "OTEL_", "FLYTE_", "PYTHONPATH", "GRPC_", "GOOGLE_")
+            )
         }
         self._env = {**kept, **(env or {})}
 
@@ -112,9 +114,9 @@ class Process:
 class Vendor(Process):
     """The slow vendor; it speaks HTTP."""
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, delay: float, token_delay: float = 0.0) -> None:
         port = free_port()
-        super().__init__("vendor", _module("vendor", port, delay), port)
+        super().__init__("vendor", _module("vendor", port, delay, token_delay), port)
 
     def _wait(self) -> None:
         for _ in range(200):

@@ -43,8 +43,8 @@ def ratios(
 
 def table(title: str, rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> None:
     """Print one table; a column is a figure's name."""
-    width = max(map(len, [*rows, title]))
-    print(f"\n{title:<{width}}" + "".join(f"{_head(column):>13}" for column in columns))
+    width = max(map(len, rows))
+    print(f"\n{title}\n{'':<{width}}" + "".join(f"{_head(column):>13}" for column in columns))
     for name, figures in rows.items():
         cells = [f"{figures[c]:>13,.{_digits(c)}f}" if c in figures else " " * 13 for c in columns]
         print(f"{name:<{width}}" + "".join(cells))
@@ -70,7 +70,7 @@ _HEADS = {
     "start_s": "start s",
     "start_mb": "MB at start",
     "spans_per_call": "spans/call",
-    "requests_per_poll": "requests/poll",
+    "requests_per_poll": "reqs/poll",
     "connections_per_poll": "conns/poll",
 }
 

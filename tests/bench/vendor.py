@@ -2,7 +2,8 @@
 
 The test kit's vendor would be busier than the servers that are compared: this one reads no more
 of HTTP than it needs, and has no scripts. It speaks two dialects: `GET /jobs/*`, and BigQuery's
-jobs.insert and jobs.get, which is how both BigQuery agents see a job that runs.
+jobs.insert and jobs.get, which is how both BigQuery agents see a job that runs, with the tokens
+that they need for it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from typing import Any
 
 BIGQUERY = b"/bigquery/v2/projects/"
+TOKEN = b"/token"
+JOBS: dict[str, dict[str, Any]] = {}
 
 
 class Counts:
@@ -22,8 +26,8 @@ class Counts:
 class Conversation(asyncio.Protocol):
     """One connection; requests come one after another."""
 
-    def __init__(self, delay: float) -> None:
-        self._delay = delay
+    def __init__(self, delay: float, token_delay: float) -> None:
+        self._delay, self._token_delay = delay, token_delay
         self._got = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -49,10 +53,9 @@ class Conversation(asyncio.Protocol):
         Counts.connections += not self._counted
         self._counted = True
         reply = _reply(method, path, body)
-        if method == b"GET":
-            asyncio.get_running_loop().call_later(self._delay, self._send, reply)
-        else:
-            self._send(reply)  # creates are not what is measured
+        # Creates are not what is measured: they are answered at once.
+        delay = self._delay if method == b"GET" else self._token_delay if path == TOKEN else 0
+        asyncio.get_running_loop().call_later(delay, self._send, reply)
 
     def _send(self, body: bytes) -> None:
         if not self._transport.is_closing():
@@ -63,32 +66,33 @@ class Conversation(asyncio.Protocol):
 
 
 def _reply(method: bytes, path: bytes, body: bytes) -> bytes:
+    if path == TOKEN:
+        return b'{"access_token": "t0ken", "expires_in": 3600, "token_type": "Bearer"}'
     if not path.startswith(BIGQUERY):
         return b'{"state": "RUNNING"}'
-    project, _, rest = path[len(BIGQUERY) :].partition(b"/")
+    name = path.partition(b"?")[0].rpartition(b"/")[2].decode()
     if method == b"POST":
-        reference = json.loads(body)["jobReference"]
-    else:
-        name = rest.partition(b"?")[0].rpartition(b"/")[2]
-        reference = {"projectId": project.decode(), "jobId": name.decode()}
-    job = {
-        "kind": "bigquery#job",
-        "id": f"{project.decode()}:US.{reference['jobId']}",
-        "jobReference": {**reference, "location": "US"},
-        "configuration": {"jobType": "QUERY", "query": {"query": "SELECT 1"}},
-        "status": {"state": "RUNNING"},
-        "statistics": {"creationTime": "1700000000000", "startTime": "1700000000100"},
-    }
-    return json.dumps(job).encode()
+        asked = json.loads(body)
+        reference = {**asked["jobReference"], "location": "US"}
+        name = reference["jobId"]
+        JOBS[name] = {
+            "kind": "bigquery#job",
+            "id": f"{reference['projectId']}:US.{name}",
+            "jobReference": reference,
+            "configuration": {"jobType": "QUERY", **asked["configuration"]},
+            "status": {"state": "RUNNING"},
+            "statistics": {"creationTime": "1700000000000", "startTime": "1700000000100"},
+        }
+    return json.dumps(JOBS[name]).encode()
 
 
-async def serve(port: int, delay: float) -> None:
+async def serve(port: int, delay: float, token_delay: float) -> None:
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: Conversation(delay), "127.0.0.1", port, backlog=2048
+        lambda: Conversation(delay, token_delay), "127.0.0.1", port, backlog=2048
     )
     await listener.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2])))
+    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
