@@ -50,7 +50,7 @@ async def emulated(url: str) -> AsyncIterator[Driver]:
 
 
 async def ended(driver: Driver, job: BigQueryJob, declared: Any = None) -> Status:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while True:
         status = await driver.get(job, declared=declared)
         if status.phase is not None and status.phase.terminal:
