@@ -20,7 +20,7 @@ PLUGINS = {"chaos": "chaos_agents", "blocking": "chaos_blocking"}
 CHANNEL = (
     # The attacks restart servers; callers are to notice at once.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 2000),  # what one attempt may take, not a pause
     ("grpc.max_reconnect_backoff_ms", 200),
     # Each caller has its connections, as each Propeller does.
     ("grpc.use_local_subchannel_pool", 1),

@@ -14,6 +14,7 @@ from tests.chaos.flyte import INITIALIZING, RUNNING, Calls, Work
 from flyteagents.testing import JobService, SlowReply
 
 PAIRS = 300
+MOST_SECONDS = 20.0
 BAD = ["chaos_slow", "chaos_raising", "chaos_blocking"]
 
 
@@ -54,7 +55,10 @@ async def interleaved(beside: Calls, alone: Calls, name: str) -> tuple[list[floa
     work = Work("chaos_keyed", f"good-{name}", "forever")
     metas = [await calls.create(work) for calls in (beside, alone)]
     times: tuple[list[float], list[float]] = ([], [])
+    ends = time.monotonic() + MOST_SECONDS
     for number in range(PAIRS):
+        if time.monotonic() > ends:
+            break
         for calls, meta, taken in zip((beside, alone), metas, times, strict=True):
             new = Work("chaos_keyed", f"good-{name}-{number}", "forever")
             call: Awaitable[object] = calls.create(new) if number % 3 else calls.get(work, meta)
