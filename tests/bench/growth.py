@@ -11,7 +11,7 @@ from tests.bench.processes import Client, Process
 from tests.bench.rounds import Figures, interleave, medians, table
 
 JOBS = (10, 100, 1_000, 10_000)
-RATE, ROUNDS, SECONDS = 200.0, 2, 2.5
+RATE, ROUNDS, SECONDS = 200.0, 2, 2.0
 
 
 def measure() -> dict[str, Any]:

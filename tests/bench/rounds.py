@@ -50,14 +50,13 @@ def table(title: str, rows: Mapping[str, Mapping[str, float]], columns: Sequence
         print(f"{name:<{width}}" + "".join(cells))
 
 
-def verdict(text: str, values: Sequence[float], expected: float) -> dict[str, Any]:
-    """Print a ratio, its spread over the rounds, and what was expected of it."""
+def verdict(text: str, values: Sequence[float], expected: float = 0.0) -> dict[str, Any]:
+    """Print a ratio, its spread over the rounds, and what was expected of it, if anything."""
     ratio = median(values)
-    found = "" if ratio >= expected else "  BELOW"
-    print(
-        f"  {text}: {ratio:.2f} times (rounds {min(values):.2f} to {max(values):.2f}; "
-        f"expected {expected:g}){found}"
-    )
+    line = f"  {text}: {ratio:.2f} times (rounds {min(values):.2f} to {max(values):.2f})"
+    if expected:
+        line += f"; expected {expected:g}" + ("" if ratio >= expected else ", BELOW")
+    print(line)
     return {"what": text, "ratio": ratio, "rounds": list(values), "expected": expected}
 
 

@@ -197,7 +197,8 @@ async def test_calls_carry_their_deadline() -> None:
         await caller.run(TASK)
     create, get = agent.remaining[:2]
     assert create is not None
-    assert 2.5 < create <= 3.0
+    # Above 3 s by some milliseconds: gRPC rounds a timeout up when it writes it.
+    assert 2.5 < create < 3.1
     assert get is None
 
 
