@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -60,6 +59,3 @@ class Type:
     def element(self) -> Type:
         """The element type of a collection or map."""
         return self.of[0] if self.of else Type(Kind.NONE)
-
-
-Types = Mapping[str, Type]

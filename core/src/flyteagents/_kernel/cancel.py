@@ -13,7 +13,7 @@ from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.host import AgentHost, KernelCall
 from flyteagents._kernel.requests import Connection, Deadline, JobRequest, Refused
-from flyteagents._kernel.runtime import Runtime
+from flyteagents._kernel.runtime import Runtime, identity_of
 from flyteagents._kernel.soft_state import Seen
 from flyteagents._kernel.verdicts import Verdict, verdict
 from flyteagents._task import Identity
@@ -39,7 +39,7 @@ class Cancelling:
     def detach(
         self, host: AgentHost, job: Job, identity: Identity, connection: Connection,
         seen: Seen | None = None, appears_until: float = 0.0,
-    ) -> Seen:  # fmt: skip
+    ) -> asyncio.Task[None]:  # fmt: skip
         """Stop a job in the background."""
         seen = seen or Seen()
         if seen.cancel is None or seen.cancel.done():
@@ -49,18 +49,18 @@ class Cancelling:
             seen.cancel = self._runtime.detached.start(
                 self._until_stopped(host, job, call, seen, appears_until)
             )
-        return seen
+        return seen.cancel
 
     async def delete(
         self, host: AgentHost, job: Job, envelope: Envelope, request: JobRequest, seen: Seen,
         deadline: Deadline,
     ) -> None:  # fmt: skip
         """OK when the job has stopped, or was never there. Raises Refused."""
-        identity = Identity(project=envelope.project, domain=envelope.domain)
         appears_until = envelope.created + YOUNG if envelope.unconfirmed else 0.0
-        self.detach(host, job, identity, request.connection, seen, appears_until)
-        cancelling = seen.cancel  # another caller may begin the next one before this one wakes up
-        assert cancelling is not None  # just started
+        # Kept here: another caller may begin the next one before this one wakes up.
+        cancelling = self.detach(
+            host, job, identity_of(envelope), request.connection, seen, appears_until
+        )
         if await wait_within(cancelling, deadline.left):
             error = None if cancelling.cancelled() else cancelling.exception()
             if error is None:

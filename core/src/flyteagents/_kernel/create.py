@@ -24,7 +24,7 @@ from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.envelope import Envelope, Parked
 from flyteagents._kernel.flight import Flight, Made, pause
 from flyteagents._kernel.host import AgentHost, KernelCall
-from flyteagents._kernel.keys import attempt_number, earlier_attempts
+from flyteagents._kernel.keys import earlier_attempts, wrote_by
 from flyteagents._kernel.requests import Answer, CreateRequest, Deadline, Refused
 from flyteagents._kernel.runtime import Runtime
 from flyteagents._kernel.settle import history
@@ -53,10 +53,9 @@ class Creating:
         """The envelope for CreateTask's answer. Raises Refused for unknown task types and bugs."""
         host = self._runtime.host(request.task_type)
         who = request.identity
-        number = attempt_number(request.output_prefix)
         envelope = Envelope(
             key=key.hex, task_type=host.task_type, created=round(time.time(), 3), trace=trace,
-            wrote=-1 if number is None else number, attempt=who.attempt, project=who.project,
+            wrote=wrote_by(request.output_prefix), attempt=who.attempt, project=who.project,
             domain=who.domain, execution=who.execution, node=who.node,
         )  # fmt: skip
         if not self._runtime.allowed(who.project, who.domain):
@@ -82,6 +81,8 @@ class Creating:
             return known.envelope
         if flight is None:
             flight = self._start(host, task, request, deadline)
+        if host.is_sync:
+            return self._park_answer(host, envelope, await self._ran(flight, deadline))
         return await self._wait(flight, envelope, deadline)
 
     async def run(self, request: CreateRequest, key: Key, deadline: Deadline) -> Answer:
@@ -97,26 +98,27 @@ class Creating:
         except AgentError as error:
             return Answer(Phase.FAILED, str(error))
         flight = self._flights.get(key.hex) or self._start(host, task, request, deadline)
+        return await self._ran(flight, deadline)
+
+    async def _ran(self, flight: Flight, deadline: Deadline) -> Answer:
         flight.join(deadline)
         try:
             if not await wait_within(flight.work, deadline.left):
-                return Answer(Phase.FAILED, _outlasted(host))
+                return Answer(Phase.FAILED, _outlasted(flight.host))
             flight.delivered = True
-            return self._ran(flight)
+            error = flight.work.exception()
+            if error is not None:  # refused at the door, before `run` began
+                return Answer(Phase.RETRYABLE_FAILED, str(error))
+            answer = flight.work.result()
+            assert isinstance(answer, Answer)  # synchronous agents answer
+            return answer
         finally:
             self._leave(flight)
 
     async def _wait(self, flight: Flight, envelope: Envelope, deadline: Deadline) -> Envelope:
         flight.join(deadline)
         try:
-            ended = await wait_within(flight.work, deadline.left)
-            if flight.host.is_sync:
-                flight.delivered = ended
-                answer = (
-                    self._ran(flight) if ended else Answer(Phase.FAILED, _outlasted(flight.host))
-                )
-                return self._park_answer(flight.host, envelope, answer)
-            if not ended:
+            if not await wait_within(flight.work, deadline.left):
                 return self._not_yet(flight, envelope, None)
             return self._outcome(flight, envelope)
         finally:
@@ -143,8 +145,7 @@ class Creating:
             return self._not_yet(flight, envelope, error)
         if what is Verdict.BUG:
             raise Refused("INTERNAL", self._runtime.bug(host, "create", error))
-        phase = Phase.FAILED if what is Verdict.FAIL else Phase.RETRYABLE_FAILED
-        return self._park(host, envelope, phase, self._runtime.tell(host, "create", error))
+        return self._park(host, envelope, _phase(what), self._runtime.tell(host, "create", error))
 
     def _not_yet(self, flight: Flight, envelope: Envelope, error: BaseException | None) -> Envelope:
         """The budget is over and the vendor has not said yes."""
@@ -198,9 +199,8 @@ class Creating:
                     metrics.adopted(host.task_type)
                     return made
             flight.submitting = True
-            number = attempt_number(flight.task.output_prefix)
             job = await self._submit(flight, flight.task)
-            return Made(job, -1 if number is None else number)
+            return Made(job, wrote_by(flight.task.output_prefix))
         finally:
             host.creates.leave()
             metrics.in_flight(host.task_type, "create", -1)
@@ -272,9 +272,7 @@ class Creating:
                 Phase.SUCCEEDED, outputs=self._runtime.codec(outputs or {}, task.declared)
             )
         except Exception as error:  # noqa: BLE001 # the table knows them all
-            retry = verdict("run", error) is Verdict.RETRY
-            phase = Phase.RETRYABLE_FAILED if retry else Phase.FAILED
-            return Answer(phase, self._runtime.tell(host, "run", error))
+            return Answer(_phase(verdict("run", error)), self._runtime.tell(host, "run", error))
 
     async def _operate(
         self, flight: Flight, operation: str, method: Any, of: Any, task: Any = None
@@ -285,14 +283,6 @@ class Creating:
             task.declared, flight.connection,
         )  # fmt: skip
         return await self._runtime.operate(flight.host, operation, method, of, call)
-
-    def _ran(self, flight: Flight) -> Answer:
-        error = flight.work.exception()
-        if error is not None:  # refused at the door, before `run` began
-            return Answer(Phase.RETRYABLE_FAILED, str(error))
-        answer = flight.work.result()
-        assert isinstance(answer, Answer)  # synchronous agents answer
-        return answer
 
     def _leave(self, flight: Flight) -> None:
         flight.leave()
@@ -309,9 +299,8 @@ class Creating:
         if error is not None:
             what = verdict("create", error)
             if flight.unconfirmed and what in (Verdict.FAIL, Verdict.RETRY):
-                phase = Phase.FAILED if what is Verdict.FAIL else Phase.RETRYABLE_FAILED
                 text = self._runtime.tell(host, "create", error)
-                self._runtime.soft.verdicts.put(flight.task.key.hex, Parked(phase, text))
+                self._runtime.soft.verdicts.put(flight.task.key.hex, Parked(_phase(what), text))
             return
         made = flight.work.result()
         if flight.unconfirmed or not isinstance(made, Made):
@@ -355,6 +344,10 @@ def dump_declared(declared: Mapping[str, Type]) -> str:
 
 def _narrow(of: Type) -> Type:
     return replace(of, columns=(), of=tuple(_narrow(part) for part in of.of))
+
+
+def _phase(what: Verdict) -> Phase:
+    return Phase.RETRYABLE_FAILED if what is Verdict.RETRY else Phase.FAILED
 
 
 def _crowded(host: AgentHost) -> str:

@@ -7,7 +7,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -56,12 +56,7 @@ class KernelCall:
         return host.client.bind(self._endpoint, self.budget, host.agent.explain)
 
     async def _endpoint(self, fresh: bool) -> Endpoint:
-        call = self
-        if fresh:
-            call = KernelCall(
-                self.host, self.operation, self.identity, self.budget, self.of,
-                self.output_prefix, self.declared, self.connection, fresh=True,
-            )  # fmt: skip
+        call = replace(self, fresh=True) if fresh else self
         endpoint: Endpoint = await self.host.agent.endpoint(self.of, call)
         return endpoint
 

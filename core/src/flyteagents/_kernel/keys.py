@@ -34,6 +34,12 @@ def attempt_number(output_prefix: str) -> int | None:
     return int(match["number"]) if match else None
 
 
+def wrote_by(output_prefix: str) -> int:
+    """`attempt_number` as the envelope keeps it: -1 when there is none."""
+    number = attempt_number(output_prefix)
+    return -1 if number is None else number
+
+
 def prefix_of_attempt(output_prefix: str, number: int) -> str:
     """The output prefix of another attempt of the same task."""
     match = _NUMBERED.match(output_prefix)

@@ -55,6 +55,10 @@ class Runtime:
         name = f"{project}/{domain}"
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.settings.allow)
 
+    def label(self, task_type: str) -> str:
+        """The task type for metrics: it comes from outside, so only served ones have series."""
+        return task_type if task_type in self.hosts else "unknown"
+
     def job_call(
         self, host: AgentHost, operation: str, envelope: Envelope, request: JobRequest,
         job: object, budget: Budget,

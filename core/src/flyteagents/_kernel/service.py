@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -18,7 +17,7 @@ from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, dump, load
 from flyteagents._kernel.host import AgentHost
-from flyteagents._kernel.keys import attempt_number, key_of, prefix_of_task
+from flyteagents._kernel.keys import key_of, prefix_of_task, wrote_by
 from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import Answer, CreateRequest, Deadline, JobRequest, Refused
 from flyteagents._kernel.runtime import Runtime, identity_of, log
@@ -60,7 +59,7 @@ class Service:
         if parked is not None:
             outputs = None if parked.outputs is None else base64.b64decode(parked.outputs)
             return Answer(parked.phase, parked.message, outputs)
-        if not self.runtime.allowed(envelope.project, envelope.domain) and not envelope.foreign:
+        if not self._admits(envelope):
             return Answer(
                 Phase.FAILED, "this service no longer serves the task's project and domain"
             )
@@ -82,7 +81,7 @@ class Service:
         host = self.runtime.hosts.get(envelope.task_type)
         if envelope.parked is not None:
             return
-        if not self.runtime.allowed(envelope.project, envelope.domain) and not envelope.foreign:
+        if not self._admits(envelope):
             log.error(
                 "not cancelling a job of %s/%s: not served", envelope.project, envelope.domain
             )
@@ -150,10 +149,9 @@ class Service:
                 "connector whose jobs it can take over",
             ) from None  # fmt: skip
         key = key_of(self.runtime.settings.cluster, host.task_type, text)
-        number = attempt_number(request.output_prefix)
         return Envelope(
             key=key.hex, task_type=host.task_type, created=0, foreign=True, job=values,
-            wrote=-1 if number is None else number,
+            wrote=wrote_by(request.output_prefix),
         )  # fmt: skip
 
     def _job(self, host: AgentHost | None, envelope: Envelope) -> Job | None:
@@ -173,16 +171,18 @@ class Service:
         if seen.refused <= 3:
             raise Refused("UNAVAILABLE", text)
         log.error("%s, and nobody else did: it may run on", text)
-        label = envelope.task_type if envelope.task_type in self.runtime.hosts else "unknown"
+        label = self.runtime.label(envelope.task_type)
         self.runtime.telemetry.metrics.cancel_unconfirmed(label, "no agent")
+
+    def _admits(self, envelope: Envelope) -> bool:
+        """Whether the job is of a tenant that is served; other connectors' metas name none."""
+        return envelope.foreign or self.runtime.allowed(envelope.project, envelope.domain)
 
     def _existing(self, request: JobRequest, span: Rpc) -> tuple[AgentHost, Job, Envelope]:
         envelope = self._open(request, span)
         host = self.runtime.host(envelope.task_type)
         job = self._job(host, envelope)
-        if job is None or not (
-            envelope.foreign or self.runtime.allowed(envelope.project, envelope.domain)
-        ):
+        if job is None or not self._admits(envelope):
             raise Refused("NOT_FOUND", "there is no job: the attempt ended before one was started")
         return host, job, envelope
 
@@ -200,9 +200,5 @@ def _as_refused(runtime: Runtime, host: AgentHost, operation: str) -> Iterator[N
             (c for kind, c in codes.items() if isinstance(error, kind)), "FAILED_PRECONDITION"
         )
         raise Refused(code, runtime.tell(host, operation, error)) from None
-    except asyncio.CancelledError:
-        raise
-    except Refused:
-        raise
     except Exception as error:  # noqa: BLE001 # the agent's own code
         raise Refused("INTERNAL", runtime.bug(host, operation, error)) from None

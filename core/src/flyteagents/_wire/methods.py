@@ -37,6 +37,7 @@ class Methods:
         self._service = service
         self.telemetry = service.runtime.telemetry
         self._hosts = service.runtime.hosts
+        self.label = service.runtime.label
         self.begun = 0
 
     def handlers(self) -> dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]]:
@@ -92,7 +93,7 @@ class Methods:
             return response
 
         async def logs(raw: bytes, context: Context) -> AsyncIterator[bytes]:
-            async with self._served(service, "GetTaskLogs", "logs", context) as (_, span):
+            async with Serving(self, service, "GetTaskLogs", "logs", context) as (_, span):
                 message = parse(flyte1.GetTaskLogsRequest, raw)
                 request = messages.job_request(message, raw, generation)
                 wanted = int(message.lines) or LINES
@@ -120,7 +121,7 @@ class Methods:
         self, service: str, method: str, operation: str, body: Body
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def handle(raw: bytes, context: Context) -> bytes:
-            async with self._served(service, method, operation, context) as (deadline, span):
+            async with Serving(self, service, method, operation, context) as (deadline, span):
                 return (await body(raw, deadline, span)).SerializeToString()
             raise AssertionError  # the block above returns or raises
 
@@ -131,7 +132,7 @@ class Methods:
     ) -> AsyncIterator[bytes]:
         """Propeller sends the header, then the inputs, and reads one answer."""
         service = "flyteidl.service.SyncAgentService"
-        async with self._served(service, "ExecuteTaskSync", "do", context) as (deadline, span):
+        async with Serving(self, service, "ExecuteTaskSync", "do", context) as (deadline, span):
             header, inputs = None, flyte1.ExecuteTaskSyncRequest().inputs
             async for raw in requests:
                 message = parse(flyte1.ExecuteTaskSyncRequest, raw)
@@ -150,15 +151,8 @@ class Methods:
                 header=flyte1.ExecuteTaskSyncResponseHeader(resource=resource)
             ).SerializeToString()
 
-    def _served(self, service: str, method: str, operation: str, context: Context) -> Serving:
-        return Serving(self, service, method, operation, context)
-
     def _count_input(self, request: CreateRequest, size: int) -> None:
         self.telemetry.metrics.input_bytes(self.label(request.task_type), size)
-
-    def label(self, task_type: str) -> str:
-        # Task types come from outside; only those that are served become labels.
-        return task_type if task_type in self._hosts else "unknown"
 
     def _plain(self, body: Callable[[bytes], Message]) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def handle(raw: bytes, context: Context) -> bytes:
