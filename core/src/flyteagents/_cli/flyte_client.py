@@ -23,7 +23,8 @@ from flyteidl2.connector.service_pb2_grpc import (
 
 from flyteagents._kernel.tasks import whole
 from flyteagents._status import Link, Phase
-from flyteagents._wire.messages import FLYTE1, FLYTE2, from_struct
+from flyteagents._wire.messages import FLYTE1, FLYTE2
+from flyteagents._wire.structs import from_struct
 
 DEADLINE = 10.0
 """Seconds for a call: the default of both generations' connector-service section."""

@@ -20,7 +20,7 @@ from flyteagents._cli.type_words import read_type
 from flyteagents._errors import InvalidTask
 from flyteagents._types import Type
 from flyteagents._wire.literals import decode_literal
-from flyteagents._wire.messages import to_struct
+from flyteagents._wire.structs import to_struct
 from flyteagents._wire.types import decode_variables, encode_type
 
 _KEYS = {

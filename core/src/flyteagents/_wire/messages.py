@@ -18,7 +18,6 @@ from flyteidl2.connector import connector_pb2 as flyte2
 from flyteidl2.core import execution_pb2 as core2
 from flyteidl2.logs.dataplane import payload_pb2 as logs2
 from flyteidl2.task import common_pb2 as task2
-from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError, Message
 
 from flyteagents._errors import InvalidTask
@@ -36,6 +35,7 @@ from flyteagents._task import Container, Identity
 from flyteagents._telemetry.redact import remember
 from flyteagents._types import Type
 from flyteagents._wire.literals import decode_literals, encode_literals
+from flyteagents._wire.structs import from_struct, to_struct
 from flyteagents._wire.types import decode_variables
 
 M = TypeVar("M", bound=Message)
@@ -160,43 +160,6 @@ def log_header(token: str, generation: int) -> Message:
     if generation == FLYTE2:
         return flyte2.GetTaskLogsResponse(header=flyte2.GetTaskLogsResponseHeader(token=token))
     return flyte1.GetTaskLogsResponse(header=flyte1.GetTaskLogsResponseHeader(token=token))
-
-
-def to_struct(values: Mapping[str, object]) -> struct_pb2.Struct:
-    """JSON-like values as a Struct; what is not JSON becomes its text."""
-    struct = struct_pb2.Struct()
-    for name, value in values.items():
-        struct.fields[name].CopyFrom(_to_value(value))
-    return struct
-
-
-def _to_value(value: object) -> struct_pb2.Value:
-    if value is None:
-        return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
-    if isinstance(value, bool):
-        return struct_pb2.Value(bool_value=value)
-    if isinstance(value, int | float):
-        return struct_pb2.Value(number_value=value)
-    if isinstance(value, Mapping):
-        return struct_pb2.Value(struct_value=to_struct({str(k): v for k, v in value.items()}))
-    if isinstance(value, list | tuple):
-        return struct_pb2.Value(
-            list_value=struct_pb2.ListValue(values=[_to_value(part) for part in value])
-        )
-    return struct_pb2.Value(string_value=str(value))
-
-
-def from_struct(struct: struct_pb2.Struct) -> dict[str, object]:
-    return {name: _from_value(value) for name, value in struct.fields.items()}
-
-
-def _from_value(value: struct_pb2.Value) -> object:
-    kind = value.WhichOneof("kind")
-    if kind == "struct_value":
-        return from_struct(value.struct_value)
-    if kind == "list_value":
-        return [_from_value(part) for part in value.list_value.values]
-    return None if kind in (None, "null_value") else getattr(value, kind)
 
 
 def _connection(message: Any) -> Connection:

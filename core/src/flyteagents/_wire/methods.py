@@ -21,6 +21,7 @@ from flyteagents._kernel.spans import Rpc
 from flyteagents._telemetry.redact import redact
 from flyteagents._wire import messages
 from flyteagents._wire.messages import FLYTE1, FLYTE2, parse
+from flyteagents._wire.structs import to_struct
 
 log = logging.getLogger("flyteagents")
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -89,7 +90,7 @@ class Methods:
             found = await self._service.metrics(request, messages.metrics_query(message), span)
             response = flyte1.GetTaskMetricsResponse()
             for metric in found:
-                response.results.add(metric=metric.name, data=messages.to_struct(metric.data))
+                response.results.add(metric=metric.name, data=to_struct(metric.data))
             return response
 
         async def logs(raw: bytes, context: Context) -> AsyncIterator[bytes]:

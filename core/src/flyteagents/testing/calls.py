@@ -16,7 +16,7 @@ from flyteidl2.connector import connector_pb2 as flyte2
 
 from flyteagents._status import Link, Phase
 from flyteagents._wire.literals import decode_literals
-from flyteagents._wire.messages import from_struct
+from flyteagents._wire.structs import from_struct
 from flyteagents.testing.tasks import Attempt, Generation, create_message
 
 _OPTIONS = (

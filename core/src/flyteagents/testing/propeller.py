@@ -10,7 +10,7 @@ from types import TracebackType
 
 from flyteidl.core import tasks_pb2
 
-from flyteagents._wire.messages import from_struct
+from flyteagents._wire.structs import from_struct
 from flyteagents.testing.calls import Caller
 from flyteagents.testing.execution import Execution, Outcome
 from flyteagents.testing.tasks import Attempt, FlyteTask, Generation

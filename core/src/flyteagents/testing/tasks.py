@@ -16,7 +16,7 @@ from flyteidl.core import identifier_pb2, literals_pb2, tasks_pb2
 from flyteagents._types import Column, Kind, Type
 from flyteagents._values import Binary, Blob, Schema, StructuredDataset
 from flyteagents._wire.literals import encode_literals
-from flyteagents._wire.messages import to_struct
+from flyteagents._wire.structs import to_struct
 from flyteagents._wire.types import decode_variables, encode_type
 
 Generation = Literal[1, 2]

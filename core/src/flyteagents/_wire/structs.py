@@ -1,0 +1,37 @@
+"""`google.protobuf.Struct` to Python and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import struct_pb2
+
+
+def to_struct(values: Mapping[str, object]) -> struct_pb2.Struct:
+    """JSON-like values as a Struct; what is not JSON becomes its text. NaN and infinity pass."""
+    struct = struct_pb2.Struct()
+    struct.update(_plain(values))
+    return struct
+
+
+def from_struct(struct: struct_pb2.Struct) -> dict[str, object]:
+    """The values of a Struct. Its numbers are all floats."""
+    return {name: _value(value) for name, value in struct.fields.items()}
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, int | float) else str(value)
+
+
+def _value(value: struct_pb2.Value) -> object:
+    which = value.WhichOneof("kind")
+    if which == "struct_value":
+        return from_struct(value.struct_value)
+    if which == "list_value":
+        return [_value(part) for part in value.list_value.values]
+    return None if which in (None, "null_value") else getattr(value, which)
