@@ -33,7 +33,6 @@ async def test_no_secret_is_found_in_anything_that_leaves_the_server(
             FLYTEAGENTS_SECRET_CHAOS_TOKEN=ENVIRONMENT,
             FLYTEAGENTS_LOG_LEVEL="DEBUG",
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
-            OTEL_LOGS_EXPORTER="otlp",
             FLYTEAGENTS_DRAIN_LIMIT="2",
             OTEL_BSP_SCHEDULE_DELAY="100",
             OTEL_BLRP_SCHEDULE_DELAY="100",
@@ -55,9 +54,8 @@ async def test_no_secret_is_found_in_anything_that_leaves_the_server(
         assert {f"Bearer {ENVIRONMENT}", f"Bearer {CONNECTION}"} <= sent, "no secret was used"
         assert any(request.headers.get("x-password") == SETTING for request in vendor.requests)
         assert receiver.wait(lambda: len(receiver.spans) > 50), len(receiver.spans)
-        assert receiver.logs
         assert receiver.metrics
-        seen += map(repr, (*receiver.spans, *receiver.logs, *receiver.metrics))
+        seen += map(repr, (*receiver.spans, *receiver.metrics))
     seen.append(server.log)
     everything = "\n".join(seen)
     for canary in CANARIES:

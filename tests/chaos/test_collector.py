@@ -43,7 +43,6 @@ async def test_a_bad_collector_changes_nothing_that_a_caller_sees(
         make_server(
             OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
             OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
-            OTEL_LOGS_EXPORTER="otlp",
             **FAST,
         ),
         make_server(),

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import subprocess
 import sys
 import time
@@ -14,9 +13,7 @@ import pytest
 from opentelemetry import trace
 
 from flyteagents._telemetry.logs import start_logging
-from flyteagents._telemetry.providers import start_telemetry
 from flyteagents._telemetry.redact import redact
-from flyteagents.testing.otlp import OtlpReceiver
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc+/=\nxyz\n-----END RSA PRIVATE KEY-----"
 Lines = Callable[[], list[dict[str, Any]]]
@@ -160,27 +157,6 @@ def test_an_exporter_that_fails_all_the_time_is_heard_once(lines: Lines) -> None
     (line,) = lines()
     assert line["message"] == "Exception while exporting Span. no collector, try 0"
     assert "traceback" not in line
-
-
-def test_logs_are_sent_only_when_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("OTEL_"):
-            monkeypatch.delenv(name)
-    with OtlpReceiver() as receiver:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
-        telemetry = start_telemetry()
-        logging.getLogger("acme").error("not sent")
-        telemetry.shutdown()
-        assert receiver.logs == []
-        monkeypatch.setenv("OTEL_LOGS_EXPORTER", "otlp")
-        telemetry = start_telemetry()
-        with telemetry.tracing.server_span("s", "m") as span:
-            logging.getLogger("acme").error("sent", extra={"error_id": "ab"})
-        telemetry.shutdown()
-        (line,) = receiver.logs
-    assert (line.body, line.severity) == ("sent", "ERROR")
-    assert line.attributes == {"logger": "acme", "error_id": "ab"}
-    assert line.trace_id == f"{span.span.get_span_context().trace_id:032x}"
 
 
 def test_a_program_logs_to_stderr_and_grpc_says_nothing_there() -> None:

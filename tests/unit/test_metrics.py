@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
+from opentelemetry.metrics import Observation
 from prometheus_client.parser import text_string_to_metric_families
 
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
@@ -48,7 +49,7 @@ def test_the_page_has_flytekits_names_and_labels(
     telemetry: Telemetry, scrape: Callable[[], dict[str, float]]
 ) -> None:
     metrics = telemetry.metrics
-    metrics.request("acme", "create", 0.5, None)
+    metrics.request("acme", "create", 0.5, "OK")
     metrics.request("acme", "create", 0.25, "OK")
     metrics.request("acme", "get", 0.1, "NOT_FOUND")
     metrics.request("acme", "delete", 0.1, "SOMETHING_NEW")
@@ -69,7 +70,7 @@ def test_the_page_has_flytekits_names_and_labels(
 def test_the_buckets_are_seconds_that_matter(
     telemetry: Telemetry, scrape: Callable[[], dict[str, float]]
 ) -> None:
-    telemetry.metrics.request("acme", "get", 0.2, None)
+    telemetry.metrics.request("acme", "get", 0.2, "OK")
     samples = scrape()
     bucket = "flyte_connector_request_latency_seconds_bucket"
     assert samples[f"{bucket}{{le=0.1,operation=get,task_type=acme}}"] == 0
@@ -80,22 +81,22 @@ def test_everything_that_is_counted_shows(
     telemetry: Telemetry, scrape: Callable[[], dict[str, float]]
 ) -> None:
     metrics = telemetry.metrics
-    metrics.hiccup("acme", "Throttled")
-    metrics.hiccup("acme", "Throttled")
-    metrics.adopted("acme")
-    metrics.parked("acme", "FAILED")
-    metrics.abandoned("acme")
-    metrics.cancel_unconfirmed("acme", "forbidden")
-    metrics.admission("acme", "create", "refused")
-    metrics.in_flight("acme", "get", 1)
-    metrics.in_flight("acme", "get", 1)
-    metrics.in_flight("acme", "get", -1)
+    metrics.hiccups.add("acme", "Throttled")
+    metrics.hiccups.add("acme", "Throttled")
+    metrics.adopted.add("acme")
+    metrics.parked.add("acme", "FAILED")
+    metrics.abandoned.add("acme")
+    metrics.cancels_unconfirmed.add("acme", "forbidden")
+    metrics.admission.add("acme", "create", "refused")
     metrics.vendor_request("acme", 503, 0.1)
     metrics.vendor_request("acme", None, 0.1)
-    metrics.loop_lag(0.01)
-    metrics.loop_blocked("acme", 1.5)
+    metrics.lag.record(0.01)
+    metrics.blocked.add("acme", amount=1.5)
     ages = {"acme": 30.0}
-    metrics.watch_hiccups(lambda: ages)
+    metrics.watch(
+        "flyteagents_oldest_hiccup_seconds", "s", "Age",
+        lambda: [Observation(age, {"agent": agent}) for agent, age in ages.items()],
+    )  # fmt: skip
     expected = {
         "flyteagents_hiccups_total{agent=acme,cause=Throttled}": 2,
         "flyteagents_adopted_total{agent=acme}": 1,
@@ -103,7 +104,6 @@ def test_everything_that_is_counted_shows(
         "flyteagents_abandoned_total{agent=acme}": 1,
         "flyteagents_cancels_unconfirmed_total{agent=acme,why=forbidden}": 1,
         "flyteagents_admission_total{agent=acme,operation=create,outcome=refused}": 1,
-        "flyteagents_in_flight{agent=acme,operation=get}": 1,
         "flyteagents_vendor_request_seconds_count{agent=acme,status=5xx}": 1,
         "flyteagents_vendor_request_seconds_count{agent=acme,status=none}": 1,
         "flyteagents_loop_lag_seconds_count{}": 1,
@@ -163,7 +163,7 @@ def test_metrics_go_to_a_collector_where_one_is_named(monkeypatch: pytest.Monkey
     with OtlpReceiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", receiver.endpoint)
         telemetry = start_telemetry()
-        telemetry.metrics.request("acme", "get", 0.5, None)
+        telemetry.metrics.request("acme", "get", 0.5, "OK")
         telemetry.shutdown()
         received = {metric.name: metric for metric in receiver.metrics}
     latency = received["flyte_connector_request_latency_seconds"]

@@ -9,9 +9,11 @@ import signal
 from collections.abc import Callable, Mapping
 
 from importlib_metadata import version
+from opentelemetry.metrics import Observation
 
 from flyteagents._kernel.host import AgentHost
 from flyteagents._kernel.plugins import Found, discover
+from flyteagents._kernel.requests import Codec
 from flyteagents._kernel.runtime import Runtime
 from flyteagents._kernel.service import Service
 from flyteagents._kernel.settings import (
@@ -64,6 +66,7 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
     from flyteagents._wire.messages import encode_outputs
     from flyteagents._wire.methods import Methods
     from flyteagents._wire.server import Server
+    from flyteagents._kernel.declared import dump_types, load_types
 
     found = load_plugins(settings)
     for sentence in unknown_variables(known_variables(found)):
@@ -74,15 +77,15 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
         metrics_port=settings.metrics_port or None,
     )
     hosts = build_hosts(settings, found, telemetry)
-    runtime = Runtime(settings, hosts, encode_outputs, telemetry)
-    telemetry.metrics.watch_hiccups(runtime.soft.oldest_failures)
+    codec = Codec(encode_outputs, dump_types, load_types)
+    runtime = Runtime(settings, hosts, codec, telemetry)
+    _watch_gauges(runtime)
     server = Server(settings, Methods(Service(runtime)))
     stop = _stop_signals()
     watch = LoopWatch(
         telemetry.metrics,
         blame=lambda module: _owner(hosts, module),
-        on_block=lambda task_type, seconds: _isolate(hosts, task_type, seconds),
-        while_blocked=lambda task_type, seconds: _isolate(hosts, task_type, seconds),
+        blocked=lambda task_type, seconds: _isolate(hosts, task_type, seconds),
     )
     try:
         for host in hosts.values():
@@ -122,6 +125,25 @@ def build_hosts(
                 plugin, cls, settings, telemetry.metrics.vendor_request
             )
     return dict(sorted(hosts.items()))
+
+
+def _watch_gauges(runtime: Runtime) -> None:
+    metrics, hosts = runtime.telemetry.metrics, runtime.hosts
+    metrics.watch(
+        "flyteagents_oldest_hiccup_seconds", "s", "Age of the oldest unbroken series of hiccups",
+        lambda: [
+            Observation(age, {"agent": agent})
+            for agent, age in runtime.soft.oldest_failures().items()
+        ],
+    )  # fmt: skip
+    metrics.watch(
+        "flyteagents_in_flight", "", "Calls that agents work on",
+        lambda: [
+            Observation(limit.held, {"agent": agent, "operation": operation})
+            for agent, host in hosts.items()
+            for operation, limit in (("create", host.creates), ("get", host.polls))
+        ],
+    )  # fmt: skip
 
 
 def _stop_signals() -> asyncio.Future[bool]:

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from flyteagents._cli import screen
 from flyteagents._cli.listing import kernel_settings
 from flyteagents._cli.type_words import in_words
 from flyteagents._kernel.declared import load_types
-from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, describe, load
+from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, load
 from flyteagents._kernel.plugins import discover
 
 BAD_DATA = 65
@@ -154,7 +154,10 @@ def _unreadable(job: Mapping[str, Any] | None) -> str:
 
 def explain(envelope: Envelope) -> dict[str, Any]:
     """What an envelope says, with its declared types in words."""
-    said = describe(envelope)
+    said = {k: v for k, v in asdict(envelope).items() if v not in ("", None)}
+    if envelope.parked is not None:
+        parked = envelope.parked
+        said["parked"] = {"phase": parked.phase.name, "message": parked.message}
     if envelope.declared:
         try:
             declared = load_types(envelope.declared)

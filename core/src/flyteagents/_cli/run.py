@@ -200,7 +200,6 @@ def _server(stack: ExitStack, receiver: OtlpReceiver | None, verbose: bool) -> O
             "OTEL_TRACES_EXPORTER": "otlp",
             "OTEL_TRACES_SAMPLER": "always_on",
             "OTEL_METRICS_EXPORTER": "none",
-            "OTEL_LOGS_EXPORTER": "none",
             "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         }

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import base64
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flyteagents._errors import (
-    AgentError,
-    JobConflict,
-    JobNotFound,
-    Throttled,
-    Unavailable,
-    VendorError,
-)
-from flyteagents._kernel import tasks
+from flyteagents._errors import AgentError, Forbidden, Throttled
 from flyteagents._kernel.cancel import Cancelling
-from flyteagents._kernel.declared import dump_types
-from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.envelope import Envelope, Parked
-from flyteagents._kernel.flight import Flight, Made, pause
-from flyteagents._kernel.host import AgentHost, KernelCall
-from flyteagents._kernel.keys import earlier_attempts, wrote_by
+from flyteagents._kernel.flight import Flight, Made, Untold
+from flyteagents._kernel.host import AgentHost
+from flyteagents._kernel.keys import attempt_number
+from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.requests import Answer, CreateRequest, Deadline, Refused
-from flyteagents._kernel.runtime import Runtime
-from flyteagents._kernel.settle import history
-from flyteagents._kernel.soft_state import SMALL, Created
+from flyteagents._kernel.runtime import Runtime, log
+from flyteagents._kernel.settle import settle
+from flyteagents._kernel.soft_state import SMALL, Bounded
+from flyteagents._kernel.tasks import build_task
 from flyteagents._kernel.verdicts import Verdict, verdict
 from flyteagents._status import Phase
 from flyteagents._task import Key, Task
@@ -36,7 +27,8 @@ from flyteagents._telemetry.redact import redact
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget
 
-log = logging.getLogger("flyteagents")
+DECLARED_LIMIT = 400
+"""Characters of declared types in an envelope with their columns; without if they take more."""
 
 
 class Creating:
@@ -44,254 +36,165 @@ class Creating:
 
     def __init__(self, runtime: Runtime, cancelling: Cancelling) -> None:
         self._runtime = runtime
+        self._metrics = runtime.telemetry.metrics
         self._cancelling = cancelling
         self._flights: dict[str, Flight] = {}
+        self._untold: Bounded[Untold] = Bounded(1000)
 
     async def create(
         self, request: CreateRequest, key: Key, trace: str, deadline: Deadline
     ) -> Envelope:
         """The envelope for CreateTask's answer. Raises Refused for unknown task types and bugs."""
-        host = self._runtime.host(request.task_type)
-        who = request.identity
+        host, who = self._runtime.host(request.task_type), request.identity
         envelope = Envelope(
             key=key.hex, task_type=host.task_type, created=round(time.time(), 3), trace=trace,
-            wrote=wrote_by(request.output_prefix), attempt=who.attempt, project=who.project,
+            wrote=attempt_number(request.output_prefix), attempt=who.attempt, project=who.project,
             domain=who.domain, execution=who.execution, node=who.node,
         )  # fmt: skip
-        if not self._runtime.allowed(who.project, who.domain):
-            return self._park(
-                host, envelope, Phase.FAILED, self._not_served(who.project, who.domain)
-            )
         try:
-            task = tasks.build_task(host, request, key)
+            task = self._task(host, request, key)
         except AgentError as error:
-            return self._park(host, envelope, Phase.FAILED, str(error))
-        except Exception as error:  # noqa: BLE001 # the agent's own code
-            raise Refused("INTERNAL", self._runtime.bug(host, "create", error)) from None
+            return self._park(envelope, Answer(Phase.FAILED, redact(str(error))))
         envelope = replace(
-            envelope, fingerprint=str(task.fingerprint), declared=dump_declared(task.declared)
+            envelope, fingerprint=str(task.fingerprint), declared=self._declared(task.declared)
         )
-        known = self._runtime.soft.created.get(key.hex)
-        flight = self._flights.get(key.hex)
+        known, flight = self._runtime.soft.created.get(key.hex), self._flights.get(key.hex)
         there = known.fingerprint if known else flight and str(flight.task.fingerprint)
         if there and not task.fingerprint.matches(there):
             text = "another task with the same output prefix was created before; it is other work"
-            return self._park(host, envelope, Phase.FAILED, text)
+            return self._park(envelope, Answer(Phase.FAILED, text))
         if known:
-            return known.envelope
-        if flight is None:
-            flight = self._start(host, task, request, deadline)
+            return known
+        flight = flight or self._start(host, task, request, deadline)
+        landed = await self._wait(flight, deadline)
         if host.is_sync:
-            return self._park_answer(host, envelope, await self._ran(flight, deadline))
-        return await self._wait(flight, envelope, deadline)
+            return self._park(envelope, _ran(flight, landed))
+        return self._outcome(flight, envelope) if landed else self._not_yet(flight, envelope)
 
     async def run(self, request: CreateRequest, key: Key, deadline: Deadline) -> Answer:
         """ExecuteTaskSync: always a terminal answer."""
         host = self._runtime.host(request.task_type)
-        who = request.identity
         if not host.is_sync:
             raise Refused("FAILED_PRECONDITION", f"{host.task_type} is asynchronous: CreateTask")
-        if not self._runtime.allowed(who.project, who.domain):
-            return Answer(Phase.FAILED, self._not_served(who.project, who.domain))
         try:
-            task = tasks.build_task(host, request, key)
+            task = self._task(host, request, key)
         except AgentError as error:
-            return Answer(Phase.FAILED, str(error))
+            return Answer(Phase.FAILED, redact(str(error)))
         flight = self._flights.get(key.hex) or self._start(host, task, request, deadline)
-        return await self._ran(flight, deadline)
+        return _ran(flight, await self._wait(flight, deadline))
 
-    async def _ran(self, flight: Flight, deadline: Deadline) -> Answer:
-        flight.join(deadline)
-        try:
-            if not await wait_within(flight.work, deadline.left):
-                return Answer(Phase.FAILED, _outlasted(flight.host))
-            flight.delivered = True
-            error = flight.work.exception()
-            if error is not None:  # refused at the door, before `run` began
-                return Answer(Phase.RETRYABLE_FAILED, str(error))
-            answer = flight.work.result()
-            assert isinstance(answer, Answer)  # synchronous agents answer
-            return answer
-        finally:
-            self._leave(flight)
-
-    async def _wait(self, flight: Flight, envelope: Envelope, deadline: Deadline) -> Envelope:
-        flight.join(deadline)
-        try:
-            if not await wait_within(flight.work, deadline.left):
-                return self._not_yet(flight, envelope, None)
-            return self._outcome(flight, envelope)
-        finally:
-            self._leave(flight)
-
-    def _outcome(self, flight: Flight, envelope: Envelope) -> Envelope:
-        error = flight.work.exception()
-        if error is None:
-            made = flight.work.result()
-            assert isinstance(made, Made)  # asynchronous agents make jobs
-            flight.delivered = True
-            envelope = replace(
-                envelope,
-                job=made.job.model_dump(mode="json"),
-                adopted=made.adopted,
-                wrote=made.wrote,
+    def _task(self, host: AgentHost, request: CreateRequest, key: Key) -> Task[Any]:
+        who = request.identity
+        if not self._runtime.allowed(who.project, who.domain):
+            raise Forbidden(
+                f"this service does not serve project {who.project!r} in domain {who.domain!r}; "
+                "its operator sets FLYTEAGENTS_ALLOW"
             )
-            self._runtime.soft.created.put(
-                envelope.key, Created(str(flight.task.fingerprint), envelope)
-            )
-            return envelope
-        host, what = flight.host, verdict("create", error)
-        if what is Verdict.LATER:
-            return self._not_yet(flight, envelope, error)
-        if what is Verdict.BUG:
-            raise Refused("INTERNAL", self._runtime.bug(host, "create", error))
-        return self._park(host, envelope, _phase(what), self._runtime.tell(host, "create", error))
-
-    def _not_yet(self, flight: Flight, envelope: Envelope, error: BaseException | None) -> Envelope:
-        """The budget is over and the vendor has not said yes."""
-        host = flight.host
-        if flight.submitting:
-            try:
-                handle = host.agent.handle(flight.task)
-            except AgentError:
-                handle = None
-            if handle is not None:
-                flight.unconfirmed = True
-                log.warning(
-                    "%s: answering create before the vendor did (%s)", host.task_type, error
-                )
-                return replace(envelope, job=handle.model_dump(mode="json"), unconfirmed=True)
-            text = str(error) if error else f"{host.task_type}: the vendor did not answer in time"
-        elif flight.admitted:
-            text = str(error) if error else "an earlier attempt's job is not settled yet"
-        else:
-            text = str(error or _crowded(host))
-        return self._park(host, envelope, Phase.RETRYABLE_FAILED, redact(text))
+        try:
+            return build_task(host, request, key)
+        except AgentError:
+            raise
+        except Exception as error:  # noqa: BLE001 # the agent's own code
+            raise Refused("INTERNAL", self._runtime.tell(host, "create", error)) from None
 
     def _start(
         self, host: AgentHost, task: Task[Any], request: CreateRequest, deadline: Deadline
     ) -> Flight:
-        budget = Budget(
-            until=deadline.until, repeat="any" if host.idempotency == "vendor" else "unsent"
-        )
-        flight = Flight(host, task, request.connection, request.generation, budget)
+        budget = Budget(deadline.until, "any" if host.idempotency == "vendor" else "unsent")
+        flight = Flight(
+            self._runtime, host, task, request.connection, request.generation, budget,
+            f"{host.task_type}: {host.creates.limit} creates are under way; try later",
+        )  # fmt: skip
         flight.work = self._runtime.detached.start(self._fly(flight))
         self._flights[task.key.hex] = flight
         flight.work.add_done_callback(lambda _: self._landed(flight))
         return flight
 
     async def _fly(self, flight: Flight) -> Made | Answer:
-        host = flight.host
-        metrics = self._runtime.telemetry.metrics
+        host, task = flight.host, flight.task
         # Who waits for longer would come in with too little time left for the vendor, and so keep
         # the place from those that have it: under load no create at all would be in time.
         if not await host.creates.enter(flight.left / 2):
-            metrics.admission(host.task_type, "create", "refused")
-            raise Throttled(_crowded(host))
-        flight.admitted = True
-        metrics.in_flight(host.task_type, "create", 1)
+            self._metrics.admission.add(host.task_type, "create", "refused")
+            raise Throttled(flight.waits_for)
         try:
+            flight.waits_for = "an earlier attempt's job is not settled yet"
             if host.is_sync:
                 return await self._execute(flight)
             if self._runtime.settings.adopt and host.idempotency != "none":
-                made = await self._settle(flight)
+                made = await settle(flight, self._flights, self._untold)
                 if made is not None:
-                    metrics.adopted(host.task_type)
+                    self._metrics.adopted.add(host.task_type)
                     return made
+            flight.waits_for = f"{host.task_type}: the vendor did not answer in time"
             flight.submitting = True
-            job = await self._submit(flight, flight.task)
-            return Made(job, wrote_by(flight.task.output_prefix))
+            return Made(await self._submit(flight), attempt_number(task.output_prefix))
         finally:
             host.creates.leave()
-            metrics.in_flight(host.task_type, "create", -1)
 
-    async def _submit(self, flight: Flight, task: Task[Any]) -> Any:
-        """The job of `task`'s key: the one that is there, or a new one."""
-        agent, idempotency = flight.host.agent, flight.host.idempotency
+    async def _submit(self, flight: Flight) -> Any:
+        """The job of the attempt's key: the one that is there, or a new one."""
+        agent, idempotency, task = flight.host.agent, flight.host.idempotency, flight.task
         if idempotency == "vendor":
-            return await self._patiently(flight, "create", agent.create, task)
+            return await flight.patiently("create", agent.create, task)
         if idempotency == "lookup":
-            found = await self._patiently(flight, "find", agent.find, task)
+            found = await flight.patiently("find", agent.find, task)
             if found is not None:
                 return found
         # Not asked again after a failure: the job may be there and not be found yet.
-        return await self._operate(flight, "create", agent.create, task)
-
-    async def _settle(self, flight: Flight) -> Made | None:
-        """Earlier attempts first, the oldest first: the job of one of them may be there, or on
-        its way from another replica, and nobody else will ever ask for it."""
-        host, task = flight.host, flight.task
-        vendor = host.idempotency == "vendor"
-        numbers = earlier_attempts(task.output_prefix, task.identity.attempt, flight.generation)
-        for number in numbers:
-            earlier = tasks.as_attempt(task, self._runtime.settings.cluster, number)
-            flying = self._flights.get(earlier.key.hex)
-            if not vendor and flying and not await wait_within(flying.work, flight.left):
-                raise Throttled(f"attempt {number} is still being submitted")
-            operation, method = (
-                ("create", host.agent.create) if vendor else ("find", host.agent.find)
-            )
-            try:
-                job = await self._patiently(flight, operation, method, earlier)
-            except JobConflict:
-                continue
-            if job is None or self._cancelling.dying(host, job):
-                continue
-            try:
-                status = await self._patiently(flight, "get", host.agent.get, job, earlier)
-            except JobNotFound:
-                status = None  # just named and not visible yet
-            except VendorError:
-                raise
-            except Exception as error:  # noqa: BLE001 # the agent's own code
-                # Whatever is wrong with the earlier job, this attempt is not to blame.
-                text = self._runtime.tell(host, "get", error)
-                raise Unavailable(f"attempt {number} is not settled: {text}") from None
-            if status is None or not history(status, task.timeout):
-                log.info("%s: attempt takes over the job of attempt %d", host.task_type, number)
-                return Made(job, number, adopted=True)
-        return None
-
-    async def _patiently(
-        self, flight: Flight, operation: str, method: Any, of: Any, task: Any = None
-    ) -> Any:
-        """What is safe to repeat is repeated while the vendor fails and there is time."""
-        tries = 0
-        while True:
-            try:
-                return await self._operate(flight, operation, method, of, task)
-            except VendorError as error:
-                await pause(error, tries, flight.left)
-                tries += 1
+        return await flight.operate("create", agent.create, task)
 
     async def _execute(self, flight: Flight) -> Answer:
         host, task = flight.host, flight.task
         try:
-            outputs = await self._operate(flight, "run", host.agent.run, task)
-            return Answer(
-                Phase.SUCCEEDED, outputs=self._runtime.codec(outputs or {}, task.declared)
-            )
+            outputs = await flight.operate("run", host.agent.run, task) or {}
+            encoded = self._runtime.codec.outputs(outputs, task.declared)
+            return Answer(Phase.SUCCEEDED, outputs=encoded)
         except Exception as error:  # noqa: BLE001 # the table knows them all
             return Answer(_phase(verdict("run", error)), self._runtime.tell(host, "run", error))
 
-    async def _operate(
-        self, flight: Flight, operation: str, method: Any, of: Any, task: Any = None
-    ) -> Any:
-        task = task or of
-        call = KernelCall(
-            flight.host, operation, task.identity, flight.budget, of, task.output_prefix,
-            task.declared, flight.connection,
-        )  # fmt: skip
-        return await self._runtime.operate(flight.host, operation, method, of, call)
+    async def _wait(self, flight: Flight, deadline: Deadline) -> bool:
+        try:
+            return await flight.wait(deadline)
+        finally:
+            if flight.work.done():
+                self._landed(flight)
 
-    def _leave(self, flight: Flight) -> None:
-        flight.leave()
-        if flight.work.done():
-            self._landed(flight)
+    def _outcome(self, flight: Flight, envelope: Envelope) -> Envelope:
+        error = flight.work.exception()
+        if error is None:
+            made = flight.work.result()
+            assert isinstance(made, Made)  # asynchronous agents make jobs
+            job = made.job.model_dump(mode="json")
+            envelope = replace(envelope, job=job, adopted=made.adopted, wrote=made.wrote)
+            return self._runtime.soft.created.put(envelope.key, envelope)
+        what = verdict("create", error)
+        if what is Verdict.LATER:
+            return self._not_yet(flight, envelope, str(error))
+        text = self._runtime.tell(flight.host, "create", error)
+        if what is Verdict.BUG:
+            raise Refused("INTERNAL", text)
+        return self._park(envelope, Answer(_phase(what), text))
+
+    def _not_yet(self, flight: Flight, envelope: Envelope, why: str = "") -> Envelope:
+        """The budget is over and the vendor has not said yes."""
+        host, handle = flight.host, None
+        if flight.submitting:
+            try:
+                handle = host.agent.handle(flight.task)
+            except AgentError as error:
+                why = why or str(error)
+        text = redact(why or flight.waits_for)
+        if handle is None:
+            return self._park(envelope, Answer(Phase.RETRYABLE_FAILED, text))
+        flight.unconfirmed = True
+        log.warning("%s: answering create before the vendor did (%s)", host.task_type, text)
+        return replace(envelope, job=handle.model_dump(mode="json"), unconfirmed=True)
 
     def _landed(self, flight: Flight) -> None:
         """The flight has ended. A job that no caller was told of must not be forgotten."""
-        self._flights.pop(flight.task.key.hex, None)
+        key = flight.task.key.hex
+        self._flights.pop(key, None)
         if flight.waiting or flight.delivered or flight.work.cancelled() or flight.host.is_sync:
             return
         flight.delivered = True  # whatever follows, follows once
@@ -300,7 +203,7 @@ class Creating:
             what = verdict("create", error)
             if flight.unconfirmed and what in (Verdict.FAIL, Verdict.RETRY):
                 text = self._runtime.tell(host, "create", error)
-                self._runtime.soft.verdicts.put(flight.task.key.hex, Parked(_phase(what), text))
+                self._runtime.soft.verdicts.put(key, Parked(_phase(what), text))
             return
         made = flight.work.result()
         if flight.unconfirmed or not isinstance(made, Made):
@@ -310,36 +213,47 @@ class Creating:
             "%s: the vendor named job %s after its caller had gone; %s", host.task_type, made.job,
             "cancelling it" if cancel else "a next attempt will find it",
         )  # fmt: skip
-        self._runtime.telemetry.metrics.abandoned(host.task_type)
+        self._metrics.abandoned.add(host.task_type)
         if cancel:
-            self._cancelling.detach(host, made.job, flight.task.identity, flight.connection)
+            who = flight.task.identity
+            envelope = Envelope(
+                key, host.task_type, time.time(), project=who.project, domain=who.domain,
+                execution=who.execution, node=who.node, attempt=who.attempt,
+            )  # fmt: skip
+            self._cancelling.detach(OpenJob(host, made.job, envelope, connection=flight.connection))
+        else:
+            untold = Untold(made, str(flight.task.fingerprint), time.monotonic())
+            self._untold.put(key, untold)
 
-    def _park(self, host: AgentHost, envelope: Envelope, phase: Phase, text: str) -> Envelope:
-        return self._park_answer(host, envelope, Answer(phase, text))
-
-    def _park_answer(self, host: AgentHost, envelope: Envelope, answer: Answer) -> Envelope:
+    def _park(self, envelope: Envelope, answer: Answer) -> Envelope:
         if answer.outputs is not None and len(answer.outputs) > SMALL:
             text = f"outputs of {len(answer.outputs)} bytes do not fit the {SMALL} that Flyte keeps"
             answer = Answer(Phase.FAILED, text)
         outputs = None if answer.outputs is None else base64.b64encode(answer.outputs).decode()
         if answer.phase is not Phase.SUCCEEDED:
-            self._runtime.telemetry.metrics.parked(host.task_type, answer.phase.name)
-            log.warning("%s: parked %s: %s", host.task_type, answer.phase.name, answer.message)
+            self._metrics.parked.add(envelope.task_type, answer.phase.name)
+            log.warning("%s: parked %s: %s", envelope.task_type, answer.phase.name, answer.message)
         return replace(envelope, parked=Parked(answer.phase, answer.message, outputs))
 
-    def _not_served(self, project: str, domain: str) -> str:
-        return (
-            f"this service does not serve project {project!r} in domain {domain!r}; "
-            "its operator sets FLYTEAGENTS_ALLOW"
-        )
+    def _declared(self, types: Mapping[str, Type]) -> str:
+        """The declared outputs for the envelope, without columns where they take too much room."""
+        text = self._runtime.codec.dump_types(types)
+        if len(text) > DECLARED_LIMIT:
+            text = self._runtime.codec.dump_types({n: _narrow(of) for n, of in types.items()})
+        return text
 
 
-def dump_declared(declared: Mapping[str, Type]) -> str:
-    """The declared outputs for the envelope, without columns where they take too much room."""
-    text = dump_types(declared) if declared else ""
-    if len(text) > SMALL // 20:
-        text = dump_types({name: _narrow(of) for name, of in declared.items()})
-    return text
+def _ran(flight: Flight, landed: bool) -> Answer:
+    """What a synchronous agent's flight has to say."""
+    if not landed:
+        text = f"{flight.host.task_type} did not end within the call; it must answer in seconds"
+        return Answer(Phase.FAILED, text)
+    error = flight.work.exception()
+    if error is not None:  # refused at the door, before `run` began
+        return Answer(Phase.RETRYABLE_FAILED, str(error))
+    answer = flight.work.result()
+    assert isinstance(answer, Answer)  # synchronous agents answer
+    return answer
 
 
 def _narrow(of: Type) -> Type:
@@ -348,11 +262,3 @@ def _narrow(of: Type) -> Type:
 
 def _phase(what: Verdict) -> Phase:
     return Phase.RETRYABLE_FAILED if what is Verdict.RETRY else Phase.FAILED
-
-
-def _crowded(host: AgentHost) -> str:
-    return f"{host.task_type}: {host.creates.limit} creates are under way; try later"
-
-
-def _outlasted(host: AgentHost) -> str:
-    return f"{host.task_type} did not end within the call; it must answer in a few seconds"

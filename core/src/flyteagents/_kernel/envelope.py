@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from flyteagents._status import Phase
 
@@ -23,6 +24,13 @@ VERSION = 1
 LIMIT = 1024
 MESSAGE_LIMIT = 400
 _HEAD = re.compile(rb'^\{"flyteagents":"(\d{1,4}):([0-9a-f]{16})",')
+# A checksum is no proof of who wrote the rest: what comes back is checked field by field.
+_Number = Annotated[int, Field(ge=-1, lt=2**40)]
+
+
+def _decodes(text: str | None) -> str | None:
+    base64.b64decode(text or "", validate=True)
+    return text
 
 
 @dataclass(frozen=True)
@@ -30,53 +38,51 @@ class Parked:
     """The end of an attempt that was known when it was created. `outputs` is the base64 of a
     serialized LiteralMap: what a synchronous agent returned."""
 
-    phase: Phase
-    message: str = ""
-    outputs: str | None = None
+    phase: Annotated[Phase, Field(alias="ph")]
+    message: Annotated[str, Field(alias="m")] = ""
+    outputs: Annotated[str | None, Field(alias="o"), AfterValidator(_decodes)] = None
 
 
 @dataclass(frozen=True)
 class Envelope:
     """One attempt. `wrote` is the number of the attempt whose prefix the job writes to; -1
-    where prefixes have no number. `trace` is the trace id, in hex."""
+    where prefixes have no number. `trace` is the trace id, in hex. `foreign` and `newer` say
+    who wrote it: another connector, a later release."""
 
-    key: str
-    task_type: str
-    created: float
-    fingerprint: str = ""
-    trace: str = ""
-    wrote: int = -1
-    attempt: int = 0
-    project: str = ""
-    domain: str = ""
-    execution: str = ""
-    node: str = ""
-    adopted: bool = False
-    unconfirmed: bool = False
-    declared: str = ""
-    job: Mapping[str, Any] | None = None
-    parked: Parked | None = None
-    foreign: bool = False
-    newer: bool = False
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="ignore")
+
+    key: Annotated[str, Field(alias="k")]
+    task_type: Annotated[str, Field(alias="t")]
+    created: Annotated[float, Field(alias="c", ge=-1, lt=2**40)]
+    fingerprint: Annotated[str, Field(alias="f")] = ""
+    trace: Annotated[str, Field(alias="tr", pattern="^[0-9a-f]{0,32}$")] = ""
+    wrote: Annotated[_Number, Field(alias="w")] = -1
+    attempt: Annotated[_Number, Field(alias="a")] = 0
+    project: Annotated[str, Field(alias="p")] = ""
+    domain: Annotated[str, Field(alias="d")] = ""
+    execution: Annotated[str, Field(alias="e")] = ""
+    node: Annotated[str, Field(alias="n")] = ""
+    adopted: Annotated[bool, Field(alias="ad")] = False
+    unconfirmed: Annotated[bool, Field(alias="u")] = False
+    declared: Annotated[str, Field(alias="o")] = ""
+    job: Annotated[Mapping[str, Any] | None, Field(alias="j")] = None
+    parked: Annotated[Parked | None, Field(alias="x")] = None
+    foreign: Annotated[bool, Field(exclude=True)] = False
+    newer: Annotated[bool, Field(exclude=True)] = False
+
+
+_FORM = TypeAdapter(Envelope)
 
 
 class BrokenEnvelope(Exception):
     """The bytes are not what any release of ours, or another connector, has written."""
 
 
-_SHORT = {
-    "key": "k", "task_type": "t", "created": "c", "fingerprint": "f", "trace": "tr", "wrote": "w",
-    "attempt": "a", "project": "p", "domain": "d", "execution": "e", "node": "n", "adopted": "ad",
-    "unconfirmed": "u", "declared": "o", "job": "j",
-}  # fmt: skip
-_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "created": (int, float), "wrote": int, "attempt": int, "adopted": bool, "unconfirmed": bool,
-    "job": dict,
-}  # fmt: skip
-
-
 def dump(envelope: Envelope) -> bytes:
     """The envelope's bytes. What is only good to have goes when the limit would be passed."""
+    if envelope.parked:
+        parked = replace(envelope.parked, message=cut(envelope.parked.message))
+        envelope = replace(envelope, parked=parked)
     raw = _dump(envelope)
     for dropped in ({"execution": "", "node": ""}, {"declared": ""}):
         if len(raw) <= LIMIT or (envelope.parked and envelope.parked.outputs):
@@ -87,17 +93,7 @@ def dump(envelope: Envelope) -> bytes:
 
 
 def _dump(envelope: Envelope) -> bytes:
-    empty = Envelope(key="", task_type="", created=0)
-    body: dict[str, Any] = {
-        short: getattr(envelope, name)
-        for name, short in _SHORT.items()
-        if getattr(envelope, name) != getattr(empty, name)
-    }
-    body["k"] = envelope.key
-    if envelope.parked:
-        x = {"ph": envelope.parked.phase.value, "m": cut(envelope.parked.message)}
-        body["x"] = x if envelope.parked.outputs is None else {**x, "o": envelope.parked.outputs}
-    rest = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()[1:]
+    rest = _FORM.dump_json(envelope, by_alias=True, exclude_defaults=True)[1:]
     return b'{"flyteagents":"%d:%s",' % (VERSION, _checksum(b"%d" % VERSION, rest)) + rest
 
 
@@ -109,49 +105,19 @@ def load(raw: bytes) -> Envelope | None:
     rest = raw[head.end() :]
     if _checksum(head[1], rest) != head[2]:
         raise BrokenEnvelope("resource_meta is damaged: its checksum does not fit")
+    newer = int(head[1]) > VERSION
     try:
-        body = json.loads(b"{" + rest)
-        values = {name: body[short] for name, short in _SHORT.items() if short in body}
-        for name, value in values.items():
-            _check(name, value)
-        parked = body.get("x")
-        if parked is not None:
-            message, outputs = parked.get("m", ""), parked.get("o")
-            _check("message", message)
-            base64.b64decode(outputs or "", validate=True)
-            values["parked"] = Parked(Phase(parked["ph"]), message, outputs)
-        return Envelope(**values, newer=int(head[1]) > VERSION)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if int(head[1]) > VERSION:
+        return replace(_FORM.validate_json(b"{" + rest), foreign=False, newer=newer)
+    except ValueError:
+        if newer:
             return Envelope(key=head[2].decode(), task_type="", created=0, newer=True)
-        raise BrokenEnvelope(f"resource_meta is not an envelope of ours: {error}") from None
-
-
-def _check(name: str, value: Any) -> None:
-    """A checksum is no proof of who wrote the rest. Raises TypeError or ValueError."""
-    if not isinstance(value, _TYPES.get(name, str)):
-        raise TypeError(f"a {type(value).__name__} as {name}")
-    if isinstance(value, str):
-        value.encode()  # JSON can spell halves of characters, which go nowhere
-    if isinstance(value, int | float) and not -1 <= value < 2**40:
-        raise ValueError(f"{name} is out of range")
-    if name == "trace" and not re.fullmatch("[0-9a-f]{0,32}", str(value)):
-        raise ValueError("trace is not a trace id")
+        raise BrokenEnvelope("resource_meta is not an envelope of ours") from None
 
 
 def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """`text` in at most `limit` bytes of UTF-8."""
     raw = text.encode("utf-8", "replace")
-    return text if len(raw) <= limit else raw[: limit - 3].decode("utf-8", "ignore") + "..."
-
-
-def describe(envelope: Envelope) -> dict[str, Any]:
-    """The envelope for people and scripts."""
-    parked = envelope.parked
-    return {
-        **{k: v for k, v in asdict(envelope).items() if k != "parked" and v not in ("", None)},
-        **({"parked": {"phase": parked.phase.name, "message": parked.message}} if parked else {}),
-    }
+    return (raw if len(raw) <= limit else raw[: limit - 3] + b"...").decode("utf-8", "ignore")
 
 
 def _checksum(version: bytes, rest: bytes) -> bytes:

@@ -10,8 +10,10 @@ from typing import Any
 
 from flyteagents._errors import Throttled, VendorError
 from flyteagents._job import Job
-from flyteagents._kernel.host import AgentHost
+from flyteagents._kernel.detached import wait_within
+from flyteagents._kernel.host import AgentHost, KernelCall
 from flyteagents._kernel.requests import Answer, Connection, Deadline
+from flyteagents._kernel.runtime import Runtime
 from flyteagents._task import Task
 from flyteagents._vendor.budget import Budget
 
@@ -25,37 +27,52 @@ class Made:
     adopted: bool = False
 
 
+@dataclass(frozen=True)
+class Untold:
+    """What a flight made when its callers had gone; `at` is by `time.monotonic`."""
+
+    made: Made
+    fingerprint: str
+    at: float
+
+
 @dataclass
 class Flight:
     """Repeated calls for one key share one flight; it goes on when all of them have left.
 
-    admitted: it has a place among the creates that the agent works on.
+    waits_for: what an answer that comes too late is said to have waited for.
     submitting: the attempt's own job is being asked for, earlier attempts are settled.
+    delivered: a caller got what the flight made.
     unconfirmed: a caller was told a handle before the vendor had answered.
     """
 
+    runtime: Runtime
     host: AgentHost
     task: Task[Any]
     connection: Connection
     generation: int
     budget: Budget
+    waits_for: str = ""
     waiting: int = 0
-    admitted: bool = False
     submitting: bool = False
     delivered: bool = False
     unconfirmed: bool = False
     work: asyncio.Task[Made | Answer] = field(init=False)
 
-    def join(self, deadline: Deadline) -> None:
+    async def wait(self, deadline: Deadline) -> bool:
+        """Wait for the flight with the others that do. Whether it has landed in time."""
         self.waiting += 1
         self.budget.until = max(self.budget.until, deadline.until)
         self.budget.closed = False
-
-    def leave(self) -> None:
-        """A caller has gone, answered or not. After the last one nothing new is sent."""
-        self.waiting -= 1
-        if self.waiting == 0:
-            self.budget.closed = True
+        try:
+            landed = await wait_within(self.work, deadline.left)
+            if landed and self.work.exception() is None:
+                self.delivered = True
+            return landed
+        finally:
+            self.waiting -= 1
+            # After the last caller has gone, answered or not, nothing new is sent.
+            self.budget.closed = self.waiting == 0
 
     @property
     def left(self) -> float:
@@ -66,11 +83,25 @@ class Flight:
         """Whether no attempt can follow. Only Flyte 2 tells how many there are."""
         return self.generation == 2 and self.task.identity.attempt >= self.task.retries
 
+    async def operate(self, operation: str, method: Any, task: Task[Any], of: Any = None) -> Any:
+        """Call one of the agent's methods for `task`, or for its job `of`."""
+        of = task if of is None else of
+        call = KernelCall(
+            self.host, operation, task.identity, self.budget, of, task.output_prefix,
+            task.declared, self.connection,
+        )  # fmt: skip
+        return await self.runtime.operate(self.host, operation, method, of, call)
 
-async def pause(error: VendorError, tries: int, left: float) -> None:
-    """Wait before trying again; raises the error when that would take too long."""
-    asked = error.retry_after if isinstance(error, Throttled) else None
-    seconds = asked or random.uniform(0.05, min(0.1 * 2**tries, 2.0))  # noqa: S311
-    if seconds >= left:
-        raise error
-    await asyncio.sleep(seconds)
+    async def patiently(self, operation: str, method: Any, task: Task[Any], of: Any = None) -> Any:
+        """What is safe to repeat is repeated while the vendor fails and there is time."""
+        tries = 0
+        while True:
+            try:
+                return await self.operate(operation, method, task, of)
+            except VendorError as error:
+                asked = error.retry_after if isinstance(error, Throttled) else None
+                seconds = asked or random.uniform(0.05, min(0.1 * 2**tries, 2.0))  # noqa: S311
+                if seconds >= self.left:
+                    raise
+            await asyncio.sleep(seconds)
+            tries += 1

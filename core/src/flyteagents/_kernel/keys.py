@@ -28,16 +28,10 @@ def key_of(cluster: str, task_type: str, output_prefix: str) -> Key:
     return Key(hashlib.sha256(text.encode()).hexdigest()[:40])
 
 
-def attempt_number(output_prefix: str) -> int | None:
-    """The number that ends an output prefix, None when there is none."""
+def attempt_number(output_prefix: str) -> int:
+    """The number that ends an output prefix, -1 when there is none."""
     match = _NUMBERED.match(output_prefix)
-    return int(match["number"]) if match else None
-
-
-def wrote_by(output_prefix: str) -> int:
-    """`attempt_number` as the envelope keeps it: -1 when there is none."""
-    number = attempt_number(output_prefix)
-    return -1 if number is None else number
+    return int(match["number"]) if match else -1
 
 
 def prefix_of_attempt(output_prefix: str, number: int) -> str:
@@ -57,9 +51,7 @@ def earlier_attempts(output_prefix: str, retry_attempt: int, generation: int) ->
     other start the prefix means something else, and no job is taken over."""
     number = attempt_number(output_prefix)
     start = {1: 0, 2: 1}[generation]
-    if number is None or number - retry_attempt != start:
-        return range(0)
-    return range(start, number)
+    return range(start, number if number - retry_attempt == start else start)
 
 
 def fingerprint_of(work: Mapping[str, object]) -> Fingerprint:

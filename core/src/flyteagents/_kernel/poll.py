@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from flyteagents._errors import InvalidTask
-from flyteagents._job import Job
 from flyteagents._kernel.cancel import YOUNG, Cancelling
 from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.envelope import Envelope
-from flyteagents._kernel.host import AgentHost
-from flyteagents._kernel.requests import ANSWER_LIMIT, Answer, Deadline, JobRequest
-from flyteagents._kernel.runtime import Runtime, declared_of, identity_of
+from flyteagents._kernel.open_job import OpenJob, identity_of
+from flyteagents._kernel.requests import ANSWER_LIMIT, Answer, Deadline
+from flyteagents._kernel.runtime import Runtime, log
 from flyteagents._kernel.soft_state import SMALL, Seen
-from flyteagents._kernel.spans import job_ended
 from flyteagents._kernel.verdicts import Verdict, cause, verdict
 from flyteagents._status import Link, Phase, Status
 from flyteagents._telemetry.redact import redact
+from flyteagents._telemetry.tracing import task_attributes
+from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget
 
-log = logging.getLogger("flyteagents")
 QUICK = 2.0
 """Seconds to answer in where a phase is known: Flyte polls all jobs with ten workers."""
 POLL_LIMIT = 30.0
@@ -41,63 +41,55 @@ class Polling:
 
     def __init__(self, runtime: Runtime, cancelling: Cancelling) -> None:
         self._runtime = runtime
+        self._metrics = runtime.telemetry.metrics
         self._cancelling = cancelling
 
-    async def poll(
-        self, host: AgentHost, job: Job, envelope: Envelope, request: JobRequest, seen: Seen,
-        deadline: Deadline,
-    ) -> Answer:  # fmt: skip
+    async def poll(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The job's answer; never fails."""
+        host, seen = opened.host, opened.seen
         if seen.final is not None:
             return seen.final
         polling = seen.poll  # another caller may begin the next one before this one wakes up
         if polling is None or polling.done():
             if not host.polls.try_enter():
-                self._runtime.telemetry.metrics.admission(host.task_type, "get", "remembered")
-                return self._remembered(host, job, envelope, seen)
-            polling = seen.poll = self._runtime.detached.start(
-                self._ask(host, job, envelope, request, seen), finish=False
-            )
+                self._metrics.admission.add(host.task_type, "get", "remembered")
+                return self._remembered(opened)
+            polling = self._runtime.detached.start(self._ask(opened), finish=False)
+            seen.poll = polling
         patience = QUICK if seen.phase is not None else deadline.left
         if await wait_within(polling, min(patience, deadline.left)) and not polling.cancelled():
             return polling.result()
-        return self._remembered(host, job, envelope, seen)
+        return self._remembered(opened)
 
-    def _remembered(self, host: AgentHost, job: Job, envelope: Envelope, seen: Seen) -> Answer:
-        answer = seen.final or seen.latest or by_age(envelope)
+    def _remembered(self, opened: OpenJob) -> Answer:
+        seen = opened.seen
+        answer = seen.final or seen.latest or by_age(opened.envelope)
         if seen.phase is None and answer.phase is Phase.RUNNING:
             seen.phase = Phase.RUNNING  # said once, it is not taken back
-        return answer if answer.links else replace(answer, links=self._links(host, job))
+        return answer if answer.links else replace(answer, links=self._links(opened))
 
-    async def _ask(
-        self, host: AgentHost, job: Job, envelope: Envelope, request: JobRequest, seen: Seen
-    ) -> Answer:
-        budget = Budget(until=time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT, retries=False)
-        metrics = self._runtime.telemetry.metrics
-        metrics.in_flight(host.task_type, "get", 1)
-        call = self._runtime.job_call(host, "get", envelope, request, job, budget)
+    async def _ask(self, opened: OpenJob) -> Answer:
+        host = opened.host
+        budget = Budget(time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT, retries=False)
+        call = opened.call("get", budget, self._declared(opened))
+        operate, method = self._runtime.operate, host.agent.get
         try:
-            status = await self._runtime.operate(
-                host, "get", host.agent.get, job, call, limit=POLL_LIMIT
-            )
+            status = await operate(host, "get", method, opened.job, call, limit=POLL_LIMIT)
             if not isinstance(status, Status):
                 raise TypeError(f"get returned {type(status).__name__}, not a Status")
-            answer = self._answer(host, job, envelope, status, seen)
+            return self._answer(opened, status)
         except Exception as error:  # noqa: BLE001 # the table knows them all
-            answer = self._failed(host, job, envelope, request, seen, error)
+            return self._failed(opened, error)
         finally:
             host.polls.leave()
-            metrics.in_flight(host.task_type, "get", -1)
-        return answer
 
-    def _answer(
-        self, host: AgentHost, job: Job, envelope: Envelope, status: Status, seen: Seen
-    ) -> Answer:
+    def _answer(self, opened: OpenJob, status: Status) -> Answer:
         """What the vendor said, as Flyte wants it."""
+        seen = opened.seen
         seen.failures.end()
         seen.refusals.end()
         self._runtime.soft.failing.pop(seen, None)
-        phase = status.phase or (seen.phase or by_age(envelope).phase)
+        phase = status.phase or seen.phase or by_age(opened.envelope).phase
         if phase is Phase.INITIALIZING and seen.phase is Phase.RUNNING:
             phase = Phase.RUNNING
         text, outputs = status.message or "", None
@@ -106,11 +98,11 @@ class Polling:
         if phase is Phase.ABORTED:
             # Flyte drops the message of an aborted task. A job that was taken over may have been
             # stopped for the attempt it was made for, so this attempt's retry starts another.
-            phase = Phase.RETRYABLE_FAILED if envelope.adopted else Phase.FAILED
+            phase = Phase.RETRYABLE_FAILED if opened.envelope.adopted else Phase.FAILED
             text = text or "the job was stopped at its vendor"
         if phase is Phase.SUCCEEDED and status.outputs is not None:
             try:
-                outputs = self._runtime.codec(status.outputs, declared_of(envelope))
+                outputs = self._runtime.codec.outputs(status.outputs, self._declared(opened))
                 if len(outputs) > ANSWER_LIMIT:
                     raise InvalidTask(
                         f"the outputs take {len(outputs)} bytes and Flyte takes {ANSWER_LIMIT} "
@@ -118,70 +110,80 @@ class Polling:
                     )
             except InvalidTask as error:
                 phase, text, outputs = Phase.FAILED, str(error), None
-        answer = Answer(phase, redact(text), outputs, self._links(host, job), status.info)
-        if phase.terminal:
-            self._ended(envelope, phase, answer.message, status)
-        return _remember(seen, answer)
+        answer = Answer(phase, redact(text), outputs, self._links(opened), status.info)
+        return self._ended(opened, answer, status) if phase.terminal else _remember(seen, answer)
 
-    def _failed(
-        self, host: AgentHost, job: Job, envelope: Envelope, request: JobRequest, seen: Seen,
-        error: Exception,
-    ) -> Answer:  # fmt: skip
+    def _failed(self, opened: OpenJob, error: Exception) -> Answer:
+        """What becomes of a poll's error: a hiccup, as long as patience lasts."""
+        host, seen, settings = opened.host, opened.seen, self._runtime.settings
         what = verdict("get", error)
         if what is Verdict.MISSING:
-            return self._missing(host, job, envelope, seen)
+            return self._missing(opened)
+        text = self._runtime.tell(host, "get", error)
         if what is Verdict.FAIL:
-            return self._give_up(host, job, envelope, request, seen, Phase.FAILED, str(error))
-        settings = self._runtime.settings
-        age = seen.failures.add()
+            return self._give_up(opened, Phase.FAILED, text)
+        seen.failures.add()
         self._runtime.soft.failing[seen] = host.task_type
-        patience = settings.outage_patience
         if what is Verdict.REFUSED:
-            age, patience = seen.refusals.add(), settings.auth_patience
-            count = seen.refusals.count
+            seen.refusals.add()
+            series, patience = seen.refusals, settings.auth_patience
         else:
             seen.refusals.end()
-            count = seen.failures.count
-        self._runtime.telemetry.metrics.hiccup(host.task_type, cause(error))
-        text = self._runtime.tell(host, "get", error)
+            series, patience = seen.failures, settings.outage_patience
+        self._metrics.hiccups.add(host.task_type, cause(error))
         log.warning("%s: poll %d in a row failed: %s", host.task_type, seen.failures.count, text)
-        if count >= SERIES and age >= patience:
-            text = f"given up after {int(age)} s without an answer: {text}"
-            return self._give_up(host, job, envelope, request, seen, Phase.RETRYABLE_FAILED, text)
-        return self._remembered(host, job, envelope, seen)
+        if series.count >= SERIES and series.age >= patience:
+            text = f"given up after {int(series.age)} s without an answer: {text}"
+            return self._give_up(opened, Phase.RETRYABLE_FAILED, text)
+        return self._remembered(opened)
 
-    def _missing(self, host: AgentHost, job: Job, envelope: Envelope, seen: Seen) -> Answer:
-        links = self._links(host, job)
-        if time.time() - envelope.created < YOUNG:
+    def _missing(self, opened: OpenJob) -> Answer:
+        links, seen = self._links(opened), opened.seen
+        if opened.age < YOUNG:
             return _remember(seen, Answer(seen.phase or Phase.INITIALIZING, links=links))
-        if envelope.unconfirmed:
+        if opened.envelope.unconfirmed:
             text = "the job never arrived at its vendor"
-            answer = Answer(Phase.RETRYABLE_FAILED, text, links=links)
-        else:
-            text = "the vendor no longer knows this job; running it again may repeat its work"
-            answer = Answer(Phase.FAILED, text, links=links)
-        self._ended(envelope, answer.phase, text, None)
-        return _remember(seen, answer)
+            return self._ended(opened, Answer(Phase.RETRYABLE_FAILED, text, links=links))
+        text = "the vendor no longer knows this job; running it again may repeat its work"
+        return self._ended(opened, Answer(Phase.FAILED, text, links=links))
 
-    def _give_up(
-        self, host: AgentHost, job: Job, envelope: Envelope, request: JobRequest, seen: Seen,
-        phase: Phase, text: str,
-    ) -> Answer:  # fmt: skip
+    def _give_up(self, opened: OpenJob, phase: Phase, text: str) -> Answer:
         """A failure that the vendor did not report: nobody deletes after it, so stop the job."""
-        text = redact(text)
-        self._cancelling.detach(host, job, identity_of(envelope), request.connection, seen)
-        self._runtime.telemetry.metrics.abandoned(host.task_type)
-        self._ended(envelope, phase, text, None)
-        return _remember(seen, Answer(phase, text, links=self._links(host, job)))
+        self._cancelling.detach(opened)
+        self._metrics.abandoned.add(opened.host.task_type)
+        return self._ended(opened, Answer(phase, text, links=self._links(opened)))
 
-    def _ended(self, envelope: Envelope, phase: Phase, text: str, status: Status | None) -> None:
-        job_ended(self._runtime.telemetry, envelope, identity_of(envelope), phase, text, status)
+    def _ended(self, opened: OpenJob, answer: Answer, status: Status | None = None) -> Answer:
+        """Close the job's trace: the root span, with the vendor's own statistics."""
+        envelope, ended = opened.envelope, time.time()
+        started = ended
+        attributes: dict[str, Any] = task_attributes(envelope.task_type, identity_of(envelope))
+        attributes |= {"flyte.phase": answer.phase.name, "flyte.adopted": envelope.adopted}
+        if status is not None:
+            if status.started is not None:
+                started = status.started.timestamp()
+                attributes["flyte.job.queue_seconds"] = max(started - envelope.created, 0.0)
+            ended = status.ended.timestamp() if status.ended else ended
+            attributes |= {f"flyte.job.{name}": n for name, n in status.statistics.items()}
+            self._metrics.job_statistics(envelope.task_type, status.statistics)
+        self._runtime.telemetry.tracing.job(
+            int(envelope.trace or "0", 16) or 1, envelope.key, f"job {envelope.task_type}",
+            min(envelope.created or started, started), ended, attributes,
+            None if answer.phase is Phase.SUCCEEDED else answer.message,
+        )  # fmt: skip
+        return _remember(opened.seen, answer)
 
-    def _links(self, host: AgentHost, job: Job) -> tuple[Link, ...]:
+    def _declared(self, opened: OpenJob) -> Mapping[str, Type]:
         try:
-            return tuple(host.agent.links(job))
+            return self._runtime.codec.load_types(opened.envelope.declared)
+        except ValueError:
+            return {}
+
+    def _links(self, opened: OpenJob) -> tuple[Link, ...]:
+        try:
+            return tuple(opened.host.agent.links(opened.job))
         except Exception as error:  # noqa: BLE001 # a missing link must not fail a poll
-            self._runtime.bug(host, "links", error)
+            self._runtime.tell(opened.host, "links", error)
             return ()
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Protocol
+from typing import Any
 
 from flyteagents._status import Link, Phase
-from flyteagents._task import Container, Identity
+from flyteagents._task import Identity, Task
 from flyteagents._types import Type
 
 ANSWER_LIMIT = 4 * 1024 * 1024 - 64 * 1024
@@ -28,30 +27,15 @@ NO_CONNECTION = Connection()
 
 
 @dataclass(frozen=True)
-class Template:
-    """The task template with its inputs, decoded."""
-
-    custom: Mapping[str, object]
-    config: Mapping[str, str]
-    statement: str
-    inputs: Mapping[str, object]
-    interface: Mapping[str, Type]
-    declared: Mapping[str, Type]
-    timeout: timedelta | None
-    retries: int
-    runtime: str
-    container: Container | None
-
-
-@dataclass(frozen=True)
 class CreateRequest:
-    """`read` decodes the template; it raises InvalidTask when the task makes no sense."""
+    """`read` decodes the task, whose config is a plain mapping yet and which has no key; it raises
+    InvalidTask when the task makes no sense."""
 
     task_type: str
     generation: int
     output_prefix: str
     identity: Identity
-    read: Callable[[], Template]
+    read: Callable[[], Task[Any]]
     connection: Connection = NO_CONNECTION
 
 
@@ -85,10 +69,14 @@ class Refused(Exception):
         self.message = message
 
 
-class Codec(Protocol):
-    """Python values to a serialized LiteralMap. Raises InvalidTask for what does not fit."""
+@dataclass(frozen=True)
+class Codec:
+    """What the wire has to know: outputs to a serialized LiteralMap (raises InvalidTask for what
+    does not fit), and declared types to a short text and back (raises ValueError)."""
 
-    def __call__(self, outputs: Mapping[str, object], declared: Mapping[str, Type]) -> bytes: ...
+    outputs: Callable[[Mapping[str, object], Mapping[str, Type]], bytes]
+    dump_types: Callable[[Mapping[str, Type]], str]
+    load_types: Callable[[str], Mapping[str, Type]]
 
 
 class Deadline:

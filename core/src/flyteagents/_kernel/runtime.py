@@ -11,19 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flyteagents._errors import AgentError, Unavailable
-from flyteagents._kernel.declared import load_types
 from flyteagents._kernel.detached import Detached
-from flyteagents._kernel.envelope import Envelope
-from flyteagents._kernel.host import AgentHost, KernelCall
-from flyteagents._kernel.keys import prefix_of_attempt
-from flyteagents._kernel.requests import Codec, JobRequest, Refused
+from flyteagents._kernel.host import AgentHost
+from flyteagents._kernel.requests import Codec, Refused
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._kernel.soft_state import SoftState
-from flyteagents._task import Identity
+from flyteagents._kernel.verdicts import OPERATIONS, Verdict, verdict
 from flyteagents._telemetry.providers import Telemetry
 from flyteagents._telemetry.redact import redact
-from flyteagents._types import Type
-from flyteagents._vendor.budget import Budget
 
 T = TypeVar("T")
 log = logging.getLogger("flyteagents")
@@ -59,19 +54,6 @@ class Runtime:
         """The task type for metrics: it comes from outside, so only served ones have series."""
         return task_type if task_type in self.hosts else "unknown"
 
-    def job_call(
-        self, host: AgentHost, operation: str, envelope: Envelope, request: JobRequest,
-        job: object, budget: Budget,
-    ) -> KernelCall:  # fmt: skip
-        """The call for work on a job that exists."""
-        prefix = request.output_prefix
-        if envelope.wrote >= 0:
-            prefix = prefix_of_attempt(prefix, envelope.wrote)
-        return KernelCall(
-            host, operation, identity_of(envelope), budget, job, prefix,
-            declared_of(envelope) if operation == "get" else {}, request.connection,
-        )  # fmt: skip
-
     async def operate(
         self,
         host: AgentHost,
@@ -82,7 +64,7 @@ class Runtime:
     ) -> T:
         """Run one method of an agent in its lane, with a span. Raises Unavailable when it takes
         more than `limit` seconds: an agent that never answers must not hold its place for ever."""
-        with self.telemetry.tracing.operation_span(host.task_type, operation):
+        with self.telemetry.tracing.operation(host.task_type, operation):
             try:
                 return await asyncio.wait_for(host.run(method, *args), limit)
             except asyncio.TimeoutError:
@@ -90,8 +72,11 @@ class Runtime:
                     f"{host.task_type}: {operation} took over {limit:.0f} s"
                 ) from None
 
-    def bug(self, host: AgentHost, operation: str, error: BaseException) -> str:
-        """Log an error that is not the vendor's; a short text with the id that finds it."""
+    def tell(self, host: AgentHost, operation: str, error: BaseException) -> str:
+        """The user's text for an error. A bug's is in the log, and the text has the id for it."""
+        bug = operation in OPERATIONS and verdict(operation, error) is Verdict.BUG
+        if isinstance(error, AgentError) and not bug:
+            return redact(str(error))
         error_id = secrets.token_hex(4)
         log.error(
             "%s: %s raised %s", host.task_type, operation, type(error).__name__,
@@ -101,24 +86,3 @@ class Runtime:
             f"the agent for {host.task_type} failed with {type(error).__name__} in {operation}; "
             f"error id {error_id} finds the server's log line"
         )
-
-    def tell(self, host: AgentHost, operation: str, error: BaseException) -> str:
-        """The user's text for an error."""
-        if isinstance(error, AgentError):
-            return redact(str(error))
-        return self.bug(host, operation, error)
-
-
-def identity_of(envelope: Envelope) -> Identity:
-    """Who asked, as far as the envelope keeps it."""
-    return Identity(
-        project=envelope.project, domain=envelope.domain, execution=envelope.execution,
-        node=envelope.node, attempt=envelope.attempt,
-    )  # fmt: skip
-
-
-def declared_of(envelope: Envelope) -> Mapping[str, Type]:
-    try:
-        return load_types(envelope.declared) if envelope.declared else {}
-    except ValueError:
-        return {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,16 +17,21 @@ from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, dump, load
 from flyteagents._kernel.host import AgentHost
-from flyteagents._kernel.keys import key_of, prefix_of_task, wrote_by
+from flyteagents._kernel.keys import attempt_number, key_of, prefix_of_task
+from flyteagents._kernel.open_job import OpenJob, identity_of
 from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import Answer, CreateRequest, Deadline, JobRequest, Refused
-from flyteagents._kernel.runtime import Runtime, identity_of, log
-from flyteagents._kernel.soft_state import Seen
-from flyteagents._kernel.spans import Rpc
+from flyteagents._kernel.runtime import Runtime, log
 from flyteagents._status import LogPage, Metric, MetricsQuery, Phase
 from flyteagents._task import Key
-from flyteagents._telemetry.tracing import trace_id
+from flyteagents._telemetry.tracing import Rpc, trace_id
 from flyteagents._vendor.budget import Budget
+
+# Calls that Flyte does not depend on answer with the plain gRPC error.
+_CODES: dict[type[AgentError], str] = {
+    Unsupported: "UNIMPLEMENTED", JobNotFound: "NOT_FOUND", VendorError: "UNAVAILABLE",
+    AgentError: "FAILED_PRECONDITION",
+}  # fmt: skip
 
 
 class Service:
@@ -38,23 +43,19 @@ class Service:
         self._creating = Creating(runtime, self._cancelling)
         self._polling = Polling(runtime, self._cancelling)
 
-    async def create(self, request: CreateRequest, deadline: Deadline, span: Rpc) -> bytes:
+    async def create(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> bytes:
         """CreateTask: the new `resource_meta`."""
-        key, trace = self._names(request)
-        span.begin(trace, key.hex, request.task_type, request.identity, created=time.time())
-        envelope = await self._creating.create(request, key, f"{trace:032x}", deadline)
-        return dump(envelope)
+        key, trace = self._begin(request, rpc)
+        return dump(await self._creating.create(request, key, f"{trace:032x}", deadline))
 
-    async def run(self, request: CreateRequest, deadline: Deadline, span: Rpc) -> Answer:
+    async def run(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """ExecuteTaskSync: a terminal answer."""
-        key, trace = self._names(request)
-        span.begin(trace, key.hex, request.task_type, request.identity, created=time.time())
+        key, _ = self._begin(request, rpc)
         return await self._creating.run(request, key, deadline)
 
-    async def get(self, request: JobRequest, deadline: Deadline, span: Rpc) -> Answer:
+    async def get(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """GetTask: never fails for the sake of a vendor, an agent, or another release."""
-        envelope = self._open(request, span)
-        host = self.runtime.hosts.get(envelope.task_type)
+        envelope = self._open(request, rpc)
         parked = envelope.parked or self.runtime.soft.verdicts.get(envelope.key)
         if parked is not None:
             outputs = None if parked.outputs is None else base64.b64decode(parked.outputs)
@@ -63,22 +64,20 @@ class Service:
             return Answer(
                 Phase.FAILED, "this service no longer serves the task's project and domain"
             )
-        job = self._job(host, envelope)
-        if host is None or job is None:
+        opened = self._job(request, envelope)
+        if opened is None:
             log.warning(
                 "no agent here can read a job of %r; answering by its age", envelope.task_type
             )
             return by_age(envelope)
-        seen = self.runtime.soft.seen(request)
-        before = seen.phase
-        answer = await self._polling.poll(host, job, envelope, request, seen, deadline)
-        span.changed = answer.phase is not before
+        before = opened.seen.phase
+        answer = await self._polling.poll(opened, deadline)
+        rpc.changed = answer.phase is not before
         return answer
 
-    async def delete(self, request: JobRequest, deadline: Deadline, span: Rpc) -> None:
+    async def delete(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> None:
         """DeleteTask: OK for everything that does not run."""
-        envelope = self._open(request, span)
-        host = self.runtime.hosts.get(envelope.task_type)
+        envelope = self._open(request, rpc)
         if envelope.parked is not None:
             return
         if not self._admits(envelope):
@@ -86,40 +85,46 @@ class Service:
                 "not cancelling a job of %s/%s: not served", envelope.project, envelope.domain
             )
             return
-        seen = self.runtime.soft.seen(request)
-        job = self._job(host, envelope)
-        if host is None or job is None:
-            self._not_ours(envelope, seen)
+        opened = self._job(request, envelope)
+        if opened is None:
+            self._not_ours(request, envelope)
             return
-        if seen.final is not None and (seen.cancel is None or seen.cancel.done()):
-            return
-        await self._cancelling.delete(host, job, envelope, request, seen, deadline)
+        seen = opened.seen
+        if seen.final is None or (seen.cancel is not None and not seen.cancel.done()):
+            await self._cancelling.delete(opened, deadline)
 
-    async def logs(self, request: JobRequest, token: str, lines: int, span: Rpc) -> LogPage:
+    async def logs(self, request: JobRequest, token: str, lines: int, rpc: Rpc) -> LogPage:
         """GetTaskLogs: the page at `token`, or the first one."""
-        host, job, envelope = self._existing(request, span)
-        budget = Budget(until=time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT)
-        call = self.runtime.job_call(host, "logs", envelope, request, job, budget)
-        with _as_refused(self.runtime, host, "logs"):
-            return await self.runtime.operate(
-                host, "logs", host.agent.logs, job, call, token, lines
-            )
+        page: LogPage = await self._ask(request, rpc, "logs", token, lines)
+        return page
 
-    async def metrics(
-        self, request: JobRequest, query: MetricsQuery, span: Rpc
-    ) -> Sequence[Metric]:
+    async def metrics(self, request: JobRequest, query: MetricsQuery, rpc: Rpc) -> Sequence[Metric]:
         """GetTaskMetrics."""
-        host, job, envelope = self._existing(request, span)
-        budget = Budget(until=time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT)
-        call = self.runtime.job_call(host, "metrics", envelope, request, job, budget)
-        with _as_refused(self.runtime, host, "metrics"):
-            return await self.runtime.operate(host, "metrics", host.agent.metrics, job, call, query)
+        found: Sequence[Metric] = await self._ask(request, rpc, "metrics", query)
+        return found
 
-    def _names(self, request: CreateRequest) -> tuple[Key, int]:
+    async def _ask(self, request: JobRequest, rpc: Rpc, operation: str, *args: object) -> Any:
+        envelope = self._open(request, rpc)
+        host = self.runtime.host(envelope.task_type)
+        opened = self._job(request, envelope)
+        if opened is None or not self._admits(envelope):
+            raise Refused("NOT_FOUND", "there is no job: the attempt ended before one was started")
+        call = opened.call(operation, Budget(time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT))
+        method = getattr(host.agent, operation)
+        try:
+            return await self.runtime.operate(host, operation, method, opened.job, call, *args)
+        except Exception as error:  # noqa: BLE001 # the agent's own code
+            codes = (code for kind, code in _CODES.items() if isinstance(error, kind))
+            text = self.runtime.tell(host, operation, error)
+            raise Refused(next(codes, "INTERNAL"), text) from None
+
+    def _begin(self, request: CreateRequest, rpc: Rpc) -> tuple[Key, int]:
         key = key_of(self.runtime.settings.cluster, request.task_type, request.output_prefix)
-        return key, trace_id(prefix_of_task(request.output_prefix) or key.hex)
+        trace = trace_id(prefix_of_task(request.output_prefix) or key.hex)
+        rpc.begin(trace, key.hex, request.task_type, request.identity, created=time.time())
+        return key, trace
 
-    def _open(self, request: JobRequest, span: Rpc) -> Envelope:
+    def _open(self, request: JobRequest, rpc: Rpc) -> Envelope:
         """Read `resource_meta`, ours or that of the connector which ran here before us."""
         try:
             envelope = load(request.meta)
@@ -132,7 +137,7 @@ class Service:
         trace = int(envelope.trace or "0", 16) or trace_id(
             prefix_of_task(request.output_prefix) or envelope.key
         )
-        span.begin(trace, envelope.key, envelope.task_type, identity_of(envelope), envelope.created)
+        rpc.begin(trace, envelope.key, envelope.task_type, identity_of(envelope), envelope.created)
         return envelope
 
     def _foreign(self, request: JobRequest) -> Envelope:
@@ -140,9 +145,8 @@ class Service:
         try:
             text = request.meta.decode()
             values = json.loads(text)
-            if host.models.job is None or not isinstance(values, dict):
+            if not isinstance(values, dict) or _validated(host, values) is None:
                 raise ValueError
-            host.models.job.model_validate(values)
         except (ValueError, RecursionError):
             raise Refused(
                 "INVALID_ARGUMENT", "resource_meta was written neither by this service nor by a "
@@ -151,54 +155,37 @@ class Service:
         key = key_of(self.runtime.settings.cluster, host.task_type, text)
         return Envelope(
             key=key.hex, task_type=host.task_type, created=0, foreign=True, job=values,
-            wrote=wrote_by(request.output_prefix),
+            wrote=attempt_number(request.output_prefix),
         )  # fmt: skip
 
-    def _job(self, host: AgentHost | None, envelope: Envelope) -> Job | None:
-        """The job model, checked again; None when this release cannot read it."""
-        if host is None or host.models.job is None or envelope.job is None:
+    def _job(self, request: JobRequest, envelope: Envelope) -> OpenJob | None:
+        """The job, its model checked again; None when this release cannot read it."""
+        host = self.runtime.hosts.get(envelope.task_type)
+        job = _validated(host, envelope.job) if host else None
+        if host is None or job is None:
             return None
-        try:
-            return host.models.job.model_validate(envelope.job)
-        except ValidationError:
-            return None
+        seen = self.runtime.soft.seen(request)
+        return OpenJob(host, job, envelope, request.output_prefix, request.connection, seen)
 
-    def _not_ours(self, envelope: Envelope, seen: Seen) -> None:
+    def _not_ours(self, request: JobRequest, envelope: Envelope) -> None:
         """A DeleteTask for a job that this replica cannot read. Another one may, so the caller is
         to ask again; but it aborts the whole workflow after eleven refusals."""
         text = f"no agent here can cancel a job of {envelope.task_type[:80]!r}"
+        seen = self.runtime.soft.seen(request)
         seen.refused += 1
         if seen.refused <= 3:
             raise Refused("UNAVAILABLE", text)
         log.error("%s, and nobody else did: it may run on", text)
         label = self.runtime.label(envelope.task_type)
-        self.runtime.telemetry.metrics.cancel_unconfirmed(label, "no agent")
+        self.runtime.telemetry.metrics.cancels_unconfirmed.add(label, "no agent")
 
     def _admits(self, envelope: Envelope) -> bool:
         """Whether the job is of a tenant that is served; other connectors' metas name none."""
         return envelope.foreign or self.runtime.allowed(envelope.project, envelope.domain)
 
-    def _existing(self, request: JobRequest, span: Rpc) -> tuple[AgentHost, Job, Envelope]:
-        envelope = self._open(request, span)
-        host = self.runtime.host(envelope.task_type)
-        job = self._job(host, envelope)
-        if job is None or not self._admits(envelope):
-            raise Refused("NOT_FOUND", "there is no job: the attempt ended before one was started")
-        return host, job, envelope
 
-
-@contextlib.contextmanager
-def _as_refused(runtime: Runtime, host: AgentHost, operation: str) -> Iterator[None]:
-    """Calls that Flyte does not depend on answer with the plain gRPC error."""
-    codes: dict[type[AgentError], str] = {
-        Unsupported: "UNIMPLEMENTED", JobNotFound: "NOT_FOUND", VendorError: "UNAVAILABLE",
-    }  # fmt: skip
+def _validated(host: AgentHost, values: Any) -> Job | None:
     try:
-        yield
-    except AgentError as error:
-        code = next(
-            (c for kind, c in codes.items() if isinstance(error, kind)), "FAILED_PRECONDITION"
-        )
-        raise Refused(code, runtime.tell(host, operation, error)) from None
-    except Exception as error:  # noqa: BLE001 # the agent's own code
-        raise Refused("INTERNAL", runtime.bug(host, operation, error)) from None
+        return host.models.job.model_validate(values) if host.models.job else None
+    except ValidationError:
+        return None

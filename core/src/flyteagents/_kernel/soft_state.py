@@ -19,6 +19,7 @@ from flyteagents._status import Phase
 
 V = TypeVar("V")
 SMALL = 8 * 1024
+"""Bytes of outputs that are remembered, or ride in an envelope."""
 
 
 @dataclass
@@ -28,16 +29,18 @@ class Series:
     count: int = 0
     since: float = 0.0
 
-    def add(self) -> float:
-        """One more; the age of the series in seconds."""
-        now = time.monotonic()
+    def add(self) -> None:
         if self.count == 0:
-            self.since = now
+            self.since = time.monotonic()
         self.count += 1
-        return now - self.since
 
     def end(self) -> None:
         self.count = 0
+
+    @property
+    def age(self) -> float:
+        """Seconds since the series began."""
+        return time.monotonic() - self.since
 
 
 @dataclass(eq=False)
@@ -78,34 +81,20 @@ class Bounded(Generic[V]):
         self._values[name] = value
         self._values.move_to_end(name)
         for _ in range(min(8, len(self._values) - self._size)):
-            oldest, old = next(iter(self._values.items()))
-            del self._values[oldest]
+            oldest, old = self._values.popitem(last=False)
             if self._keep(old):
                 self._values[oldest] = old
         return value
 
-    def pop(self, name: str) -> V | None:
-        return self._values.pop(name, None)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-@dataclass(frozen=True)
-class Created:
-    """A CreateTask that this replica has answered."""
-
-    fingerprint: str
-    envelope: Envelope
-
 
 class SoftState:
-    """All that one replica remembers."""
+    """All that one replica remembers: jobs that were asked about, creates that were answered,
+    and the ends of creates that were answered before they were known."""
 
     def __init__(self, size: int = 20_000) -> None:
         self._salt = secrets.token_bytes(32)
         self.jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
-        self.created: Bounded[Created] = Bounded(size // 2)
+        self.created: Bounded[Envelope] = Bounded(size // 2)
         self.verdicts: Bounded[Parked] = Bounded(size // 4)
         self.cancelling: set[str] = set()
         self.failing: WeakKeyDictionary[Seen, str] = WeakKeyDictionary()
@@ -114,8 +103,7 @@ class SoftState:
         """Task type to the age, in seconds, of its oldest unbroken series of failed polls."""
         ages: dict[str, float] = {}
         for seen, task_type in list(self.failing.items()):
-            age = time.monotonic() - seen.failures.since
-            ages[task_type] = max(age, ages.get(task_type, 0.0))
+            ages[task_type] = max(seen.failures.age, ages.get(task_type, 0.0))
         return ages
 
     def seen(self, request: JobRequest) -> Seen:

@@ -12,7 +12,7 @@ from flyteagents._errors import InvalidTask
 from flyteagents._kernel.host import AgentHost
 from flyteagents._kernel.keys import fingerprint_of, key_of, prefix_of_attempt
 from flyteagents._kernel.requests import CreateRequest
-from flyteagents._task import Fingerprint, Key, Task
+from flyteagents._task import Key, Task
 
 # Flyte 2 reads these out of `custom` itself; they are not the agent's.
 RESERVED = frozenset({"secrets", "configs", "task_type", "taskType"})
@@ -20,36 +20,19 @@ RESERVED = frozenset({"secrets", "configs", "task_type", "taskType"})
 
 def build_task(host: AgentHost, request: CreateRequest, key: Key) -> Task[Any]:
     """Check and assemble the task. Raises InvalidTask."""
-    template = request.read()
-    given = {**template.config, **template.custom}
-    values = {name: whole(value) for name, value in given.items() if name not in RESERVED}
+    task = request.read()
+    given = {name: whole(value) for name, value in task.config.items() if name not in RESERVED}
     try:
-        config = host.models.config.model_validate(values)
+        config = host.models.config.model_validate(given)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'config'}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)[:5]
         )
         raise InvalidTask(f"the task's config is not valid: {problems}") from None
-    task = Task(
-        type=request.task_type,
-        config=config,
-        key=key,
-        fingerprint=Fingerprint(""),
-        identity=request.identity,
-        statement=template.statement,
-        inputs=template.inputs,
-        interface=template.interface,
-        declared=template.declared,
-        output_prefix=request.output_prefix,
-        timeout=template.timeout,
-        retries=template.retries,
-        runtime=template.runtime,
-        container=template.container,
-    )
-    work: Mapping[str, object] = (
-        {} if host.is_sync else host.agent.fingerprint(task)  # a run has no job to compare with
-    )
+    task = replace(task, config=config, key=key)
+    # A run has no job to compare with.
+    work = {} if host.is_sync else host.agent.fingerprint(task)
     return replace(task, fingerprint=fingerprint_of(work))
 
 

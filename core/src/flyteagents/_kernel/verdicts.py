@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, auto
 
 from flyteagents._errors import (
     AgentError,
@@ -19,71 +19,37 @@ from flyteagents._errors import (
 class Verdict(Enum):
     """What the kernel does with an error."""
 
-    FAIL = "fail"  # FAILED, now or parked
-    RETRY = "retry"  # RETRYABLE_FAILED, now or parked
-    HICCUP = "hiccup"  # the last known phase, for as long as patience lasts
-    REFUSED = "refused"  # the same, with the shorter patience for credentials
-    MISSING = "missing"  # the vendor has no such job: depends on its age
-    LATER = "later"  # tried again within the budget, then as the call's rule says
-    DONE = "done"  # OK
-    NOTED = "noted"  # OK, an error in the log, and a counter
-    BUG = "bug"  # INTERNAL with an error id
+    FAIL = auto()  # FAILED, now or parked
+    RETRY = auto()  # RETRYABLE_FAILED, now or parked
+    HICCUP = auto()  # the last known phase, for as long as patience lasts
+    REFUSED = auto()  # the same, with the shorter patience for credentials
+    MISSING = auto()  # the vendor has no such job: depends on its age
+    LATER = auto()  # tried again within the budget, then as the call's rule says
+    DONE = auto()  # OK
+    NOTED = auto()  # OK, an error in the log, and a counter
+    BUG = auto()  # INTERNAL with an error id
 
 
-_OTHER = Exception
-_KINDS: tuple[type[Exception], ...] = (
-    InvalidTask, Unsupported, JobConflict, Forbidden, Unauthenticated, JobNotFound, VendorError,
-    _OTHER,
-)  # fmt: skip
-
-TABLE: dict[str, dict[type[Exception], Verdict]] = {
-    "create": {
-        InvalidTask: Verdict.FAIL,
-        Unsupported: Verdict.FAIL,
-        JobConflict: Verdict.FAIL,
-        Forbidden: Verdict.FAIL,
-        Unauthenticated: Verdict.RETRY,
-        JobNotFound: Verdict.BUG,
-        VendorError: Verdict.LATER,
-        _OTHER: Verdict.BUG,
-    },
-    "get": {
-        InvalidTask: Verdict.FAIL,
-        Unsupported: Verdict.FAIL,
-        JobConflict: Verdict.FAIL,
-        Forbidden: Verdict.REFUSED,
-        Unauthenticated: Verdict.REFUSED,
-        JobNotFound: Verdict.MISSING,
-        VendorError: Verdict.HICCUP,
-        _OTHER: Verdict.HICCUP,
-    },
-    "cancel": {
-        InvalidTask: Verdict.DONE,
-        Unsupported: Verdict.DONE,
-        JobConflict: Verdict.DONE,
-        Forbidden: Verdict.NOTED,
-        Unauthenticated: Verdict.NOTED,
-        JobNotFound: Verdict.MISSING,
-        VendorError: Verdict.LATER,
-        _OTHER: Verdict.BUG,
-    },
-    "run": {
-        InvalidTask: Verdict.FAIL,
-        Unsupported: Verdict.FAIL,
-        JobConflict: Verdict.FAIL,
-        Forbidden: Verdict.FAIL,
-        Unauthenticated: Verdict.FAIL,
-        JobNotFound: Verdict.FAIL,
-        VendorError: Verdict.RETRY,
-        _OTHER: Verdict.FAIL,
-    },
-}
+_V = Verdict
+OPERATIONS = ("create", "get", "cancel", "run")
+# The first row that fits decides; the last one is for what is no AgentError.
+TABLE: dict[type[Exception], tuple[Verdict, ...]] = {
+    #                 create    get         cancel      run
+    InvalidTask:     (_V.FAIL,  _V.FAIL,    _V.DONE,    _V.FAIL),
+    Unsupported:     (_V.FAIL,  _V.FAIL,    _V.DONE,    _V.FAIL),
+    JobConflict:     (_V.FAIL,  _V.FAIL,    _V.DONE,    _V.FAIL),
+    Forbidden:       (_V.FAIL,  _V.REFUSED, _V.NOTED,   _V.FAIL),
+    Unauthenticated: (_V.RETRY, _V.REFUSED, _V.NOTED,   _V.FAIL),
+    JobNotFound:     (_V.BUG,   _V.MISSING, _V.MISSING, _V.FAIL),
+    VendorError:     (_V.LATER, _V.HICCUP,  _V.LATER,   _V.RETRY),
+    Exception:       (_V.BUG,   _V.HICCUP,  _V.BUG,     _V.FAIL),
+}  # fmt: skip
 
 
 def verdict(operation: str, error: BaseException) -> Verdict:
-    """What `error` becomes in `operation` ("create", "get", "cancel" or "run")."""
-    kind = next((kind for kind in _KINDS if isinstance(error, kind)), _OTHER)
-    return TABLE[operation][kind]
+    """What `error` becomes in `operation`, one of OPERATIONS."""
+    kind = next((kind for kind in TABLE if isinstance(error, kind)), Exception)
+    return TABLE[kind][OPERATIONS.index(operation)]
 
 
 def cause(error: BaseException) -> str:

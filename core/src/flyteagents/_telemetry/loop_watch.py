@@ -31,23 +31,21 @@ class Place:
 
 class LoopWatch:
     """blame: module name to the agent whose code that is, or None.
-    on_block: called on the loop after each block that an agent's code made.
-    while_blocked: called from the watch's thread meanwhile, with the seconds so far. What waits
-    for the loop may be of the same agent and block it as well, one after another."""
+    blocked: told the agent and the seconds, on the loop after each block, and also meanwhile, from
+    the watch's thread: what waits for the loop may be of the same agent and block it as well, one
+    after another."""
 
     def __init__(
         self,
         metrics: Metrics,
         blame: Callable[[str], str | None],
-        on_block: Callable[[str, float], None] = lambda agent, seconds: None,
-        while_blocked: Callable[[str, float], None] = lambda agent, seconds: None,
+        blocked: Callable[[str, float], None] = lambda agent, seconds: None,
         threshold: float = 0.25,
         tick: float = 0.1,
     ) -> None:
         self._metrics = metrics
         self._blame = blame
-        self._on_block = on_block
-        self._while_blocked = while_blocked
+        self._blocked = blocked
         self._threshold = threshold
         self._every = tick
         self._seen: tuple[float, Place | None] = (0.0, None)
@@ -76,10 +74,10 @@ class LoopWatch:
         if due != self._due:
             place = None
         self._schedule()
-        self._metrics.loop_lag(late)
+        self._metrics.lag.record(late)
         if late > self._threshold:
             agent = place.agent if place else None
-            self._metrics.loop_blocked(agent, late)
+            self._metrics.blocked.add(agent or "", amount=late)
             _log.warning(
                 "the event loop was blocked for %.2f s by %s, at %s; move what blocks to "
                 "call.blocking",
@@ -88,7 +86,7 @@ class LoopWatch:
                 place.code if place else "an unknown place (was the process paused?)",
             )
             if agent:
-                self._on_block(agent, late)
+                self._blocked(agent, late)
 
     def _watch(self) -> None:
         told = 0.0
@@ -100,7 +98,7 @@ class LoopWatch:
             elif late > self._threshold:
                 before, place = self._seen[1], self._look()
                 if place and place.agent and before and place.agent == before.agent:
-                    self._while_blocked(place.agent, late)
+                    self._blocked(place.agent, late)
                 if late > _LONG and told != due:  # it may never end, and so never be logged
                     told = due
                     _log.error("the event loop is blocked since %.0f s: %s", late, place)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import TypeVar
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from opentelemetry import context as contexts
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, set_value
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -22,21 +25,19 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
+    TraceFlags,
     get_current_span,
     set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from flyteagents._task import Identity
+from flyteagents._telemetry.held_spans import CALL, Held, HoldingProcessor
 from flyteagents._telemetry.redact import redact
-from flyteagents._telemetry.spans import CALL, Held, SpanTracer
 
-Attribute = str | bool | int | float | Sequence[str]
-CurrentT = TypeVar("CurrentT", bound="CurrentSpan")
-CODES = (
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
-    "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
-    "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-)  # fmt: skip
+SCOPE = "flyteagents"
+OLD = 600.0
+"""Seconds after which a poll that changes nothing is traced without its parts."""
 _SERVER_FAULTS = frozenset(
     ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 )
@@ -55,159 +56,120 @@ def root_span_id(key_hex: str) -> int:
     return int.from_bytes(digest.digest()[:8], "big") or 1
 
 
-class CurrentSpan:
-    """A span that is the current one within a `with` block, and ends with it."""
-
-    def __init__(self, span: Span, context: Context) -> None:
-        self.span = span
-        self._context = context
-
-    def set(self, attributes: Mapping[str, Attribute]) -> None:
-        self.span.set_attributes(attributes)
-
-    def __enter__(self: CurrentT) -> CurrentT:
-        self._token = contexts.attach(self._context)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # A stream that its caller leaves is closed in another context: nothing to restore there.
-        if contexts.get_current() is self._context:
-            contexts.detach(self._token)
-        if error is not None:
-            self._failed(error)
-        self.span.end()
-
-    def _failed(self, error: BaseException) -> None:
-        # No exception event: the log has the error, and the SERVER span its status.
-        self.span.set_attribute("error.type", type(error).__name__)
-        if not isinstance(error, asyncio.CancelledError):
-            self.span.set_status(Status(StatusCode.ERROR, redact(str(error))[:400]))
-
-
-class ServerSpan(CurrentSpan):
-    """The span of one RPC. `keep_children = False` drops the spans that ended within the call."""
-
-    def __init__(self, span: Span, context: Context, held: Held | None) -> None:
-        super().__init__(span, context)
-        self.keep_children = True
-        self._code = ""
-        self._held = held
-
-    def set_status(self, code: str, message: str = "") -> None:
-        """The gRPC status that the caller gets ("NOT_FOUND"). Only what is the server's fault
-        makes the span an error, as the semantic conventions have it."""
-        self._code = code
-        number = CODES.index(code) if code in CODES else CODES.index("UNKNOWN")
-        self.set({"rpc.response.status_code": code, "rpc.grpc.status_code": number})
-        if code in _SERVER_FAULTS:
-            self.set({"error.type": code})
-            self.span.set_status(Status(StatusCode.ERROR, redact(message)[:400]))
-
-    def _failed(self, error: BaseException) -> None:
-        if not self._code:
-            cancelled = isinstance(error, asyncio.CancelledError)
-            self.set_status("CANCELLED" if cancelled else "UNKNOWN", str(error))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None and not self._code:
-            self.set_status("OK")
-        if self._held is not None:
-            self._held.settle(self.keep_children)
-        super().__exit__(kind, error, traceback)
+def task_attributes(task_type: str, who: Identity) -> dict[str, Any]:
+    """`flyte.*` attributes that say whose work it is."""
+    return {
+        "flyte.task_type": task_type, "flyte.project": who.project, "flyte.domain": who.domain,
+        "flyte.execution": who.execution, "flyte.node": who.node, "flyte.attempt": who.attempt,
+    }  # fmt: skip
 
 
 class Tracing:
     """Makes the kernel's spans."""
 
-    def __init__(self, tracer: SpanTracer) -> None:
-        self.tracer = tracer
+    def __init__(self, provider: TracerProvider, spans: HoldingProcessor, version: str) -> None:
+        self.tracer = provider.get_tracer(SCOPE, version)
+        self.spans = spans
+        self._provider = provider
+        self._scope = InstrumentationScope(SCOPE, version)
 
-    def task_context(self, trace_id: int, root: int) -> Context:
-        """The parent of all spans of one attempt: its root span, which is sent when the job
-        ends. The configured sampler decides here, by the trace id."""
-        flags = self.tracer.sampled(trace_id)
-        parent = SpanContext(trace_id, root, is_remote=True, trace_flags=flags)
-        return set_span_in_context(NonRecordingSpan(parent), Context())
+    def attempt(self, trace: int, key: str) -> SpanContext:
+        """The root span of an attempt, the parent of all its other spans. It is sent when the
+        job ends, but the sampler decides now, by the trace id: the same on every replica."""
+        decision = self._provider.sampler.should_sample(Context(), trace, "").decision
+        flags = TraceFlags(decision is Decision.RECORD_AND_SAMPLE)
+        return SpanContext(trace, root_span_id(key), is_remote=True, trace_flags=flags)
 
-    def server_span(
-        self,
-        rpc_service: str,
-        rpc_method: str,
-        *,
-        context: Context | None = None,
-        incoming: str | None = None,
-        start_time_ns: int | None = None,
-        attributes: Mapping[str, Attribute] | None = None,
-    ) -> ServerSpan:
-        """The span of an RPC. `context` comes from `task_context`, None begins a trace;
-        `incoming` is the caller's `traceparent`, which becomes a link."""
-        name = f"{rpc_service}/{rpc_method}"
-        context = Context() if context is None else context
-        # The names of today first, then those that older dashboards ask for.
-        rpc = {
-            "rpc.system.name": "grpc",
-            "rpc.method": name,
-            "rpc.system": "grpc",
-            "rpc.service": rpc_service,
-        }
-        span = self.tracer.start_span(
-            name,
-            context,
-            SpanKind.SERVER,
-            {**rpc, **attributes} if attributes else rpc,
-            _links(incoming),
-            start_time_ns,
-        )
-        current = set_span_in_context(span, context)
-        held = Held() if span.is_recording() else None
-        if held is not None:
-            current = contexts.set_value(CALL, held, current)
-        return ServerSpan(span, current, held)
-
-    def operation_span(self, agent: str, operation: str) -> CurrentSpan:
+    @contextmanager
+    def operation(self, agent: str, operation: str) -> Iterator[None]:
         """The span of an agent's own work within a call, or detached from it."""
         attributes = {"flyte.agent": agent, "flyte.operation": operation}
-        span = self.tracer.start_span(f"{operation} {agent}", attributes=attributes)
-        return CurrentSpan(span, set_span_in_context(span))
+        with self.tracer.start_as_current_span(
+            f"{operation} {agent}", attributes=attributes,
+            record_exception=False, set_status_on_exception=False,
+        ) as span:  # fmt: skip
+            try:
+                yield
+            except BaseException as error:
+                # No exception event: the log has the error, and the SERVER span its status.
+                if not isinstance(error, asyncio.CancelledError):
+                    _fail(span, type(error).__name__, str(error))
+                raise
 
-    def root_span(
-        self,
-        trace_id: int,
-        key: str,
-        name: str,
-        start: float,
-        end: float,
-        attributes: Mapping[str, Attribute],
-        ok: bool,
-        message: str = "",
+    def job(
+        self, trace: int, key: str, name: str, start: float, end: float,
+        attributes: Mapping[str, Any], failure: str | None,
+    ) -> None:  # fmt: skip
+        """Send the root span, which covers the job's whole life; `start` and `end` in epoch
+        seconds. Sent twice, it is the same span."""
+        context = self.attempt(trace, key)
+        if context.trace_flags.sampled:
+            status = Status() if failure is None else _error(failure)
+            self.spans.on_end(
+                ReadableSpan(
+                    name, context, resource=self._provider.resource, attributes=attributes,
+                    status=status, start_time=int(start * 1e9), end_time=int(max(start, end) * 1e9),
+                    instrumentation_scope=self._scope,
+                )
+            )  # fmt: skip
+
+
+class Rpc:
+    """One RPC as its trace sees it. The span begins when the request is read, since the request
+    says which trace it belongs to; it is dated back to the arrival."""
+
+    def __init__(
+        self, tracing: Tracing, service: str, method: str, metadata: Iterable[tuple[str, Any]]
     ) -> None:
-        """Send the span that covers the job's whole life; `start` and `end` in epoch seconds.
-        Sent twice, it is the same span."""
-        span = self.tracer.start_span(
-            name,
-            Context(),
-            attributes=attributes,
-            start_time=int(start * 1e9),
-            ids=(trace_id, root_span_id(key)),
+        self.task_type = ""
+        self.changed = True
+        self._tracing = tracing
+        self._name = f"{service}/{method}"
+        self._traceparent = next((str(v) for k, v in metadata if k == "traceparent"), None)
+        self._arrived = time.time_ns()
+        self._created = 0.0
+        self._held = Held()
+        self._span: Span | None = None
+
+    def begin(self, trace: int, key: str, task_type: str, who: Identity, created: float) -> None:
+        """The request has been read: join the trace of its task."""
+        self.task_type, self._created = task_type, created
+        root = NonRecordingSpan(self._tracing.attempt(trace, key))
+        self._start(set_span_in_context(root, Context()), task_attributes(task_type, who))
+
+    def end(self, code: str, message: str) -> None:
+        """The RPC has been answered with a gRPC status code ("NOT_FOUND"). Only what is the
+        server's fault makes the span an error, as the semantic conventions have it."""
+        span = self._span or self._start(Context(), {})  # a request that could not be read
+        self._tracing.spans.settle(self._held, self.changed or time.time() - self._created < OLD)
+        span.set_attribute("rpc.response.status_code", code)
+        if code in _SERVER_FAULTS:
+            _fail(span, code, message)
+        span.end()
+
+    def _start(self, parent: Context, attributes: dict[str, Any]) -> Span:
+        attributes |= {"rpc.system.name": "grpc", "rpc.method": self._name}
+        links = _links(self._traceparent)
+        self._span = self._tracing.tracer.start_span(
+            self._name, parent, SpanKind.SERVER, attributes, links, self._arrived
         )
-        if not ok:
-            span.set_status(Status(StatusCode.ERROR, redact(message)[:400]))
-        span.end(int(max(start, end) * 1e9))
+        # Not detached: every RPC is a task of its own, and its context ends with it.
+        attach(set_value(CALL, self._held, set_span_in_context(self._span, parent)))
+        return self._span
 
 
-def _links(traceparent: str | None) -> Sequence[Link]:
+def _fail(span: Span, kind: str, message: str) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(_error(message))
+
+
+def _error(message: str) -> Status:
+    return Status(StatusCode.ERROR, redact(message)[:400])
+
+
+def _links(traceparent: str | None) -> list[Link]:
     if not traceparent:
-        return ()
+        return []
     context = _W3C.extract({"traceparent": traceparent}, Context())
     caller = get_current_span(context).get_span_context()
-    return (Link(caller),) if caller.is_valid else ()
+    return [Link(caller)] if caller.is_valid else []

@@ -28,10 +28,9 @@ from flyteagents._kernel.requests import (
     CreateRequest,
     JobRequest,
     Refused,
-    Template,
 )
 from flyteagents._status import LogLine, MetricsQuery, Phase
-from flyteagents._task import Container, Identity
+from flyteagents._task import Container, Fingerprint, Identity, Key, Task
 from flyteagents._telemetry.redact import remember
 from flyteagents._types import Type
 from flyteagents._wire.literals import decode_literals, encode_literals
@@ -70,24 +69,19 @@ def create_request(raw: bytes, generation: int) -> CreateRequest:
     connection = NO_CONNECTION
     if generation == FLYTE2:
         connection = _connection(parse(flyte2.CreateTaskRequest, raw))
-    return CreateRequest(
-        task_type=message.template.type,
-        generation=generation,
-        output_prefix=message.output_prefix,
-        identity=_identity(message.task_execution_metadata),
-        read=lambda: _template(message.template, message.inputs),
-        connection=connection,
-    )
+    return _create(message, message.inputs, generation, connection)
 
 
 def sync_request(header: flyte1.CreateRequestHeader, inputs: Any) -> CreateRequest:
+    return _create(header, inputs, FLYTE1, NO_CONNECTION)
+
+
+def _create(said: Any, inputs: Any, generation: int, connection: Connection) -> CreateRequest:
+    who = _identity(said.task_execution_metadata)
     return CreateRequest(
-        task_type=header.template.type,
-        generation=FLYTE1,
-        output_prefix=header.output_prefix,
-        identity=_identity(header.task_execution_metadata),
-        read=lambda: _template(header.template, inputs),
-    )
+        said.template.type, generation, said.output_prefix, who,
+        lambda: _task(said.template, inputs, who, said.output_prefix), connection,
+    )  # fmt: skip
 
 
 def job_request(message: Any, raw: bytes, generation: int) -> JobRequest:
@@ -188,23 +182,27 @@ def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
     )
 
 
-def _template(template: TaskTemplate, inputs: literals_pb2.LiteralMap) -> Template:
-    interface = decode_variables(template.interface.inputs)
-    container = None
+def _task(
+    template: TaskTemplate, inputs: literals_pb2.LiteralMap, who: Identity, output_prefix: str
+) -> Task[Any]:
+    interface, container = decode_variables(template.interface.inputs), None
     if template.HasField("container"):
         c = template.container
-        container = Container(
-            c.image, tuple(c.command), tuple(c.args), {pair.key: pair.value for pair in c.env}
-        )
+        env = {pair.key: pair.value for pair in c.env}
+        container = Container(c.image, tuple(c.command), tuple(c.args), env)
     try:
         timeout = template.metadata.timeout.ToTimedelta()
-        return Template(
-            custom=from_struct(template.custom),
-            config=dict(template.config),
+        return Task(
+            type=template.type,
+            config={**template.config, **from_struct(template.custom)},
+            key=Key(""),
+            fingerprint=Fingerprint(""),
+            identity=who,
             statement=template.sql.statement,
             inputs=decode_literals(inputs, interface),
             interface=interface,
             declared=decode_variables(template.interface.outputs),
+            output_prefix=output_prefix,
             timeout=timeout if timeout > timedelta(0) else None,
             retries=template.metadata.retries.retries,
             runtime=template.metadata.runtime.version,

@@ -17,8 +17,8 @@ from google.protobuf.message import Message
 from flyteagents._kernel.host import AgentHost
 from flyteagents._kernel.requests import CreateRequest, Deadline, Refused
 from flyteagents._kernel.service import Service
-from flyteagents._kernel.spans import Rpc
 from flyteagents._telemetry.redact import redact
+from flyteagents._telemetry.tracing import Rpc
 from flyteagents._wire import messages
 from flyteagents._wire.messages import FLYTE1, FLYTE2, parse
 from flyteagents._wire.structs import to_struct
@@ -67,38 +67,38 @@ class Methods:
     ) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         pb: Any = flyte1 if generation == FLYTE1 else flyte2
 
-        async def create(raw: bytes, deadline: Deadline, span: Rpc) -> Message:
+        async def create(raw: bytes, deadline: Deadline, rpc: Rpc) -> Message:
             request = messages.create_request(raw, generation)
             self._count_input(request, len(raw))
-            meta = await self._service.create(request, deadline, span)
+            meta = await self._service.create(request, deadline, rpc)
             return pb.CreateTaskResponse(resource_meta=meta)
 
-        async def get(raw: bytes, deadline: Deadline, span: Rpc) -> Message:
+        async def get(raw: bytes, deadline: Deadline, rpc: Rpc) -> Message:
             request = messages.job_request(parse(flyte1.GetTaskRequest, raw), raw, generation)
-            answer = await self._service.get(request, deadline, span)
+            answer = await self._service.get(request, deadline, rpc)
             resource = messages.resource(answer, generation)
             return pb.GetTaskResponse(resource=resource)
 
-        async def delete(raw: bytes, deadline: Deadline, span: Rpc) -> Message:
+        async def delete(raw: bytes, deadline: Deadline, rpc: Rpc) -> Message:
             request = messages.job_request(parse(flyte1.DeleteTaskRequest, raw), raw, generation)
-            await self._service.delete(request, deadline, span)
+            await self._service.delete(request, deadline, rpc)
             return pb.DeleteTaskResponse()
 
-        async def metrics(raw: bytes, deadline: Deadline, span: Rpc) -> Message:
+        async def metrics(raw: bytes, deadline: Deadline, rpc: Rpc) -> Message:
             message = parse(flyte1.GetTaskMetricsRequest, raw)
             request = messages.job_request(message, raw, generation)
-            found = await self._service.metrics(request, messages.metrics_query(message), span)
+            found = await self._service.metrics(request, messages.metrics_query(message), rpc)
             response = flyte1.GetTaskMetricsResponse()
             for metric in found:
                 response.results.add(metric=metric.name, data=to_struct(metric.data))
             return response
 
         async def logs(raw: bytes, context: Context) -> AsyncIterator[bytes]:
-            async with Serving(self, service, "GetTaskLogs", "logs", context) as (_, span):
+            async with Serving(self, service, "GetTaskLogs", "logs", context) as (_, rpc):
                 message = parse(flyte1.GetTaskLogsRequest, raw)
                 request = messages.job_request(message, raw, generation)
                 wanted = int(message.lines) or LINES
-                page = await self._service.logs(request, message.token, wanted, span)
+                page = await self._service.logs(request, message.token, wanted, rpc)
                 for start in range(0, len(page.lines), LINES):
                     some = page.lines[start : start + LINES]
                     yield messages.log_body(some, generation).SerializeToString()
@@ -122,8 +122,8 @@ class Methods:
         self, service: str, method: str, operation: str, body: Body
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def handle(raw: bytes, context: Context) -> bytes:
-            async with Serving(self, service, method, operation, context) as (deadline, span):
-                return (await body(raw, deadline, span)).SerializeToString()
+            async with Serving(self, service, method, operation, context) as (deadline, rpc):
+                return (await body(raw, deadline, rpc)).SerializeToString()
             raise AssertionError  # the block above returns or raises
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -133,7 +133,7 @@ class Methods:
     ) -> AsyncIterator[bytes]:
         """Propeller sends the header, then the inputs, and reads one answer."""
         service = "flyteidl.service.SyncAgentService"
-        async with Serving(self, service, "ExecuteTaskSync", "do", context) as (deadline, span):
+        async with Serving(self, service, "ExecuteTaskSync", "do", context) as (deadline, rpc):
             header, inputs = None, flyte1.ExecuteTaskSyncRequest().inputs
             async for raw in requests:
                 message = parse(flyte1.ExecuteTaskSyncRequest, raw)
@@ -146,7 +146,7 @@ class Methods:
                 raise Refused("INVALID_ARGUMENT", "the stream ended before its header")
             request = messages.sync_request(header, inputs)
             self._count_input(request, inputs.ByteSize())
-            answer = await self._service.run(request, deadline, span)
+            answer = await self._service.run(request, deadline, rpc)
             resource = messages.resource(answer, FLYTE1)
             yield flyte1.ExecuteTaskSyncResponse(
                 header=flyte1.ExecuteTaskSyncResponseHeader(resource=resource)
@@ -202,10 +202,12 @@ class Serving:
         self._operation = operation
         self._context = context
         self._started = time.perf_counter()
-        self._span = Rpc(methods.telemetry, service, method, context.invocation_metadata() or ())
+        self._rpc = Rpc(
+            methods.telemetry.tracing, service, method, context.invocation_metadata() or ()
+        )
 
     async def __aenter__(self) -> tuple[Deadline, Rpc]:
-        return Deadline(self._context.time_remaining()), self._span
+        return Deadline(self._context.time_remaining()), self._rpc
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         code, text = "OK", ""
@@ -219,10 +221,10 @@ class Serving:
             log.error("%s failed", self._operation, exc_info=error, extra={"error_id": error_id})
         methods = self._methods
         methods.telemetry.metrics.request(
-            methods.label(self._span.task_type), self._operation,
-            time.perf_counter() - self._started, None if code == "OK" else code,
+            methods.label(self._rpc.task_type), self._operation,
+            time.perf_counter() - self._started, code,
         )  # fmt: skip
-        self._span.end(code, text)
+        self._rpc.end(code, text)
         if text:
             await self._context.abort(grpc.StatusCode[code], redact(text))
 

@@ -12,10 +12,6 @@ from types import TracebackType
 from typing import Any
 
 import grpc
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
-    ExportLogsServiceRequest,
-    ExportLogsServiceResponse,
-)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -62,17 +58,6 @@ class ReceivedMetric:
     attributes: Attributes
 
 
-@dataclass(frozen=True)
-class ReceivedLog:
-    """One log line; ids in hex, empty where the line belongs to no span."""
-
-    body: str
-    severity: str
-    trace_id: str
-    span_id: str
-    attributes: Attributes
-
-
 class OtlpReceiver:
     """Listens on free ports of 127.0.0.1 from the start until `stop`; a context manager.
 
@@ -87,7 +72,6 @@ class OtlpReceiver:
     def __init__(self) -> None:
         self.spans: list[ReceivedSpan] = []
         self.metrics: list[ReceivedMetric] = []
-        self.logs: list[ReceivedLog] = []
         self._arrived = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(2))
         for signal in _SIGNALS:
@@ -200,26 +184,11 @@ def _metrics(request: ExportMetricsServiceRequest) -> Iterable[ReceivedMetric]:
                     )
 
 
-def _logs(request: ExportLogsServiceRequest) -> Iterable[ReceivedLog]:
-    for resource in request.resource_logs:
-        for scope in resource.scope_logs:
-            for line in scope.log_records:
-                yield ReceivedLog(
-                    str(_value(line.body)),
-                    line.severity_text,
-                    line.trace_id.hex(),
-                    line.span_id.hex(),
-                    _attributes(line.attributes),
-                )
-
-
 _SIGNALS = (
     _Signal("spans", "trace.v1.TraceService", "/v1/traces",
             ExportTraceServiceRequest, ExportTraceServiceResponse, _spans),
     _Signal("metrics", "metrics.v1.MetricsService", "/v1/metrics",
             ExportMetricsServiceRequest, ExportMetricsServiceResponse, _metrics),
-    _Signal("logs", "logs.v1.LogsService", "/v1/logs",
-            ExportLogsServiceRequest, ExportLogsServiceResponse, _logs),
 )  # fmt: skip
 
 
