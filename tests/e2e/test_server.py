@@ -92,19 +92,22 @@ def test_both_generations_list_the_same_agents_in_old_and_new_fields() -> None:
         assert "raising" in str(unknown.value.details())
 
 
-def test_a_taken_port_is_an_error_that_says_what_to_do() -> None:
-    with RealServer([]) as first:
+@pytest.mark.parametrize("variable", ["FLYTEAGENTS_PORT", "FLYTEAGENTS_METRICS_PORT"])
+def test_a_taken_port_is_one_line_that_names_its_variable(variable: str) -> None:
+    with RealServer([], {"FLYTEAGENTS_METRICS_HOST": "127.0.0.1"}) as first:
         second = subprocess.run(
-            [sys.executable, "-m", "flyteagents", "serve", "--port", str(first.port)],
-            env=first.env,
+            [sys.executable, "-m", "flyteagents", "serve"],
+            env={**first.env, "FLYTEAGENTS_PORT": "0", variable: str(first.port)},
             capture_output=True,
             text=True,
             timeout=20,
             check=False,
         )
         assert second.returncode == 69
-        assert str(first.port) in second.stderr
-        assert "FLYTEAGENTS_PORT" in second.stderr
+        (line,) = second.stderr.splitlines()
+        assert line.startswith("flyteagents: cannot ")
+        assert f"127.0.0.1:{first.port}" in line
+        assert f"set {variable}" in line
         assert first.serving()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from typing import NoReturn
 
 import click
 
@@ -36,20 +37,25 @@ def command(host: str | None, port: int | None) -> None:
     Try it:
       FLYTEAGENTS_PLUGINS=duckdb flyteagents serve
     """
-    from flyteagents._wire.server import PortTaken
-
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
         settings = read_settings(**given)
-        start_logging(settings.log_level, settings.log_format)
+    except BadSettings as error:
+        _stop(CONFIG_ERROR, error)
+    start_logging(settings.log_level, settings.log_format)
+    # It imports gRPC, which reads only then how much its C core is to say.
+    from flyteagents._wire.server import PortTaken
+
+    try:
         asyncio.run(serve(settings))
-    except (BadSettings, BrokenPlugins, BadTelemetry) as error:
+    except (BrokenPlugins, BadTelemetry) as error:
         _stop(CONFIG_ERROR, error)
     except (PortTaken, OSError) as error:
         _stop(UNAVAILABLE, error)
 
 
-def _stop(code: int, error: Exception) -> None:
+def _stop(code: int, error: Exception) -> NoReturn:
     logging.getLogger("flyteagents").debug("not starting", exc_info=error)
-    click.echo(f"flyteagents: {error}", err=True)
+    text = error.strerror if isinstance(error, OSError) else None
+    click.echo(f"flyteagents: {text or error}", err=True)
     sys.exit(code)

@@ -19,7 +19,9 @@ class Page:
             server, self._thread = start_http_server(port, host.strip("[]"), registry)
         except OSError as error:
             raise OSError(
-                error.errno, f"cannot serve metrics on {host}:{port}: {error.strerror or error}"
+                error.errno,
+                f"cannot serve metrics on {host}:{port}: {error.strerror or error}; "
+                "set FLYTEAGENTS_METRICS_PORT or FLYTEAGENTS_METRICS_HOST",
             ) from None
         self.port: int = server.server_port
         self._stop: Callable[[], None] = server.shutdown
