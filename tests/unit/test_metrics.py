@@ -6,7 +6,6 @@ import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
-from opentelemetry.metrics import Observation
 from prometheus_client.parser import text_string_to_metric_families
 
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
@@ -94,8 +93,8 @@ def test_everything_that_is_counted_shows(
     metrics.blocked.add("acme", amount=1.5)
     ages = {"acme": 30.0}
     metrics.watch(
-        "flyteagents_oldest_hiccup_seconds", "s", "Age",
-        lambda: [Observation(age, {"agent": agent}) for agent, age in ages.items()],
+        "flyteagents_oldest_hiccup_seconds", "s", "Age", "agent",
+        read=lambda: {(agent,): age for agent, age in ages.items()},
     )  # fmt: skip
     expected = {
         "flyteagents_hiccups_total{agent=acme,cause=Throttled}": 2,

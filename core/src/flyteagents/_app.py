@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import signal
 from collections.abc import Callable, Mapping
 
 from importlib_metadata import version
-from opentelemetry.metrics import Observation
 
 from flyteagents._kernel.host import AgentHost
 from flyteagents._kernel.plugins import Found, discover
@@ -83,9 +83,7 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
     server = Server(settings, Methods(Service(runtime)))
     stop = _stop_signals()
     watch = LoopWatch(
-        telemetry.metrics,
-        blame=lambda module: _owner(hosts, module),
-        blocked=lambda task_type, seconds: _isolate(hosts, task_type, seconds),
+        telemetry.metrics, functools.partial(_owner, hosts), functools.partial(_isolate, hosts)
     )
     try:
         for host in hosts.values():
@@ -131,18 +129,14 @@ def _watch_gauges(runtime: Runtime) -> None:
     metrics, hosts = runtime.telemetry.metrics, runtime.hosts
     metrics.watch(
         "flyteagents_oldest_hiccup_seconds", "s", "Age of the oldest unbroken series of hiccups",
-        lambda: [
-            Observation(age, {"agent": agent})
-            for agent, age in runtime.soft.oldest_failures().items()
-        ],
+        "agent", read=runtime.soft.oldest_failures,
     )  # fmt: skip
     metrics.watch(
-        "flyteagents_in_flight", "", "Calls that agents work on",
-        lambda: [
-            Observation(limit.held, {"agent": agent, "operation": operation})
-            for agent, host in hosts.items()
-            for operation, limit in (("create", host.creates), ("get", host.polls))
-        ],
+        "flyteagents_in_flight", "", "Calls that agents work on", "agent", "operation",
+        read=lambda: {
+            **{(agent, "create"): host.creates.held for agent, host in hosts.items()},
+            **{(agent, "get"): host.polls.held for agent, host in hosts.items()},
+        },
     )  # fmt: skip
 
 

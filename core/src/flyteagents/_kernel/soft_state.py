@@ -99,11 +99,11 @@ class SoftState:
         self.cancelling: set[str] = set()
         self.failing: WeakKeyDictionary[Seen, str] = WeakKeyDictionary()
 
-    def oldest_failures(self) -> dict[str, float]:
-        """Task type to the age, in seconds, of its oldest unbroken series of failed polls."""
-        ages: dict[str, float] = {}
+    def oldest_failures(self) -> dict[tuple[str, ...], float]:
+        """The age in seconds of each task type's oldest unbroken series of failed polls."""
+        ages: dict[tuple[str, ...], float] = {}
         for seen, task_type in list(self.failing.items()):
-            ages[task_type] = max(seen.failures.age, ages.get(task_type, 0.0))
+            ages[task_type,] = max(seen.failures.age, ages.get((task_type,), 0.0))
         return ages
 
     def seen(self, request: JobRequest) -> Seen:

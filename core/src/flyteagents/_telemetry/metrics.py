@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
@@ -22,24 +22,34 @@ _HTTP = {
 }  # fmt: skip
 
 
+Values = Mapping[tuple[str, ...], float]
+"""The values of a metric by the values of its labels."""
+
+
 class Sums:
     """A counter that is read when metrics are collected, since adding a number to an instrument
-    takes twenty times as long. For use on the event loop."""
+    takes twenty times as long. Each is counted by one thread only."""
 
-    def __init__(self, *labels: str) -> None:
-        self._labels = labels
+    def __init__(self) -> None:
         self._sums: dict[tuple[str, ...], float] = {}
 
     def add(self, *values: str, amount: float = 1) -> None:
         """Count for these values of the labels, in their order."""
         self._sums[values] = self._sums.get(values, 0) + amount
 
-    def observe(self, _: CallbackOptions) -> Iterable[Observation]:
-        # A copy: the loop goes on counting.
-        return [
-            Observation(amount, dict(zip(self._labels, values, strict=True)))
-            for values, amount in self._sums.copy().items()
+    def read(self) -> Values:
+        return self._sums.copy()  # from another thread, while it goes on counting
+
+
+def _observed(
+    labels: Sequence[str], read: Callable[[], Values]
+) -> Sequence[Callable[[CallbackOptions], Iterable[Observation]]]:
+    return [
+        lambda _: [
+            Observation(value, dict(zip(labels, values, strict=True)))
+            for values, value in read().items()
         ]
+    ]
 
 
 class Metrics:
@@ -126,14 +136,14 @@ class Metrics:
                 self._statistics.add(agent, name, amount=value)
 
     def watch(
-        self, name: str, unit: str, text: str, read: Callable[[], Iterable[Observation]]
+        self, name: str, unit: str, text: str, *labels: str, read: Callable[[], Values]
     ) -> None:
         """A gauge. `read` is called from another thread."""
-        self._meter.create_observable_gauge(name, [lambda _: read()], unit, text)
+        self._meter.create_observable_gauge(name, _observed(labels, read), unit, text)
 
     def _count(self, name: str, text: str, *labels: str) -> Sums:
-        sums = Sums(*labels)
-        self._meter.create_observable_counter(name, [sums.observe], "", text)
+        sums = Sums()
+        self._meter.create_observable_counter(name, _observed(labels, sums.read), "", text)
         return sums
 
     def _spread(self, name: str, unit: str, text: str, bounds: tuple[float, ...]) -> Histogram:
