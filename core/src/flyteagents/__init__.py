@@ -16,54 +16,20 @@ from flyteagents._errors import (
     Unavailable,
     Unsupported,
     VendorError,
-)
+)  # fmt: skip
 from flyteagents._job import Job, Name
 from flyteagents._kernel.hooks import API, hookimpl
-from flyteagents._settings import Settings
+from flyteagents._settings import CommaList, Settings
 from flyteagents._status import Link, LogLine, LogPage, Metric, MetricsQuery, Phase, Status
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
 from flyteagents._types import Column, Kind, Type
 from flyteagents._values import Binary, Blob, Schema, StructuredDataset
 
 __all__ = [
-    "API",
-    "Agent",
-    "AgentError",
-    "Binary",
-    "Blob",
-    "Call",
-    "Column",
-    "Container",
-    "Endpoint",
-    "Fingerprint",
-    "Forbidden",
-    "Idempotency",
-    "Identity",
-    "InvalidTask",
-    "Job",
-    "JobConflict",
-    "JobNotFound",
-    "Key",
-    "Kind",
-    "Link",
-    "LogLine",
-    "LogPage",
-    "Metric",
-    "MetricsQuery",
-    "Name",
-    "Phase",
-    "Reply",
-    "Schema",
-    "Settings",
-    "Status",
-    "StructuredDataset",
-    "SyncAgent",
-    "Task",
-    "Throttled",
-    "Type",
-    "Unauthenticated",
-    "Unavailable",
-    "Unsupported",
-    "VendorError",
-    "hookimpl",
-]
+    "API", "Agent", "AgentError", "Binary", "Blob", "Call", "Column", "CommaList", "Container",
+    "Endpoint", "Fingerprint", "Forbidden", "Idempotency", "Identity", "InvalidTask", "Job",
+    "JobConflict", "JobNotFound", "Key", "Kind", "Link", "LogLine", "LogPage", "Metric",
+    "MetricsQuery", "Name", "Phase", "Reply", "Schema", "Settings", "Status", "StructuredDataset",
+    "SyncAgent", "Task", "Throttled", "Type", "Unauthenticated", "Unavailable", "Unsupported",
+    "VendorError", "hookimpl",
+]  # fmt: skip

@@ -11,13 +11,12 @@ from typing import Any, get_args, get_origin
 
 import pluggy
 from importlib_metadata import EntryPoint, entry_points
-from pydantic import BaseModel, ValidationError
-from pydantic_settings import SettingsError
+from pydantic import BaseModel
 
-from flyteagents._agent import Agent, AgentBase, SyncAgent
+from flyteagents._agent import Agent, AgentBase, Idempotency, SyncAgent
 from flyteagents._job import Job
 from flyteagents._kernel import hooks
-from flyteagents._kernel.settings import KernelSettings, prefix_of, setting_problems
+from flyteagents._kernel.settings import BadSettings, KernelSettings, prefix_of, read
 from flyteagents._settings import Settings
 
 
@@ -115,24 +114,14 @@ def _load(point: EntryPoint) -> Plugin:
         )
     classes = _hook_result(point.name, module)
     models = {cls.task_type: _checked(cls) for cls in classes}
-    settings: dict[type[Settings], Settings] = {}
-    for model in {m.settings for m in models.values()}:
-        try:
-            settings[model] = model(_env_prefix=prefix_of(point.name))
-        except ValidationError as error:
-            raise PluginProblem(setting_problems(model, prefix_of(point.name), error)) from None
-        except SettingsError as error:  # JSON that is none, in a field that takes JSON
-            raise PluginProblem(f"{error}; its variables begin {prefix_of(point.name)}") from None
+    prefix = prefix_of(point.name)
+    try:
+        settings = {model: read(model, prefix) for model in {m.settings for m in models.values()}}
+    except BadSettings as error:
+        raise PluginProblem(str(error)) from None
     dist = point.dist
-    return Plugin(
-        name=point.name,
-        package=dist.name if dist else "?",
-        version=dist.version if dist else "?",
-        module=module.__name__,
-        agents=classes,
-        models=models,
-        settings=settings,
-    )
+    name, version = (dist.name, dist.version) if dist else ("?", "?")
+    return Plugin(point.name, name, version, module.__name__, classes, models, settings)
 
 
 def _hook_result(name: str, module: ModuleType) -> Sequence[type[AgentBase[Any, Any]]]:
@@ -159,33 +148,33 @@ def _hook_result(name: str, module: ModuleType) -> Sequence[type[AgentBase[Any, 
 
 
 def _checked(cls: type[AgentBase[Any, Any]]) -> Models:
-    where = f"{cls.__module__}.{cls.__qualname__}"
-    if not isinstance(getattr(cls, "task_type", None), str) or not cls.task_type:
-        raise PluginProblem(f"{where} has no task_type")
-    needed = ("create", "get", "cancel") if issubclass(cls, Agent) else ("run",)
-    base: type = Agent if issubclass(cls, Agent) else SyncAgent
-    if issubclass(cls, Agent):
-        if getattr(cls, "idempotency", None) not in ("vendor", "lookup", "none"):
-            raise PluginProblem(f'{where}.idempotency must be "vendor", "lookup" or "none"')
-        if cls.idempotency == "lookup" and cls.find is Agent.find:
-            raise PluginProblem(f'{where} has idempotency "lookup" and no find')
-    for method in needed:
-        if getattr(cls, method) is getattr(base, method):
-            raise PluginProblem(f"{where} does not define {method}")
-    for method in (*needed, "endpoint", "open", "close", "check", "find", "logs", "metrics"):
-        if hasattr(cls, method) and not inspect.iscoroutinefunction(getattr(cls, method)):
-            raise PluginProblem(f"{where}.{method} must be an async def")
+    """The agent's models, if the class can be served; all that is wrong with it, if not."""
+    is_async = issubclass(cls, Agent)
+    base, needed = (Agent, ("create", "get", "cancel")) if is_async else (SyncAgent, ("run",))
+    task_type, idempotency = getattr(cls, "task_type", ""), getattr(cls, "idempotency", None)
     arguments = _type_arguments(cls)
     settings = next((a for a in arguments if issubclass(a, Settings)), Settings)
     job = next((a for a in arguments if issubclass(a, Job)), None)
-    config = next(
-        (a for a in arguments if issubclass(a, BaseModel) and a not in (settings, job)), None
-    )
-    if config is None or (job is None and issubclass(cls, Agent)):
-        raise PluginProblem(
-            f"{where} must name its models, as in Agent[MySettings, MyConfig, MyJob]"
-        )
-    return Models(settings, config, job)
+    others = [a for a in arguments if issubclass(a, BaseModel) and a not in (settings, job)]
+    methods = (*needed, "endpoint", "open", "close", "check", "find", "logs", "metrics")
+    rules = {
+        "has no task_type": not isinstance(task_type, str) or not task_type,
+        'must have idempotency "vendor", "lookup" or "none"': is_async
+        and idempotency not in get_args(Idempotency),
+        'has idempotency "lookup" and no find': idempotency == "lookup"
+        and getattr(cls, "find", None) is Agent.find,
+        "must name its models, as in Agent[MySettings, MyConfig, MyJob]": not others
+        or (is_async and job is None),
+        **{f"does not define {m}": getattr(cls, m) is getattr(base, m) for m in needed},
+        **{
+            f"{m} must be an async def": not inspect.iscoroutinefunction(getattr(cls, m))
+            for m in methods
+            if hasattr(cls, m)
+        },
+    }
+    if wrong := [rule for rule, broken in rules.items() if broken]:
+        raise PluginProblem(f"{cls.__module__}.{cls.__qualname__} {', '.join(wrong)}")
+    return Models(settings, others[0], job)
 
 
 def _type_arguments(cls: type) -> list[type]:

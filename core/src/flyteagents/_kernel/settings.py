@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from flyteagents._settings import CommaList
 
 PREFIX = "FLYTEAGENTS_"
-SECRET_PREFIX = "FLYTEAGENTS_SECRET_"  # noqa: S105 # a name, not a secret
-SERVICE_LINKS = (f"{PREFIX}SERVICE_", f"{PREFIX}PORT_")
-"""What Kubernetes adds to the environment of pods beside a Service named `flyteagents`."""
+NOT_SETTINGS = (f"{PREFIX}SECRET_", f"{PREFIX}SERVICE_", f"{PREFIX}PORT_")
+"""Secrets, and what Kubernetes adds to the environment of pods beside a Service of our name."""
+S = TypeVar("S", bound=BaseSettings)
 Port = Annotated[int, Field(ge=0, le=65535)]
-Names = Annotated[tuple[str, ...], NoDecode]
 
 
 class KernelSettings(BaseSettings):
@@ -29,7 +31,7 @@ class KernelSettings(BaseSettings):
     port: Port = Field(8000, description="gRPC port; `serve --port` wins. 0 takes a free one.")
     metrics_host: str = Field("0.0.0.0", description="Address of the Prometheus page.")  # noqa: S104
     metrics_port: Port = Field(9090, description="Port of the Prometheus page; 0 for no page.")
-    plugins: Names | None = Field(
+    plugins: CommaList | None = Field(
         None,
         description="Entry-point names of the plugins to load; all that are installed if unset.",
         examples=["bigquery,duckdb"],
@@ -46,12 +48,12 @@ class KernelSettings(BaseSettings):
     adopt: bool = Field(
         True, description="Whether a retry takes over the job of an earlier attempt, if it lives."
     )
-    allow: Names = Field(
+    allow: CommaList = Field(
         ("*/*",),
         description="project/domain patterns of the tasks that are served.",
         examples=["sales-*/production,*/development"],
     )
-    allow_hosts: Names = Field(
+    allow_hosts: CommaList = Field(
         (),
         description="Patterns of further vendor hosts that tasks may name and that then get "
         "credentials.",
@@ -94,13 +96,6 @@ class KernelSettings(BaseSettings):
         "auto", description="`auto` is text on a terminal and JSON elsewhere."
     )
 
-    @field_validator("plugins", "allow", "allow_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
     @field_validator("port", mode="before")
     @classmethod
     def _no_service_link(cls, value: object) -> object:
@@ -129,13 +124,20 @@ class BadSettings(Exception):
 
 def read_settings(**overrides: object) -> KernelSettings:
     """The kernel's settings from the environment. Raises BadSettings."""
-    try:
-        settings = KernelSettings(**overrides)  # type: ignore[arg-type] # checked by pydantic
-    except ValidationError as error:
-        raise BadSettings(setting_problems(KernelSettings, PREFIX, error)) from None
+    settings = read(KernelSettings, PREFIX, **overrides)
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise BadSettings("FLYTEAGENTS_TLS_CERT and FLYTEAGENTS_TLS_KEY go together; set both")
     return settings
+
+
+def read(model: type[S], prefix: str, **overrides: object) -> S:
+    """Settings from the variables with `prefix`. Raises BadSettings."""
+    try:
+        return model(_env_prefix=prefix, **overrides)  # type: ignore[arg-type] # pydantic checks
+    except ValidationError as error:
+        raise BadSettings(_problems(model, prefix, error)) from None
+    except SettingsError as error:  # JSON that is none, in a field that takes JSON
+        raise BadSettings(f"{error}; its variables begin {prefix}") from None
 
 
 def prefix_of(plugin: str) -> str:
@@ -148,19 +150,22 @@ def variables(model: type[BaseModel], prefix: str) -> Mapping[str, Any]:
     return {f"{prefix}{name.upper()}": field for name, field in model.model_fields.items()}
 
 
-def setting_problems(model: type[BaseModel], prefix: str, error: ValidationError) -> str:
-    """One line for each bad variable: its name, what is wrong, and an example. No values: a
-    secret may have been put into the wrong variable."""
-    lines = []
+def _problems(model: type[BaseModel], prefix: str, error: ValidationError) -> str:
+    """What is wrong with each variable, and an example. No values: a secret may have been put
+    into the wrong variable."""
+    sentences = []
     for problem in error.errors(include_url=False, include_input=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
-        field = model.model_fields.get(name)
-        examples = list(field.examples or []) if field else []
-        if field is not None and not examples and not field.is_required():
-            examples = [field.default]
-        example = f", for example {prefix}{name.upper()}={_plain(examples[0])}" if examples else ""
-        lines.append(f"{prefix}{name.upper()}: {problem['msg']}{example}")
-    return "; ".join(lines)
+        field, example = model.model_fields.get(name), None
+        if field is not None:
+            example = field.examples[0] if field.examples else field.get_default()
+        if isinstance(example, tuple):
+            example = ",".join(example)
+        variable = f"{prefix}{name.upper()}"
+        known = example not in (None, PydanticUndefined)
+        hint = f", for example {variable}={example}" if known else ""
+        sentences.append(f"{variable}: {problem['msg']}{hint}")
+    return "; ".join(sentences)
 
 
 def unknown_variables(known: Iterable[str]) -> list[str]:
@@ -168,19 +173,9 @@ def unknown_variables(known: Iterable[str]) -> list[str]:
     names = set(known)
     sentences = []
     for name in sorted(os.environ):
-        if not name.startswith(PREFIX) or name in names or name.startswith(SECRET_PREFIX):
-            continue
-        if name.startswith(SERVICE_LINKS):
+        if not name.startswith(PREFIX) or name in names or name.startswith(NOT_SETTINGS):
             continue
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         sentences.append(f"nothing reads the variable {name}{hint}")
     return sentences
-
-
-def _plain(value: object) -> object:
-    return (
-        ",".join(map(str, value))
-        if isinstance(value, Sequence) and not isinstance(value, str)
-        else value
-    )

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from flyteagents import Settings
+from flyteagents import CommaList, Settings
 from flyteagents_bigquery.names import Location, Project
 
 GOOGLE = "https://bigquery.googleapis.com"
@@ -60,7 +60,7 @@ class BigQuerySettings(Settings):
         description="Project whose quota the API calls count against, if not that of the jobs.",
         examples=["my-project"],
     )
-    scopes: Annotated[tuple[str, ...], NoDecode] = Field(
+    scopes: CommaList = Field(
         (
             "https://www.googleapis.com/auth/bigquery",
             "https://www.googleapis.com/auth/cloud-platform",
@@ -68,7 +68,7 @@ class BigQuerySettings(Settings):
         description="OAuth scopes, with commas between them. Tables in Google Drive need "
         "`https://www.googleapis.com/auth/drive.readonly` too.",
     )
-    key_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    key_hosts: CommaList = Field(
         ("*.googleapis.com",),
         description="Patterns of the hosts that a key in a secret may have its tokens from, with "
         "commas between them. Only one named without a wildcard may be asked without TLS.",
@@ -86,13 +86,6 @@ class BigQuerySettings(Settings):
         if not re.match(r"https?://[^/]+", value):
             raise ValueError("it is not an http or https URL")
         return value.rstrip("/")
-
-    @field_validator("scopes", "key_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
 
     @field_validator("credentials", mode="before")
     @classmethod

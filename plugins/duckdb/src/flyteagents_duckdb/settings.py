@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, field_validator
-from pydantic_settings import NoDecode
 
-from flyteagents import Settings
+from flyteagents import CommaList, Settings
 from flyteagents_duckdb.machine import cores, data_directory, memory
 
 SHARE = 0.7
@@ -30,7 +29,6 @@ def parse_size(value: object) -> object:
 
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-Prefixes = Annotated[tuple[str, ...], NoDecode]
 
 
 class DuckDBSettings(Settings):
@@ -71,17 +69,17 @@ class DuckDBSettings(Settings):
     max_seconds: PositiveFloat = Field(
         86400.0, description="Seconds after which a running job is stopped and has failed."
     )
-    open_prefixes: Prefixes = Field(
+    open_prefixes: CommaList = Field(
         (),
         description="Prefixes that the SQL itself may read and write, and inputs be under.",
         examples=["/data/{project}/{domain}"],
     )
-    input_prefixes: Prefixes = Field(
+    input_prefixes: CommaList = Field(
         default_factory=lambda: (tempfile.gettempdir(),),
         description="Prefixes under which declared inputs may be, for reading only.",
         examples=["/data/{project},s3://lake/{project}/"],
     )
-    output_prefixes: Prefixes = Field(
+    output_prefixes: CommaList = Field(
         (),
         description="Local prefixes that Flyte's output prefixes must be under for results to go "
         "there; unset: any. Other results stay in the data directory.",
@@ -99,13 +97,6 @@ class DuckDBSettings(Settings):
         description="Free disk space that the data directory must have for a new job.",
         examples=["64MB"],
     )
-
-    @field_validator("open_prefixes", "input_prefixes", "output_prefixes", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
 
     @field_validator("open_prefixes", "input_prefixes", "output_prefixes")
     @classmethod

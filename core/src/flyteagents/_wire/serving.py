@@ -1,0 +1,53 @@
+"""One RPC about a task: its deadline, its span, its metrics, and the boundary that no error
+passes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+
+import grpc
+
+from flyteagents._kernel.requests import Deadline, Refused
+from flyteagents._kernel.runtime import Runtime
+from flyteagents._telemetry.redact import redact
+from flyteagents._telemetry.tracing import Rpc
+
+log = logging.getLogger("flyteagents")
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+class Serving:
+    """Around the work on one RPC. `operation` has the name that flytekit's metrics use."""
+
+    def __init__(
+        self, runtime: Runtime, service: str, method: str, operation: str, context: Context
+    ) -> None:
+        self._runtime = runtime
+        self._operation = operation
+        self._context = context
+        self._started = time.perf_counter()
+        tracing, metadata = runtime.telemetry.tracing, context.invocation_metadata() or ()
+        self._rpc = Rpc(tracing, service, method, metadata)
+
+    async def __aenter__(self) -> tuple[Deadline, Rpc]:
+        return Deadline(self._context.time_remaining()), self._rpc
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        code, text = "OK", ""
+        if isinstance(error, Refused):
+            code, text = error.code, error.message
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            code = "CANCELLED"
+        elif error is not None:
+            error_id = secrets.token_hex(4)
+            code, text = "INTERNAL", f"internal error; id {error_id} finds the server's log line"
+            log.error("%s failed", self._operation, exc_info=error, extra={"error_id": error_id})
+        runtime, seconds = self._runtime, time.perf_counter() - self._started
+        label = runtime.label(self._rpc.task_type)
+        runtime.telemetry.metrics.request(label, self._operation, seconds, code)
+        self._rpc.end(code, text)
+        if text:
+            await self._context.abort(grpc.StatusCode[code], redact(text))
