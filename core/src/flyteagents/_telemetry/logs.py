@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sys
-import time
 from datetime import datetime, timezone
 from typing import Literal, TextIO
 
@@ -16,7 +15,6 @@ from flyteagents._telemetry.redact import redact
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _NOISY = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "google.auth", "asyncio")
-_QUIET_SECONDS = 600.0
 
 
 def start_logging(
@@ -31,35 +29,11 @@ def start_logging(
     json_lines = form == "json" or (form == "auto" and not out.isatty())
     handler = logging.StreamHandler(out)
     handler.setFormatter(JsonLines() if json_lines else TextLines())
-    handler.addFilter(Rarely())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-
-
-class Rarely(logging.Filter):
-    """Lets each complaint of the exporters' through once in ten minutes, and as one line: a
-    collector that is down says it with every batch, with a traceback."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[tuple[str, str], float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith("opentelemetry."):
-            return True
-        if record.exc_info and record.exc_info[1]:
-            record.msg = f"{record.getMessage()} {record.exc_info[1]}"
-            record.args = record.exc_info = record.exc_text = None
-        # By place, not by text: the text may carry a number that changes.
-        what = (record.pathname, str(record.lineno))
-        now = time.monotonic()
-        if now - self._last.get(what, -_QUIET_SECONDS) < _QUIET_SECONDS:
-            return False
-        self._last[what] = now
-        return True
 
 
 class JsonLines(logging.Formatter):
@@ -89,6 +63,10 @@ def describe(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
         "logger": record.name,
         "message": redact(record.getMessage()),
     }
+    # A collector that is down says so again and again, each time with a traceback.
+    exporter = record.name.startswith("opentelemetry.")
+    if exporter and record.exc_info:
+        line["message"] = redact(f"{record.getMessage()} {record.exc_info[1]}")
     span = get_current_span().get_span_context()
     if span.is_valid:
         line["trace_id"] = f"{span.trace_id:032x}"
@@ -97,7 +75,7 @@ def describe(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
         if name not in _STANDARD and value is not None:
             plain = isinstance(value, bool | int | float)
             line[name] = value if plain else redact(str(value))
-    if record.exc_info:
+    if record.exc_info and not exporter:
         line["traceback"] = redact(_PLAIN.formatException(record.exc_info))
     return line
 
