@@ -129,6 +129,23 @@ def test_after_sigterm_health_turns_and_calls_are_taken_until_the_delay_is_over(
         assert server.process.wait(10) == 0
 
 
+def test_a_thread_that_a_vendors_library_holds_does_not_hold_up_the_exit() -> None:
+    env = {"FLYTEAGENTS_DRAIN_DELAY": "0", "FLYTEAGENTS_DRAIN_LIMIT": "0.5"}
+    with (
+        RealServer(["raising"], env, python_path=[AGENTS]) as server,
+        grpc.insecure_channel(server.endpoint) as channel,
+    ):
+        stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
+        task = agent_pb2.CreateTaskRequest(output_prefix="s3://b/block/data/0")
+        task.template.type = "raising"
+        task.template.custom.update({"operation": "block", "error": ""})
+        meta = stub.CreateTask(task, timeout=3).resource_meta
+        stub.GetTask(agent_pb2.GetTaskRequest(resource_meta=meta), timeout=1)
+        assert server.process is not None
+        server.process.terminate()
+        assert server.process.wait(10) == 0
+
+
 def test_the_metrics_page_has_the_names_of_flytekits_service() -> None:
     port = free_port()
     env = {"FLYTEAGENTS_METRICS_PORT": str(port), "FLYTEAGENTS_METRICS_HOST": "127.0.0.1"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
@@ -39,6 +40,8 @@ class RaisingAgent(Agent[Settings, RaisingConfig, RaisingJob]):
         return RaisingJob(**task.config.model_dump())
 
     async def get(self, job: RaisingJob, call: Call) -> Status:
+        if job.operation == "block":
+            await call.blocking(time.sleep, 30)
         fail("get", job)
         return Status(flyteagents.Phase.RUNNING)
 

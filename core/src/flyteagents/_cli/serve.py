@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+import threading
 from typing import NoReturn
 
 import click
@@ -52,6 +54,7 @@ def command(host: str | None, port: int | None) -> None:
         _stop(CONFIG_ERROR, error)
     except (PortTaken, OSError) as error:
         _stop(UNAVAILABLE, error)
+    _leave_threads()
 
 
 def _stop(code: int, error: Exception) -> NoReturn:
@@ -59,3 +62,13 @@ def _stop(code: int, error: Exception) -> NoReturn:
     text = error.strerror if isinstance(error, OSError) else None
     click.echo(f"flyteagents: {text or error}", err=True)
     sys.exit(code)
+
+
+def _leave_threads() -> None:
+    """Exit now if a vendor's library holds a thread: Python would wait for it for ever."""
+    for thread in [t for t in threading.enumerate() if t.name.startswith("flyteagents-")]:
+        thread.join(0.2)
+        if thread.is_alive():
+            logging.getLogger("flyteagents").warning("%s is held; leaving it", thread.name)
+            logging.shutdown()
+            os._exit(0)

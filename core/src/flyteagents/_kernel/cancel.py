@@ -85,7 +85,7 @@ class Cancelling:
                         return
                     seen.accepted = True  # there is nothing to accept it yet
                 except VendorError as error:
-                    if time.monotonic() > end or detached.draining:
+                    if time.monotonic() > end:
                         raise
                     log.info("%s: cancel of %s: %s", host.task_type, job, error)
                 except Exception as error:
