@@ -15,7 +15,7 @@ from flyteagents import (
     Unauthenticated,
     Unavailable,
 )
-from flyteagents._vendor.budget import Budget
+from flyteagents._vendor.budget import Budget, backoff
 from flyteagents.testing import (
     Cut,
     Delay,
@@ -155,6 +155,15 @@ async def test_a_wait_that_ends_too_late_is_raised_at_once(
     assert raised.value.retry_after == (None if seconds is None else pytest.approx(seconds, abs=30))
     if seconds:
         assert setup.vendor.total == 1
+
+
+@pytest.mark.parametrize("tries", [0, 1, 5, 50])
+def test_a_pause_grows_up_to_two_seconds_unless_the_vendor_asks_for_more(tries: int) -> None:
+    pauses = [backoff(tries, None) for _ in range(200)]
+    limit = min(0.1 * 2**tries, 2.0)
+    assert 0 <= min(pauses) < limit / 2 < max(pauses) <= limit
+    assert backoff(tries, 30.0) == 30.0
+    assert max(backoff(tries, 0.001) for _ in range(200)) > 0.001
 
 
 async def test_no_request_begins_when_the_time_is_over(setup: Setup) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,3 +25,8 @@ class Budget:
     limit: float = 60.0
     retries: bool = True
     closed: bool = False
+
+
+def backoff(tries: int, asked: float | None) -> float:
+    """Seconds before the next try, after `tries` repeats: at least what the vendor `asked` for."""
+    return max(asked or 0.0, random.uniform(0.0, min(0.1 * 2**tries, 2.0)))  # noqa: S311

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import ipaddress
 import re
@@ -29,13 +30,11 @@ def check_host(host: str, patterns: Sequence[str]) -> None:
 
 
 def _near(host: str) -> bool:
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    with contextlib.suppress(OSError):
+        host = socket.inet_ntoa(socket.inet_aton(host))  # "127.1", "0x7f000001"
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        try:
-            address = ipaddress.ip_address(socket.inet_aton(host))  # "127.1", "0x7f000001"
-        except OSError:
-            return host == "localhost" or host.endswith(".localhost")
+        return host == "localhost" or host.endswith(".localhost")
     address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or address.is_link_local or address.is_unspecified

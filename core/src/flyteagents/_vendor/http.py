@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import re
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from opentelemetry import trace
@@ -14,48 +14,54 @@ from pydantic import BaseModel
 
 from flyteagents._call import Endpoint, Reply
 from flyteagents._errors import AgentError, Throttled, Unauthenticated, Unavailable, VendorError
-from flyteagents._telemetry.redact import remember
-from flyteagents._vendor.budget import Budget
+from flyteagents._vendor.budget import Budget, backoff
 from flyteagents._vendor.hosts import check_host
-from flyteagents._vendor.pool import Pool, Sent, Trip
-from flyteagents._vendor.replies import error_of, fit
+from flyteagents._vendor.replies import error_of, fit, retry_after
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from flyteagents._vendor.pool import Pool, Sent, Trip
+
 M = TypeVar("M", bound=BaseModel)
+Opening = Callable[[bool], Awaitable[Endpoint]]
+Explain = Callable[[Reply], AgentError | None]
 _SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
-_SECRET_HEADER = re.compile("auth|token|key|secret|cookie|passw|credential|sign", re.IGNORECASE)
 _tracer = trace.get_tracer("flyteagents.http")
 
 
+@dataclass(eq=False)
 class VendorClient:
     """The connections of one agent. `hosts` are patterns of the hosts that get credentials;
     `observe` is told the status (None without a reply) and the seconds of each request."""
 
-    def __init__(
-        self,
-        agent: str,
-        hosts: Sequence[str],
-        *,
-        max_connections: int = 64,
-        observe: Callable[[int | None, float], None] | None = None,
-    ) -> None:
-        self.agent, self.hosts = agent, hosts
-        self.pool = Pool(max_connections)
-        self.observe = observe or (lambda status, seconds: None)
+    agent: str
+    hosts: Sequence[str]
+    max_connections: int = 64
+    observe: Callable[[int | None, float], None] | None = None
+    _pool: Pool | None = field(default=None, init=False)
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    def bind(
-        self,
-        endpoint: Callable[[bool], Awaitable[Endpoint]],
-        budget: Budget,
-        explain: Callable[[Reply], AgentError | None] = lambda _: None,
-    ) -> Http:
+    def bind(self, endpoint: Opening, budget: Budget, explain: Explain = lambda _: None) -> Http:
         """The client for one call. `endpoint(True)` must look past every cache of credentials."""
         return Http(self, endpoint, budget, explain)
 
+    async def pool(self) -> Pool:
+        async with self._opening:
+            if self._pool is None:
+                # In a thread: the import and the system's certificates would block the loop.
+                self._pool = await asyncio.to_thread(_pool, self.max_connections)
+            return self._pool
+
     async def aclose(self) -> None:
-        await self.pool.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()
+
+
+def _pool(connections: int) -> Pool:
+    from flyteagents._vendor.pool import Pool
+
+    return Pool(connections)
 
 
 class Http:
@@ -76,11 +82,7 @@ class Http:
     """
 
     def __init__(
-        self,
-        client: VendorClient,
-        endpoint: Callable[[bool], Awaitable[Endpoint]],
-        budget: Budget,
-        explain: Callable[[Reply], AgentError | None],
+        self, client: VendorClient, endpoint: Opening, budget: Budget, explain: Explain
     ) -> None:
         self._client, self._endpoint = client, endpoint
         self._budget, self._explain = budget, explain
@@ -95,74 +97,65 @@ class Http:
         budget, fresh, tries = self._budget, False, 0
         last: AgentError = Unavailable("there was no time left to ask the vendor")
         while not budget.closed and time.monotonic() < budget.until:
-            trip = Trip()
+            trip = (await self._client.pool()).trip(method, path, sent)
             try:
-                return await self._once(method, path, accept, sent, trip, fresh, tries)
+                return await self._once(trip, accept, fresh, tries)
             except Unauthenticated as error:
-                if fresh or trip.status is None:
+                if fresh or trip.came == "unsent":
                     raise
                 fresh, last = True, error
             except VendorError as error:
-                pause = self._pause(method, trip, error, tries)
-                if pause is None:
+                pause = self._pause(trip, error, tries)
+                if time.monotonic() + pause >= budget.until:
                     raise
                 last = error
                 await asyncio.sleep(pause)
             tries += 1
         raise last
 
-    def _pause(self, method: str, trip: Trip, error: VendorError, tries: int) -> float | None:
-        """Seconds before the next try, None when there is to be none."""
-        budget, safe = self._budget, method in _SAFE
-        if trip.stale and safe and tries == 0:
+    def _pause(self, trip: Trip, error: VendorError, tries: int) -> float:
+        """Seconds before the next try; for ever when there is to be none."""
+        budget, safe = self._budget, trip.method in _SAFE
+        if trip.came == "stale" and safe and tries == 0:
             return 0.0  # a connection closed meanwhile says nothing about the vendor
-        unsent = not trip.sent or trip.status in (429, 503)
-        if not budget.retries or trip.oversized or not (safe or unsent or budget.repeat == "any"):
-            return None
+        may = safe or trip.came == "unsent" or budget.repeat == "any"
+        if not may or not budget.retries or trip.came == "oversized":
+            return math.inf
         asked = error.retry_after if isinstance(error, Throttled) else trip.retry_after
-        jitter = random.uniform(0.0, min(0.1 * 2**tries, 2.0))  # noqa: S311
-        seconds = max(asked or 0.0, jitter)
-        return seconds if time.monotonic() + seconds < budget.until else None
+        return backoff(tries, asked)
 
-    async def _once(
-        self, method: str, path: str, accept: Collection[int], sent: Sent, trip: Trip,
-        fresh: bool, tries: int,
-    ) -> Reply:  # fmt: skip
+    async def _once(self, trip: Trip, accept: Collection[int], fresh: bool, tries: int) -> Reply:
         client, limit = self._client, self._budget.limit
         try:
-            endpoint = await asyncio.wait_for(self._endpoint(fresh), limit)
+            trip.aim(await asyncio.wait_for(self._endpoint(fresh), limit))
         except asyncio.TimeoutError:
             raise Unavailable(f"no credentials for the vendor within {limit:g} s") from None
-        _remember(endpoint)
-        target = await client.pool.target(endpoint.url, path, sent)
-        check_host(target.host, client.hosts)
-        began, why = time.monotonic(), ""
-        attributes: dict[str, str | int] = {
-            "http.request.method": method, "url.full": target.shown,
-            "server.address": target.host, "server.port": target.port, "flyte.agent": client.agent,
-        }  # fmt: skip
+        check_host(trip.host, client.hosts)
+        attributes = {"http.request.method": trip.method, "flyte.agent": client.agent, **trip.where}
         if tries:
             attributes["http.request.resend_count"] = tries
+        began, status = time.monotonic(), None
         with _tracer.start_as_current_span(
-            method, kind=trace.SpanKind.CLIENT, attributes=attributes,
+            trip.method, kind=trace.SpanKind.CLIENT, attributes=attributes,
             record_exception=False, set_status_on_exception=False,
         ) as span:  # fmt: skip
             try:
-                reply = await client.pool.exchange(method, target, endpoint, sent, trip, limit)
-                if 200 <= reply.status < 300 or reply.status in accept:
+                reply = await trip.exchange(limit)
+                status = reply.status
+                span.set_attribute("http.response.status_code", status)
+                if 200 <= status < 300 or status in accept:
                     return reply
-                why = str(reply.status)
+                trip.retry_after = retry_after(reply.headers)
+                if status in (429, 503):
+                    trip.came = "unsent"  # it was turned away
+                raise self._explain(reply) or error_of(reply, trip.to)
             except AgentError as error:
-                why = type(error).__name__
+                span.set_attribute("error.type", str(status or type(error).__name__))
+                span.set_status(trace.StatusCode.ERROR)
                 raise
             finally:
-                client.observe(trip.status, time.monotonic() - began)
-                if trip.status is not None:
-                    span.set_attribute("http.response.status_code", trip.status)
-                if why:
-                    span.set_attribute("error.type", why)
-                    span.set_status(trace.StatusCode.ERROR)
-        raise self._explain(reply) or error_of(reply, target.to)
+                if client.observe is not None:
+                    client.observe(status, time.monotonic() - began)
 
 
 class Method:
@@ -183,12 +176,3 @@ class Method:
     ) -> M | Reply:  # fmt: skip
         reply = await self._http.request(self._name, path, accept=accept, **sent)
         return reply if into is None else fit(into, reply)
-
-
-def _remember(endpoint: Endpoint) -> None:
-    """Have the credentials masked wherever they turn up: vendors quote them in errors."""
-    if endpoint.bearer:
-        remember(endpoint.bearer)
-    for name, value in endpoint.headers.items():
-        if _SECRET_HEADER.search(name):
-            remember(value.partition(" ")[2] or value)

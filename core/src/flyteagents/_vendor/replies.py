@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -10,49 +11,40 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from flyteagents import _errors
 from flyteagents._call import Reply
-from flyteagents._errors import (
-    AgentError,
-    Forbidden,
-    InvalidTask,
-    JobConflict,
-    JobNotFound,
-    Throttled,
-    Unauthenticated,
-    Unavailable,
-)
 
 M = TypeVar("M", bound=BaseModel)
 TEXT_LIMIT = 400
 WAIT_LIMIT = 3600.0
-_ERRORS: Mapping[int, type[AgentError]] = {
-    401: Unauthenticated, 403: Forbidden, 404: JobNotFound, 408: Unavailable, 409: JobConflict,
-    410: JobNotFound, 425: Unavailable,
+_ERRORS: Mapping[int, type[_errors.AgentError]] = {
+    401: _errors.Unauthenticated, 403: _errors.Forbidden, 404: _errors.JobNotFound,
+    408: _errors.Unavailable, 409: _errors.JobConflict, 410: _errors.JobNotFound,
+    425: _errors.Unavailable,
 }  # fmt: skip
 
 
-def error_of(reply: Reply, host: str) -> AgentError:
+def error_of(reply: Reply, host: str) -> _errors.AgentError:
     """The error that a reply's status stands for, with the vendor's own words."""
     code, words = _words(reply)
     text = f"{host} answered {reply.status}" + (f": {words}" if words else "")
     if reply.status == 429:
-        return Throttled(text, retry_after=retry_after(reply.headers), code=code)
+        return _errors.Throttled(text, retry_after=retry_after(reply.headers), code=code)
     # A redirect is no answer either: following it could take credentials elsewhere.
-    client = 400 <= reply.status < 500
-    return _ERRORS.get(reply.status, InvalidTask if client else Unavailable)(text, code=code)
+    other = _errors.InvalidTask if 400 <= reply.status < 500 else _errors.Unavailable
+    return _ERRORS.get(reply.status, other)(text, code=code)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that a Retry-After header asks for, as a number or as a date."""
     text = headers.get("retry-after", "").strip()
-    try:
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         if text[:1].isdigit():
             seconds = float(text)
         else:
             seconds = parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return min(max(seconds, 0.0), WAIT_LIMIT)
+        return min(max(seconds, 0.0), WAIT_LIMIT)
+    return None
 
 
 def fit(into: type[M], reply: Reply) -> M:
@@ -63,12 +55,11 @@ def fit(into: type[M], reply: Reply) -> M:
         return into.model_validate_json(reply.body, extra="ignore")
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
+        fields = [".".join(map(str, problem["loc"])) or "all of it" for problem in problems[:5]]
+        what = f"does not fit {into.__name__}: {', '.join(fields)[:TEXT_LIMIT]}"
         if problems[0]["type"] == "json_invalid":
             what = "is not JSON"
-        else:
-            fields = [".".join(map(str, problem["loc"])) or "all of it" for problem in problems[:5]]
-            what = f"does not fit {into.__name__}: {', '.join(fields)[:TEXT_LIMIT]}"
-        raise Unavailable(f"the vendor's reply ({reply.status}) {what}") from None
+        raise _errors.Unavailable(f"the vendor's reply ({reply.status}) {what}") from None
 
 
 def _words(reply: Reply) -> tuple[str | None, str]:
@@ -77,26 +68,20 @@ def _words(reply: Reply) -> tuple[str | None, str]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        plain = (
-            text and text[0] not in "<{[" and "html" not in reply.headers.get("content-type", "")
-        )
-        return None, _cut(text.splitlines()[0]) if plain else ""
-    if not isinstance(found, dict):
-        return None, ""
-    inner = found.get("error")
-    inner = inner if isinstance(inner, dict) else {}
-    code = _first(
-        inner.get("status"), inner.get("code"), found.get("error_code"), found.get("code")
+        page = text[:1] in "<{[" or "html" in reply.headers.get("content-type", "")
+        return None, "" if page else _cut(text.splitlines()[0])
+    inner = found.get("error") if isinstance(found, dict) else None
+    code = _text(inner, "status", "code") or _text(found, "error_code", "code")
+    words = _text(inner, "message") or _text(
+        found, "message", "error_description", "detail", "error"
     )
-    words = _first(
-        inner.get("message"), found.get("message"), found.get("error_description"),
-        found.get("detail"), found.get("error"),
-    )  # fmt: skip
     return code[:64] or None, _cut(words)
 
 
-def _first(*candidates: object) -> str:
-    return next((text for text in candidates if isinstance(text, str) and text), "")
+def _text(found: object, *names: str) -> str:
+    """The first of these fields that is a text."""
+    values = map(found.get, names) if isinstance(found, dict) else ()
+    return next((value for value in values if isinstance(value, str) and value), "")
 
 
 def _cut(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -26,67 +27,57 @@ class Secrets:
         # (flytekit/configuration/__init__.py, SecretsConfig).
         read = os.environ.get
         self._flytekit_env = read("FLYTE_SECRETS_ENV_PREFIX", "_FSEC_").strip()
-        self._flytekit_dir = Path(
-            read("FLYTE_SECRETS_DEFAULT_DIR", "").strip() or flytekit_directory
-        )
+        self._flytekit_dir = read("FLYTE_SECRETS_DEFAULT_DIR", "").strip() or flytekit_directory
         self._flytekit_file = read("FLYTE_SECRETS_FILE_PREFIX", "").strip()
-        self._files: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     def find(self, name: str, connection: Mapping[str, str]) -> str | None:
         """The secret, None where there is none. Raises InvalidTask for what cannot be a name."""
-        found = self._look(name, connection)
+        if not _NAME.fullmatch(name):
+            raise InvalidTask(f"{name[:60]!r} is not the name of a secret")
+        found = next(filter(None, self._look(name, connection)), None)
         if found:
             remember(found)  # a vendor may put it into an error
         return found
-
-    def _look(self, name: str, connection: Mapping[str, str]) -> str | None:
-        if not _NAME.fullmatch(name):
-            raise InvalidTask(f"{name[:60]!r} is not the name of a secret")
-        folded = {key.lower(): value for key, value in connection.items()}
-        if sent := connection.get(name) or folded.get(name.lower()):
-            return sent
-        ours, flytekits = self._variables(name)
-        *files, flytekits_file = self._paths(name)
-        return (
-            os.environ.get(ours)
-            or next((found for path in files if (found := self._read(path))), None)
-            or os.environ.get(flytekits, "").strip()
-            or (self._read(flytekits_file) or "").strip()
-            or None
-        )
 
     def require(self, name: str, connection: Mapping[str, str]) -> str:
         """The secret. Raises Unauthenticated, with the places where it could be."""
         found = self.find(name, connection)
         if found is None:
-            places = [*self._variables(name), *map(str, dict.fromkeys(self._paths(name)))]
+            places = dict.fromkeys(map(str, (*self._ours(name), *self._flytekits(name))))
             raise Unauthenticated(f"there is no secret {name!r}; put it into {' or '.join(places)}")
         return found
 
-    def _variables(self, name: str) -> tuple[str, str]:
-        upper = name.upper()
-        return f"FLYTEAGENTS_SECRET_{re.sub(r'[^A-Z0-9]', '_', upper)}", self._flytekit_env + upper
+    def _look(self, name: str, connection: Mapping[str, str]) -> Iterator[str]:
+        yield connection.get(name, "")
+        yield {key.lower(): value for key, value in connection.items()}.get(name.lower(), "")
+        yield from map(_read, self._ours(name))
+        yield from (_read(place).strip() for place in self._flytekits(name))
 
-    def _paths(self, name: str) -> Iterator[Path]:
+    def _ours(self, name: str) -> Iterator[str | Path]:
+        yield f"FLYTEAGENTS_SECRET_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
         if self._directory is not None:
-            for spelling in dict.fromkeys((name, name.lower(), name.upper())):
+            for spelling in (name, name.lower(), name.upper()):
                 yield self._directory / spelling
-        yield self._flytekit_dir / f"{self._flytekit_file}{name.lower()}"
 
-    def _read(self, path: Path) -> str | None:
-        """The file's text. Kubernetes swaps mounted files, so it is read again on any change."""
-        try:
-            stat = path.stat()
-            stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            known = self._files.get(path)
-            if known is None or known[0] != stamp:
-                with path.open("rb") as file:
-                    content = file.read(_SIZE_LIMIT + 1)
-                if len(content) > _SIZE_LIMIT:
-                    raise Unauthenticated(f"{path} is over 1 MiB; that is no secret")
-                text = content.decode("utf-8", "replace").rstrip("\r\n")
-                known = self._files[path] = (stamp, text)
-        except OSError:
-            self._files.pop(path, None)
-            return None
-        return known[1]
+    def _flytekits(self, name: str) -> Iterator[str | Path]:
+        yield self._flytekit_env + name.upper()
+        yield Path(self._flytekit_dir, self._flytekit_file + name.lower())
+
+
+def _read(place: str | Path) -> str:
+    """What is in a variable or a file, nothing where that is not."""
+    if isinstance(place, str):
+        return os.environ.get(place, "")
+    try:
+        stat = place.stat()
+        if stat.st_size > _SIZE_LIMIT:
+            raise Unauthenticated(f"{place} is over 1 MiB; that is no secret")
+        return _text(place, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    except OSError:
+        return ""
+
+
+@functools.lru_cache(maxsize=100)
+def _text(path: Path, stamp: tuple[int, int, int]) -> str:
+    """Kubernetes swaps mounted files, so one is read again when its stamp is another."""
+    return path.read_bytes().decode("utf-8", "replace").rstrip("\r\n")

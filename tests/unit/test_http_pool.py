@@ -1,0 +1,141 @@
+"""How many connections there are, who uses them and how long they are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from types import FrameType
+
+import pytest
+
+from flyteagents import Endpoint
+from flyteagents._vendor.budget import Budget
+from flyteagents._vendor.http import VendorClient
+from flyteagents.testing import FakeVendor, Request, Response
+
+PEAK = 24
+
+
+class Gate(FakeVendor):
+    """A vendor that answers while it is open."""
+
+    def __init__(self) -> None:
+        super().__init__(self._pass)
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def _pass(self, _: Request) -> Response:
+        await self.open.wait()
+        return Response(200, {})
+
+    async def ask(self, client: VendorClient) -> None:
+        async def endpoint(_: bool) -> Endpoint:
+            return Endpoint(self.url)
+
+        await client.bind(endpoint, Budget(time.monotonic() + 5)).get("/")
+
+    async def peak(self, client: VendorClient) -> None:
+        """As many requests at once as the client has connections."""
+        self.open.clear()
+        asking = [asyncio.ensure_future(self.ask(client)) for _ in range(PEAK)]
+        await self.until(count=PEAK)
+        self.open.set()
+        await asyncio.gather(*asking)
+
+    async def left(self, count: int) -> None:
+        """Wait until no more than `count` connections are left."""
+        while len(self._open) > count:  # noqa: ASYNC110 # no event tells of it
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def vendors() -> AsyncIterator[list[Gate]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(Gate()) for _ in range(2)]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[VendorClient]:
+    client = VendorClient("acme", ["127.0.0.1"], max_connections=PEAK)
+    yield client
+    await client.aclose()
+
+
+async def test_no_request_looks_at_all_that_lie_idle(
+    vendors: list[Gate], client: VendorClient
+) -> None:
+    vendor, _ = vendors
+    await vendor.peak(client)
+    looks = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal looks
+        # What httpcore2 asks of each idle connection, with a system call.
+        looks += event == "call" and frame.f_code.co_name == "has_expired"
+
+    sys.setprofile(count)
+    try:
+        await vendor.ask(client)
+    finally:
+        sys.setprofile(None)
+    assert vendor.connections == PEAK
+    assert 0 < looks < PEAK
+
+
+async def test_what_a_peak_needed_is_let_go(vendors: list[Gate], client: VendorClient) -> None:
+    vendor, _ = vendors
+    (await client.pool()).idle_limit = 0.03
+    await vendor.peak(client)
+    await asyncio.sleep(0.03)
+    for _ in range(PEAK):
+        await vendor.ask(client)
+    await asyncio.wait_for(vendor.left(1), 5)
+    assert vendor.connections == PEAK, "the one that is used was not kept"
+
+
+async def test_what_is_used_is_kept(vendors: list[Gate], client: VendorClient) -> None:
+    vendor, _ = vendors
+    (await client.pool()).idle_limit = 5.0
+    await vendor.peak(client)
+    await vendor.peak(client)
+    assert (vendor.connections, len(vendor._open)) == (PEAK, PEAK)
+
+
+async def test_there_are_no_more_connections_than_allowed(
+    vendors: list[Gate], client: VendorClient
+) -> None:
+    vendor, _ = vendors
+    vendor.open.clear()
+    asking = [asyncio.ensure_future(vendor.ask(client)) for _ in range(2 * PEAK)]
+    await vendor.until(count=PEAK)
+    await asyncio.sleep(0.01)
+    assert vendor.connections == vendor.in_flight == PEAK
+    vendor.open.set()
+    await asyncio.gather(*asking)
+    assert (vendor.connections, vendor.total) == (PEAK, 2 * PEAK)
+
+
+async def test_a_call_to_another_host_costs_no_connection(
+    vendors: list[Gate], client: VendorClient
+) -> None:
+    for _ in range(3):
+        for vendor in vendors:
+            await vendor.ask(client)
+    assert [vendor.connections for vendor in vendors] == [1, 1]
+
+
+async def test_what_is_in_use_when_the_client_is_closed_is_closed_afterwards(
+    vendors: list[Gate], client: VendorClient
+) -> None:
+    vendor, _ = vendors
+    await vendor.ask(client)
+    vendor.open.clear()
+    asking = asyncio.ensure_future(vendor.ask(client))
+    await vendor.until(count=2)
+    await client.aclose()
+    vendor.open.set()
+    await asking
+    await asyncio.wait_for(vendor.left(0), 5)
