@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tests.duckdb.driving import SALES, TABLE, Driver
 
 import duckdb
@@ -233,3 +234,18 @@ def test_sizes_are_read_with_their_units(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a size is a number with a unit"):
         DuckDBSettings(_env_prefix="NOT_READ_", max_memory=text)
+
+
+def test_memory_is_shared_by_the_jobs_unless_it_is_set() -> None:
+    one, two = (DuckDBSettings(_env_prefix="NOT_READ_", max_jobs=jobs) for jobs in (1, 2))
+    assert one.memory // 2 == two.memory
+    assert two.memory == two.max_memory > 0
+    less = DuckDBSettings(_env_prefix="NOT_READ_", max_memory="2GB")
+    assert less.memory == 2_000_000_000
+
+
+def test_a_bad_number_of_jobs_is_all_that_is_called_bad() -> None:
+    with pytest.raises(ValidationError) as refused:
+        DuckDBSettings(_env_prefix="NOT_READ_", max_jobs=0)
+    (problem,) = refused.value.errors()
+    assert problem["loc"] == ("max_jobs",)

@@ -91,6 +91,15 @@ def test_check_shows_every_setting_and_what_the_agents_say() -> None:
     assert "FLYTEAGENTS_PORT" not in flyteagents("check", "--quiet", env=env).stdout
 
 
+def test_check_shows_what_a_setting_that_is_computed_came_to(tmp_path: Path) -> None:
+    env = environment(FLYTEAGENTS_PLUGINS="duckdb", FLYTEAGENTS_DUCKDB_DATA_DIR=str(tmp_path))
+    shown = document(flyteagents("check", "--json", env=env))["settings"]["duckdb"]
+    values = {setting["name"]: setting["value"] for setting in shown}
+    assert int(values["FLYTEAGENTS_DUCKDB_MAX_JOBS"]) > 0
+    assert int(values["FLYTEAGENTS_DUCKDB_MAX_MEMORY"]) > 0
+    assert values["FLYTEAGENTS_DUCKDB_MEMORY"] == values["FLYTEAGENTS_DUCKDB_MAX_MEMORY"]
+
+
 def test_check_fails_when_an_agent_cannot_reach_its_vendor() -> None:
     bad = flyteagents("check", "--json", env=environment(FLYTEAGENTS_CLOCKED_MOOD="bad"))
     assert bad.returncode == 1

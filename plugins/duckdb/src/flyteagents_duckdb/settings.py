@@ -7,7 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+)
 
 from flyteagents import CommaList, Settings
 from flyteagents_duckdb.machine import cores, data_directory, memory
@@ -50,16 +57,18 @@ class DuckDBSettings(Settings):
     max_threads: PositiveInt = Field(
         default_factory=cores, description="The most threads that a task may ask for.", examples=[8]
     )
-    memory: Size | None = Field(
+    max_memory: Size = Field(
         None,
-        description="Memory of a job that does not ask for any; `max_memory` if unset.",
-        examples=["1GB"],
-    )
-    max_memory: Size | None = Field(
-        None,
+        validate_default=True,
         description="The most memory that a task may ask for; unset: 70 % of the machine's or "
         "container's, divided by `max_jobs`.",
         examples=["4GB"],
+    )
+    memory: Size = Field(
+        None,
+        validate_default=True,
+        description="Memory of a job that does not ask for any; `max_memory` if unset.",
+        examples=["1GB"],
     )
     max_spill: Size = Field(
         10_000_000_000,
@@ -111,7 +120,13 @@ class DuckDBSettings(Settings):
     def _resolved(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @property
-    def memory_bound(self) -> int:
-        """The most memory of one job, in bytes."""
-        return self.max_memory or int(memory() * SHARE / self.max_jobs)
+    # Not default factories: where `max_jobs` is bad, these would be called bad as well.
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _share(cls, value: object, info: ValidationInfo) -> object:
+        return int(memory() * SHARE / info.data.get("max_jobs", 1)) if value is None else value
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _most(cls, value: object, info: ValidationInfo) -> object:
+        return info.data.get("max_memory", 1) if value is None else value

@@ -54,8 +54,8 @@ def describe(task: Task[DuckDBConfig], settings: DuckDBSettings) -> dict[str, An
         raise InvalidTask("the task has no SQL statement")
     who, config = task.identity, task.config
     threads = config.threads or min(settings.threads, settings.max_threads)
-    bound = settings.memory_bound
-    memory = config.memory or min(settings.memory or bound, bound)
+    bound = settings.max_memory
+    memory = config.memory or min(settings.memory, bound)
     if threads > settings.max_threads:
         raise InvalidTask(
             f"the task asks for {threads} threads; the most here is {settings.max_threads} "
