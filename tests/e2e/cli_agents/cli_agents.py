@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from flyteagents import (
 )
 
 API = 1
+log = logging.getLogger(__name__)
 
 
 class ClockSettings(Settings):
@@ -40,6 +42,8 @@ class ClockConfig(BaseModel):
     seconds: float = 0
     fail: str = ""
     again: bool = False
+    complaint: str = ""
+    stubborn: bool = False
     outputs: dict[str, Any] = {}
 
 
@@ -64,6 +68,8 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
             state = json.loads(self._file(job.id).read_text())
         except OSError:
             raise JobNotFound("no such file") from None
+        if state["complaint"]:
+            log.warning("poll %d: %s", time.time_ns(), state["complaint"])
         if state.get("cancelled"):
             return Status(Phase.ABORTED, "cancelled")
         age = time.time() - state["start"]
@@ -80,6 +86,8 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
 
     async def cancel(self, job: ClockJob, call: Call) -> None:
         file = self._file(job.id)
+        if file.exists() and json.loads(file.read_text())["stubborn"]:
+            await asyncio.sleep(60)
         if file.exists():
             file.write_text(json.dumps({**json.loads(file.read_text()), "cancelled": True}))
 

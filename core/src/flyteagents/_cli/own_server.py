@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -16,6 +15,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from flyteagents._cli.serve import UNAVAILABLE
+from flyteagents._cli.server_log import ServerLog
 
 _READY_WITHIN = 30.0
 _STOPPED_WITHIN = 20.0
@@ -25,7 +25,6 @@ _PRIVATE = {
     "FLYTEAGENTS_METRICS_PORT": "0",
     "FLYTEAGENTS_DRAIN_DELAY": "0",
     "FLYTEAGENTS_DRAIN_LIMIT": "10",
-    "FLYTEAGENTS_LOG_FORMAT": "text",
 }
 _LEFT_OUT = ("FLYTEAGENTS_PORT", "FLYTEAGENTS_TLS_CERT", "FLYTEAGENTS_TLS_KEY")
 
@@ -41,14 +40,15 @@ class NotStarted(Exception):
 class OwnServer:
     """`flyteagents serve` as a process of its own on a free port, from entering to leaving.
 
-    env: variables for it besides this process's. show_log: let it write to our standard error.
+    env: variables for it besides this process's. show_log: let it write to our standard error;
+    else its warnings and errors alone are shown there.
     """
 
     def __init__(self, env: Mapping[str, str] | None = None, show_log: bool = False) -> None:
         inherited = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
-        self._env = {**inherited, **_PRIVATE, **(env or {})}
-        self._show_log = show_log
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 # closed by `stop`
+        form = {"FLYTEAGENTS_LOG_FORMAT": "text" if show_log else "json"}
+        self._env = {**inherited, **_PRIVATE, **form, **(env or {})}
+        self._log = None if show_log else ServerLog()
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = ""
 
@@ -62,11 +62,8 @@ class OwnServer:
 
     @property
     def log(self) -> str:
-        """The end of what it has written, unless that was shown."""
-        if self._log.closed:
-            return ""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")[-4000:].strip()
+        """The end of what it has written and was not shown; whole once it has stopped."""
+        return self._log.rest if self._log is not None else ""
 
     def start(self) -> None:
         """Start it, and wait until health says SERVING. Raises NotStarted."""
@@ -76,21 +73,28 @@ class OwnServer:
                 return
             if self._exit_code() != UNAVAILABLE:
                 break  # else somebody took the port between our look and the server's
-        raise NotStarted(self._exit_code(), self.log)
+        code = self._exit_code()
+        self.stop()
+        raise NotStarted(code, self.log)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, and no waiting."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
 
     def stop(self) -> int:
         """SIGTERM, and wait for a clean end. The exit code."""
         process = self._process
         code = 0
         if process is not None:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+            self.ask_to_stop()
             try:
                 code = process.wait(_STOPPED_WITHIN)
             except subprocess.TimeoutExpired:
                 process.kill()
                 code = process.wait()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
         self._process = None
         return code
 
@@ -115,7 +119,7 @@ class OwnServer:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.endpoint = f"127.0.0.1:{port}"
-        output = None if self._show_log else self._log
+        output = self._log.fileno() if self._log is not None else None
         self._process = subprocess.Popen(
             [sys.executable, "-m", "flyteagents", "serve", "--port", str(port)],
             env=self._env,

@@ -55,7 +55,7 @@ UNCLEAN = 70
     help="Rows of result tables.",
 )  # fmt: skip
 @click.option("--trace", is_flag=True, help="Draw the task's trace from the server's own spans.")
-@click.option("-v", "--verbose", is_flag=True, help="Show the log of the server that is started.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all that the started server logs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to stderr.")
 def command(
     task: Path, given: tuple[str, ...], endpoint: str | None, tls: bool, flyte2: bool,
@@ -211,10 +211,10 @@ def _server(stack: ExitStack, receiver: OtlpReceiver | None, verbose: bool) -> O
 
 def _stop(server: OwnServer, as_json: bool) -> bool:
     """Stop the server; whether it ended cleanly."""
-    log = server.log
     code = server.stop()
     if code != 0:
-        click.echo(f"flyteagents: the server ended with exit code {code}:\n{log}", err=True)
+        text = f"flyteagents: the server ended with exit code {code}:\n{server.log}"
+        click.echo(text.rstrip(), err=True)
     else:
         click.secho("the server got SIGTERM and ended with exit code 0", dim=True, err=as_json)
     return code == 0

@@ -60,6 +60,15 @@ def fail(code: int, message: str) -> NoReturn:
     sys.exit(code)
 
 
+def aside(text: str, colour: str) -> None:
+    """Say something on stderr while a live line may be on the terminal. Any thread may."""
+    # The live line catches what is written to `sys.stderr`, and prints it above itself. That is
+    # right on a terminal only: what is redirected has to stay apart.
+    real = sys.__stderr__
+    apart = real is not None and not real.isatty()
+    click.secho(text, fg=colour, file=real if apart else sys.stderr)
+
+
 def bytes_in_words(number: float) -> str:
     """1536 as "1.5 KiB"."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -1,0 +1,83 @@
+"""The log of the server that `flyteagents run` starts for itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import threading
+from collections import deque
+from typing import Any
+
+from flyteagents._cli import screen
+
+_COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
+"""The levels that are shown."""
+_NUMBER = re.compile(r"\b\d+\b")
+"""What changes when something is said again: "poll 3 in a row failed"."""
+_PAUSE = 0.05
+_KEPT = 40
+"""Lines of the rest that are kept, for a server that ends badly."""
+
+
+class ServerLog:
+    """A file that takes JSON lines. Warnings and errors go on to our standard error, each once."""
+
+    def __init__(self) -> None:
+        # No pipe: what the server itself starts may hold its end, and live on without us.
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 # closed by `close`
+        self._at = 0
+        self._shown: set[str] = set()
+        self._kept: deque[str] = deque(maxlen=_KEPT)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    @property
+    def rest(self) -> str:
+        """The end of what was not shown; whole once it is closed."""
+        return "\n".join(self._kept).strip()
+
+    def close(self) -> None:
+        """Show what is left. The server has ended by now."""
+        self._ended.set()
+        self._thread.join()
+        self._file.close()
+
+    def _follow(self) -> None:
+        ended = False
+        while not ended:
+            ended = self._ended.wait(_PAUSE)
+            self._read(to_the_end=ended)
+
+    def _read(self, to_the_end: bool) -> None:
+        # The server writes at the file's own position, so that is left alone.
+        size = os.fstat(self.fileno()).st_size
+        new = os.pread(self.fileno(), size - self._at, self._at)
+        whole = len(new) if to_the_end else new.rfind(b"\n") + 1
+        self._at += whole
+        for line in new[:whole].decode(errors="replace").splitlines():
+            self._take(line)
+
+    def _take(self, line: str) -> None:
+        record = _record(line)
+        level = str(record.get("level"))
+        text = f"{record.get('message')}\n{record.get('traceback', '')}".rstrip()
+        if level not in _COLOURS:
+            self._kept.append(f"{level} {text}" if record else line)
+        elif (gist := _NUMBER.sub("#", text)) not in self._shown:
+            self._shown.add(gist)
+            screen.aside(f"server {level.lower()}: {text}", _COLOURS[level])
+
+
+def _record(line: str) -> dict[str, Any]:
+    """What a line of the log says, nothing for one that something else wrote."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) and "message" in record else {}
