@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -121,6 +123,48 @@ def test_an_interrupt_cancels_the_job_and_stops_the_server(
     assert not Path(f"/proc/{server}").exists()
 
 
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_two_interrupts_at_once_are_one(
+    env: dict[str, str], tmp_path: Path, second: signal.Signals
+) -> None:
+    process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
+    wait_for(process.stdout, "RUNNING")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(second)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "the job was cancelled" in out
+    assert cancelled(tmp_path)
+
+
+def test_a_second_interrupt_leaves_at_once(env: dict[str, str], tmp_path: Path) -> None:
+    process = started("run", task(tmp_path, seconds=60, stubborn=True), env=env)
+    server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
+    wait_for(process.stdout, "RUNNING")
+    process.send_signal(signal.SIGINT)
+    wait_for(process.stdout, "cancelling")
+    time.sleep(0.5)  # else it is the same Ctrl-C still
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert time.monotonic() - began < 2
+    assert "the job may run on" in err
+    assert gone(server, within=20)
+
+
+def test_an_interrupt_before_there_is_a_job_is_130_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = f"127.0.0.1:{mute.getsockname()[1]}"
+        process = started("run", task(tmp_path), "--endpoint", endpoint)
+        connection, _ = mute.accept()
+        with connection:
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "flyteagents: interrupted\n"
+
+
 def test_a_sync_agent_is_called_as_propeller_would(env: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "sum.yaml"
     file.write_text(
@@ -208,6 +252,13 @@ def test_the_meta_that_run_prints_can_be_inspected(env: dict[str, str], tmp_path
 def test_nothing_is_left_where_a_task_wrote_nothing(env: dict[str, str], tmp_path: Path) -> None:
     flyteagents("run", task(tmp_path), env=env)
     assert not list(tmp_path.glob("flyteagents-*"))
+
+
+def gone(pid: int, within: float) -> bool:
+    end = time.monotonic() + within
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    return not Path(f"/proc/{pid}").exists()
 
 
 def wait_for(pipe: IO[str] | None, words: str) -> str:

@@ -15,6 +15,7 @@ from flyteidl.core import literals_pb2
 
 from flyteagents._cli import screen
 from flyteagents._cli.inspecting import explain
+from flyteagents._cli.interrupts import INTERRUPTED
 from flyteagents._cli.playing import Outcome
 from flyteagents._cli.watching import facts, quantity
 from flyteagents._errors import InvalidTask
@@ -24,7 +25,7 @@ from flyteagents._types import Type
 from flyteagents._values import Blob, Schema, StructuredDataset
 from flyteagents._wire.literals import decode_literal
 
-FAILED, RETRYABLE, LOST, INTERRUPTED = 1, 2, 69, 130
+FAILED, RETRYABLE, LOST = 1, 2, 69
 _CODES = {
     Phase.SUCCEEDED: 0,
     Phase.FAILED: FAILED,

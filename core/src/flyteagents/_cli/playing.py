@@ -91,16 +91,18 @@ class Player:
         return Attempt(number, prefix, outcome.view.phase, outcome.view.message, 0)
 
     def _one(self, number: int, prefix: str, outcome: Outcome) -> Attempt:
-        create = self.client.create(prefix, number, self.attempts)
+        create: grpc.Future[Any] | None = None
         meta = b""
         try:
+            create = self.client.create(prefix, number, self.attempts)
             meta = create.result().resource_meta
             return self._poll(number, prefix, meta, outcome)
         except grpc.RpcError as error:
             return _burnt(number, prefix, "CreateTask", error)
         except KeyboardInterrupt:
             outcome.cancelled = True
-            if not meta:
+            self.watch.note("cancelling the job; another Ctrl-C leaves it as it is")
+            if not meta and create is not None:
                 meta = _late(create)
             text = self._cancel(meta) if meta else "interrupted before the job was started"
             self.watch.note(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import signal
 import sys
 import tempfile
 from contextlib import ExitStack, suppress
@@ -14,6 +13,7 @@ import click
 
 from flyteagents._cli import screen
 from flyteagents._cli.inspecting import BAD_DATA
+from flyteagents._cli.interrupts import interruptible
 from flyteagents._cli.serve import CONFIG_ERROR, UNAVAILABLE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def command(
 
     TASK is a YAML file, or a serialized TaskTemplate or TaskSpec as the Flyte SDKs write them. A
     server is started for it and stopped after it; the calls go over gRPC. Ctrl-C cancels the
-    job. A YAML file looks like this:
+    job; a second one leaves at once. A YAML file looks like this:
 
     \b
       task_type: duckdb_query
@@ -87,7 +87,7 @@ def command(
       69   the server cannot be reached, or stopped answering
       70   SUCCEEDED, and then the server that was started did not end cleanly
       78   a setting is bad, a plugin is broken, or no agent serves the task type
-      130  interrupted; the job was cancelled
+      130  interrupted
 
     \b
     Examples:
@@ -95,24 +95,24 @@ def command(
       flyteagents run task.yaml --input month=7 --trace
       flyteagents run template.pb --endpoint agents.example.com:443 --tls --json
     """
-    # Imported here, so that --help is quick.
-    from flyteagents._cli import outcome as results
-    from flyteagents._cli.input_values import BadInput, input_literals
-    from flyteagents._cli.task_file import BadTaskFile, read_task
-
-    if trace and endpoint is not None:
-        raise click.UsageError("--trace needs the server that run starts; leave --endpoint out")
-    try:
-        read = read_task(task)
-    except BadTaskFile as error:
-        screen.fail(BAD_DATA, str(error))
-    try:
-        inputs = input_literals(read.inputs, read.values, given, local=endpoint is None)
-    except BadInput as error:
-        raise click.UsageError(str(error)) from None
-    # Without it, the server that we started would outlive us.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server: OwnServer | None = None
     with ExitStack() as stack:
+        stack.enter_context(interruptible(lambda: server.ask_to_stop() if server else None))
+        # Imported here, so that --help is quick.
+        from flyteagents._cli import outcome as results
+        from flyteagents._cli.input_values import BadInput, input_literals
+        from flyteagents._cli.task_file import BadTaskFile, read_task
+
+        if trace and endpoint is not None:
+            raise click.UsageError("--trace needs the server that run starts; leave --endpoint out")
+        try:
+            read = read_task(task)
+        except BadTaskFile as error:
+            screen.fail(BAD_DATA, str(error))
+        try:
+            inputs = input_literals(read.inputs, read.values, given, local=endpoint is None)
+        except BadInput as error:
+            raise click.UsageError(str(error)) from None
         base = output_prefix or _fresh_folder(stack)
         receiver = _receiver(stack) if trace else None
         server = None if endpoint else _server(stack, receiver, verbose)
