@@ -35,7 +35,7 @@ async def settle(
     numbers = earlier_attempts(task.output_prefix, task.identity.attempt, flight.generation)
     for number in numbers:
         earlier = as_attempt(task, flight.runtime.settings.cluster, number)
-        if number == numbers[-1] and (made := _just_named(flight, untold.get(earlier.key.hex))):
+        if made := _just_named(flight, untold.get(earlier.key.hex)):
             return made
         flying = flights.get(earlier.key.hex)
         if not vendor and flying and not await wait_within(flying.work, flight.left):
