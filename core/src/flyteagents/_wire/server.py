@@ -101,35 +101,26 @@ class Server:
 
 
 def tls_credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
-    """Credentials that follow their files. A pair that is half written is not taken."""
+    """Credentials that follow their files; gRPC keeps the old ones while a new pair does not
+    fit together. The files are looked at when a client connects, in a thread of gRPC's."""
 
-    def read() -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([(key.read_bytes(), cert.read_bytes())])
+    def read() -> tuple[bytes, bytes]:
+        return key.read_bytes(), cert.read_bytes()
 
-    def stamp() -> tuple[int, ...]:
-        return tuple(n for path in (cert, key) for n in _stamp(path))
-
-    seen = stamp()
+    pair = read()
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal seen
+        nonlocal pair
         try:
-            now = stamp()
-            if now == seen:
+            if pair == (pair := read()):
                 return None
-            seen = now
-            return read()
+            return grpc.ssl_server_certificate_configuration([pair])
         except OSError as error:
             log.warning("TLS files cannot be read, going on with the old ones: %s", error.strerror)
             return None
 
     return grpc.dynamic_ssl_server_credentials(
-        read(),
+        grpc.ssl_server_certificate_configuration([pair]),
         changed,  # type: ignore[arg-type] # None means "no change", which the stubs do not know
         require_client_authentication=False,
     )
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
