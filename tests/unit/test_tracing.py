@@ -307,6 +307,12 @@ def test_a_collector_that_hangs_slows_neither_calls_nor_the_end(
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon"),
         ("OTEL_TRACES_EXPORTER", "jaeger"),
         ("OTEL_METRICS_EXPORTER", "statsd"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:port"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "-1"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_variables_name(

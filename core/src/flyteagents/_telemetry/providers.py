@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,24 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from flyteagents._telemetry.held_spans import HoldingProcessor
 from flyteagents._telemetry.metrics import Metrics
 from flyteagents._telemetry.tracing import SCOPE, Tracing
+
+# The SDK would log a value that it cannot use, and go on with another one. It may be a secret that
+# was put into the wrong variable, so it stops the start without being shown.
+_FORMS = (
+    (
+        r"OTEL_(BSP|METRIC_EXPORT|EXPORTER_OTLP)_(.*_)?(DELAY|TIMEOUT|SIZE|INTERVAL)",
+        r"\d+(\.\d+)?", "a number from 0 on",
+    ),
+    (
+        r"OTEL_EXPORTER_OTLP_((TRACES|METRICS)_)?ENDPOINT",
+        r"https?://[^/\s:]+(:\d+)?(/\S*)?|[^/\s:]+:\d+", "a URL such as http://collector:4317",
+    ),
+    (
+        r"OTEL_TRACES_SAMPLER", r"(parentbased_)?(always_on|always_off|traceidratio)",
+        "always_on, always_off or traceidratio, with or without parentbased_ before it",
+    ),
+    (r"OTEL_TRACES_SAMPLER_ARG", r"0?\.\d+|0|1(\.0*)?", "a share between 0 and 1"),
+)  # fmt: skip
 
 
 class BadTelemetry(Exception):
@@ -56,6 +75,8 @@ def start_telemetry(
     """Raises BadTelemetry, and OSError when the page's port cannot be had. A `metrics_port` of 0
     takes a free one."""
     disabled = _env("OTEL_SDK_DISABLED").lower() == "true"
+    if not disabled:
+        _check_forms()
     traces, measured = [[] if disabled else _exporters(each) for each in ("traces", "metrics")]
     ours = {"service.name": SCOPE, "service.version": version}
     ours["service.instance.id"] = str(uuid.uuid4())
@@ -115,6 +136,14 @@ def _exporters(signal: str) -> list[Any]:
         except Exception as error:  # noqa: BLE001 # whatever it is, it comes from the variables
             raise BadTelemetry(f"{variable}={name}: a variable OTEL_*: {error}") from None
     return made
+
+
+def _check_forms() -> None:
+    for name in os.environ:
+        for names, form, words in _FORMS:
+            value = _env(name) if re.fullmatch(names, name) else ""
+            if value and not re.fullmatch(form, value):
+                raise BadTelemetry(f"{name} is not {words}")
 
 
 def _env(name: str, default: str = "") -> str:
