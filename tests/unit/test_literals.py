@@ -68,6 +68,12 @@ def test_a_datetime_is_aware_and_cut_to_microseconds() -> None:
     assert value == datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc)
 
 
+def test_a_datetime_with_negative_nanos_counts_them_backwards() -> None:
+    literal = primitive(datetime={"seconds": 1, "nanos": -1_500_999})
+    before = datetime(1970, 1, 1, 0, 0, 0, 998_500, tzinfo=timezone.utc)
+    assert decode_literal(literal) == before
+
+
 @pytest.mark.parametrize("field", ["datetime", "duration"])
 def test_a_time_that_python_cannot_hold_is_an_invalid_task(field: str) -> None:
     literal = primitive()
@@ -252,6 +258,7 @@ def test_schema_columns_have_their_own_numbers() -> None:
         ("abc", Type(Kind.COLLECTION, (STRING,))),
         ([1, "x"], Type(Kind.COLLECTION, (INTEGER,))),
         ({1: 1}, Type(Kind.MAP, (INTEGER,))),
+        ({b"a": 1}, Type(Kind.MAP, (INTEGER,))),
         ({"a": {1, 2}}, Type(Kind.STRUCT)),
         ("s3://b/f", Type(Kind.BLOB)),
         (Blob("s3://b/d", multipart=True), Type(Kind.BLOB)),
@@ -291,6 +298,14 @@ def test_an_int_is_good_for_a_float_unless_a_variant_takes_ints() -> None:
 def test_a_value_too_large_for_one_variant_may_go_to_the_next() -> None:
     message = encode_literal(2**70, union(Kind.INTEGER, Kind.FLOAT))
     assert message.scalar.union.value == primitive(float_value=2.0**70)
+
+
+def test_an_enum_that_does_not_tell_its_values_takes_any_text() -> None:
+    red = primitive(string_value="red")
+    assert encode_literal("red", Type(Kind.ENUM)) == red
+    assert decode_literal(red, Type(Kind.ENUM)) == "red"
+    with pytest.raises(InvalidTask):
+        encode_literal(1, Type(Kind.ENUM))
 
 
 def test_a_union_keeps_the_tag_of_its_variant() -> None:

@@ -1,29 +1,23 @@
-"""`flyteidl.core.LiteralType` to `Type` and back."""
+"""`flyteidl.core.LiteralType` to `Type` and back, and declared types as a short text."""
 
 from __future__ import annotations
 
+import base64
+import zlib
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
 from flyteidl.core import interface_pb2, types_pb2
+from google.protobuf.message import DecodeError
 
 from flyteagents._errors import InvalidTask
 from flyteagents._types import Column, Kind, Type
+from flyteagents._wire.kinds import each
 
-# By their numbers in flyteidl/core/types.proto, `SimpleType`. The columns of the older Schema
-# have an enum of their own, which is INTEGER to DURATION of this one, counted from 0.
-_SIMPLE = (
-    Kind.NONE,
-    Kind.INTEGER,
-    Kind.FLOAT,
-    Kind.STRING,
-    Kind.BOOLEAN,
-    Kind.DATETIME,
-    Kind.DURATION,
-    Kind.BINARY,
-    Kind.ERROR,
-    Kind.STRUCT,
-)
-_NUMBER = {kind: number for number, kind in enumerate(_SIMPLE)}
-_SCHEMA = _SIMPLE[1:7]
-_SCHEMA_NUMBER = {kind: number for number, kind in enumerate(_SCHEMA)}
+LIMIT = 64 * 1024
+"""Bytes of types in a text. It can blow up a thousandfold, and it comes over the wire."""
 
 
 def decode_type(message: types_pb2.LiteralType) -> Type:
@@ -31,103 +25,115 @@ def decode_type(message: types_pb2.LiteralType) -> Type:
 
     The JSON schema and annotations that SDKs attach are left out.
     """
-    tag = str(message.structure.tag)
-    which = message.WhichOneof("type")
+    which, tag = message.WhichOneof("type"), message.structure.tag
     if which == "simple":
         return Type(_kind(_SIMPLE, message.simple), tag=tag)
-    if which == "collection_type":
-        return Type(Kind.COLLECTION, (decode_type(message.collection_type),), tag=tag)
-    if which == "map_value_type":
-        return Type(Kind.MAP, (decode_type(message.map_value_type),), tag=tag)
-    if which == "union_type":
-        return Type(Kind.UNION, tuple(map(decode_type, message.union_type.variants)), tag=tag)
-    if which == "enum_type":
-        return Type(Kind.ENUM, values=tuple(message.enum_type.values), tag=tag)
-    if which == "blob":
-        multipart = message.blob.dimensionality == types_pb2.BlobType.MULTIPART
-        return Type(Kind.BLOB, format=message.blob.format, multipart=multipart, tag=tag)
-    if which == "schema":
-        return Type(Kind.SCHEMA, columns=schema_columns(message.schema), tag=tag)
-    if which == "structured_dataset_type":
-        table = message.structured_dataset_type
-        columns = dataset_columns(table)
-        return Type(Kind.STRUCTURED_DATASET, columns=columns, format=table.format, tag=tag)
-    raise InvalidTask("its type is missing, or newer than this version of flyteagents")
+    if which not in _KINDS:
+        raise InvalidTask("its type is missing, or newer than this version of flyteagents")
+    one = which in ("collection_type", "map_value_type")
+    of = [getattr(message, which)] if one else message.union_type.variants
+    # Only one of these fields is set; the others are empty.
+    blob, table = message.blob, message.structured_dataset_type
+    columns = [Column(c.name, Type(_kind(_IN_SCHEMA, c.type))) for c in message.schema.columns]
+    columns += [Column(c.name, decode_type(c.literal_type)) for c in table.columns]
+    return Type(
+        _KINDS[which],
+        of=tuple(map(decode_type, of)),
+        values=tuple(message.enum_type.values),
+        columns=tuple(columns),
+        format=blob.format or table.format,
+        multipart=blob.dimensionality == types_pb2.BlobType.MULTIPART,
+        tag=tag,
+    )
 
 
 def decode_variables(message: interface_pb2.VariableMap) -> dict[str, Type]:
     """Name to declared type, of the inputs or outputs of a task's interface."""
-    types, name = {}, ""
-    try:
-        for name, variable in message.variables.items():
-            types[name] = decode_type(variable.type)
-    except InvalidTask as error:
-        raise InvalidTask(f"variable {name!r} of the interface: {error.message}") from None
-    return types
+    return each(
+        "interface variable", message.variables, {}, lambda variable, _: decode_type(variable.type)
+    )
 
 
 def encode_type(declared: Type) -> types_pb2.LiteralType:
     """The message for `declared`; decodes to an equal `Type`."""
-    kind = declared.kind
-    message = types_pb2.LiteralType()
-    if kind in _NUMBER:
-        message.simple = _NUMBER[kind]
-    elif kind is Kind.COLLECTION:
-        message.collection_type.CopyFrom(encode_type(declared.element))
-    elif kind is Kind.MAP:
-        message.map_value_type.CopyFrom(encode_type(declared.element))
-    elif kind is Kind.UNION:
-        message.union_type.SetInParent()
-        message.union_type.variants.extend(map(encode_type, declared.of))
-    elif kind is Kind.ENUM:
-        message.enum_type.SetInParent()
-        message.enum_type.values.extend(declared.values)
-    elif kind is Kind.BLOB:
-        message.blob.CopyFrom(blob_type(declared.format, declared.multipart))
-    elif kind is Kind.SCHEMA:
-        message.schema.CopyFrom(schema_type(declared.columns))
-    else:
-        table = dataset_type(declared.columns, declared.format)
-        message.structured_dataset_type.CopyFrom(table)
-    if declared.tag:
-        message.structure.tag = declared.tag
-    return message
+    field, write = _FIELDS.get(declared.kind, _AS_SIMPLE)
+    structure = {"tag": declared.tag} if declared.tag else None
+    return types_pb2.LiteralType(structure=structure, **{field: write(declared)})
 
 
-def schema_columns(message: types_pb2.SchemaType) -> tuple[Column, ...]:
-    return tuple(Column(c.name, Type(_kind(_SCHEMA, c.type))) for c in message.columns)
+def dump_types(types: Mapping[str, Type]) -> str:
+    """A text for `load_types`, to ride in the envelope: GetTask does not say which outputs the
+    task declares. None of its characters needs an escape in JSON; no types are no text.
+
+    Look at its length: a table has columns without end, and over LIMIT `load_types` refuses.
+    """
+    return _dump(frozenset(types.items())) if types else ""
 
 
-def dataset_columns(message: types_pb2.StructuredDatasetType) -> tuple[Column, ...]:
-    return tuple(Column(c.name, decode_type(c.literal_type)) for c in message.columns)
+# Tasks are few and calls are many: the compressor alone would take a fifth of a CreateTask.
+@lru_cache(64)
+def _dump(types: frozenset[tuple[str, Type]]) -> str:
+    variables = {name: interface_pb2.Variable(type=encode_type(of)) for name, of in types}
+    message = interface_pb2.VariableMap(variables=variables)
+    deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)  # no header, no checksum
+    data = deflate.compress(message.SerializeToString(deterministic=True)) + deflate.flush()
+    return base64.b85encode(data).decode()
 
 
-def blob_type(file_format: str, multipart: bool) -> types_pb2.BlobType:
-    dimensions = types_pb2.BlobType.MULTIPART if multipart else types_pb2.BlobType.SINGLE
-    return types_pb2.BlobType(format=file_format, dimensionality=dimensions)
+@lru_cache(64)
+def load_types(text: str) -> Mapping[str, Type]:
+    """The types that `dump_types` was given. Raises ValueError for any other text."""
+    inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        plain = inflate.decompress(base64.b85decode(text), LIMIT + 1)
+        if len(plain) > LIMIT:
+            raise ValueError(f"more than {LIMIT} bytes")
+        if text and (not inflate.eof or inflate.unused_data):
+            raise ValueError("cut off, or followed by something")
+        message = interface_pb2.VariableMap.FromString(plain)
+        return MappingProxyType(decode_variables(message))
+    except (ValueError, zlib.error, DecodeError, InvalidTask) as error:
+        raise ValueError(f"not a text of declared types: {error!r}"[:200]) from None
 
 
-def schema_type(columns: tuple[Column, ...]) -> types_pb2.SchemaType:
-    message = types_pb2.SchemaType()
-    for column in columns:
-        number = _SCHEMA_NUMBER.get(column.type.kind)
-        if number is None:
-            raise InvalidTask(
-                f"column {column.name!r} is a {column.type.kind.value}, which a schema cannot hold;"
-                " use a structured dataset"
-            )
-        message.columns.add(name=column.name, type=number)
-    return message
+def _schema(declared: Type) -> dict[str, Any]:
+    columns = [{"name": c.name, "type": c.type.kind.name} for c in declared.columns]
+    for column in declared.columns:
+        if column.type.kind not in _IN_SCHEMA.values():
+            text = f"column {column.name!r} is a {column.type.kind.value}, which a schema cannot"
+            raise InvalidTask(f"{text} hold; use a structured dataset")
+    return {"columns": columns}
 
 
-def dataset_type(columns: tuple[Column, ...], file_format: str) -> types_pb2.StructuredDatasetType:
-    message = types_pb2.StructuredDatasetType(format=file_format)
-    for column in columns:
-        message.columns.add(name=column.name, literal_type=encode_type(column.type))
-    return message
+def _dataset(declared: Type) -> dict[str, Any]:
+    columns = [{"name": c.name, "literal_type": encode_type(c.type)} for c in declared.columns]
+    return {"columns": columns, "format": declared.format}
 
 
-def _kind(kinds: tuple[Kind, ...], number: int) -> Kind:
-    if not 0 <= number < len(kinds):
+# The field of a LiteralType that holds a kind, and what it holds.
+_FIELDS: dict[Kind, tuple[str, Callable[[Type], object]]] = {
+    Kind.COLLECTION: ("collection_type", lambda of: encode_type(of.element)),
+    Kind.MAP: ("map_value_type", lambda of: encode_type(of.element)),
+    Kind.UNION: ("union_type", lambda of: {"variants": map(encode_type, of.of)}),
+    Kind.ENUM: ("enum_type", lambda of: {"values": of.values}),
+    Kind.BLOB: ("blob", lambda of: {"format": of.format, "dimensionality": int(of.multipart)}),
+    Kind.SCHEMA: ("schema", _schema),
+    Kind.STRUCTURED_DATASET: ("structured_dataset_type", _dataset),
+}
+_AS_SIMPLE: tuple[str, Callable[[Type], object]] = ("simple", lambda of: of.kind.name)
+_KINDS: dict[str | None, Kind] = {field: kind for kind, (field, _) in _FIELDS.items()}
+
+
+def _kind(kinds: Mapping[int, Kind], number: int) -> Kind:
+    if number not in kinds:
         raise InvalidTask(f"its type has number {number}, which this version does not know")
     return kinds[number]
+
+
+def _kinds(numbers: Any) -> dict[int, Kind]:
+    """Kinds by their numbers in an enum of protobuf, which gives them the same names."""
+    return {number: Kind[name] for name, number in numbers.items() if name in Kind.__members__}
+
+
+_SIMPLE = _kinds(types_pb2.SimpleType)
+_IN_SCHEMA = _kinds(types_pb2.SchemaType.SchemaColumn.SchemaColumnType)
