@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ from flyteagents._kernel.host import AgentHost, KernelCall
 from flyteagents._kernel.requests import Answer, Connection, Deadline
 from flyteagents._kernel.runtime import Runtime
 from flyteagents._task import Task
-from flyteagents._vendor.budget import Budget
+from flyteagents._vendor.budget import Budget, backoff
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Flight:
                 return await self.operate(operation, method, task, of)
             except VendorError as error:
                 asked = error.retry_after if isinstance(error, Throttled) else None
-                seconds = asked or random.uniform(0.05, min(0.1 * 2**tries, 2.0))  # noqa: S311
+                seconds = backoff(tries, asked)
                 if seconds >= self.left:
                     raise
             await asyncio.sleep(seconds)

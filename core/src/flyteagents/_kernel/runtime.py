@@ -19,6 +19,7 @@ from flyteagents._kernel.soft_state import SoftState
 from flyteagents._kernel.verdicts import OPERATIONS, Verdict, verdict
 from flyteagents._telemetry.providers import Telemetry
 from flyteagents._telemetry.redact import redact
+from flyteagents._vendor.budget import within
 
 T = TypeVar("T")
 log = logging.getLogger("flyteagents")
@@ -66,7 +67,7 @@ class Runtime:
         more than `limit` seconds: an agent that never answers must not hold its place for ever."""
         with self.telemetry.tracing.operation(host.task_type, operation):
             try:
-                return await asyncio.wait_for(host.run(method, *args), limit)
+                return await within(limit, host.run(method, *args))
             except asyncio.TimeoutError:
                 raise Unavailable(
                     f"{host.task_type}: {operation} took over {limit:.0f} s"

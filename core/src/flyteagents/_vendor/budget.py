@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import sys
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -30,3 +35,11 @@ class Budget:
 def backoff(tries: int, asked: float | None) -> float:
     """Seconds before the next try, after `tries` repeats: at least what the vendor `asked` for."""
     return max(asked or 0.0, random.uniform(0.0, min(0.1 * 2**tries, 2.0)))  # noqa: S311
+
+
+async def within(seconds: float, work: Awaitable[T]) -> T:
+    """What `work` comes to. Raises asyncio.TimeoutError when it takes longer."""
+    if sys.version_info >= (3, 11):
+        async with asyncio.timeout(seconds):  # a task less than wait_for, in every call
+            return await work
+    return await asyncio.wait_for(work, seconds)

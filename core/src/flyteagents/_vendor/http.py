@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from flyteagents._call import Endpoint, Reply
 from flyteagents._errors import AgentError, Throttled, Unauthenticated, Unavailable, VendorError
-from flyteagents._vendor.budget import Budget, backoff
+from flyteagents._vendor.budget import Budget, backoff, within
 from flyteagents._vendor.hosts import check_host
 from flyteagents._vendor.replies import error_of, fit, retry_after
 
@@ -127,7 +127,7 @@ class Http:
     async def _once(self, trip: Trip, accept: Collection[int], fresh: bool, tries: int) -> Reply:
         client, limit = self._client, self._budget.limit
         try:
-            trip.aim(await asyncio.wait_for(self._endpoint(fresh), limit))
+            trip.aim(await within(limit, self._endpoint(fresh)))
         except asyncio.TimeoutError:
             raise Unavailable(f"no credentials for the vendor within {limit:g} s") from None
         check_host(trip.host, client.hosts)

@@ -26,6 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from flyteagents._call import Endpoint, Reply
 from flyteagents._errors import AgentError, Forbidden, InvalidTask, Unauthenticated, Unavailable
 from flyteagents._telemetry.redact import remember
+from flyteagents._vendor.budget import within
 
 CONNECT_LIMIT = 3.0
 IDLE_LIMIT = 55.0
@@ -135,7 +136,7 @@ class Trip:
         """The request and its whole reply, in `limit` seconds. Raises Unavailable without."""
         TraceContextTextMapPropagator().inject(self._request.headers)
         try:
-            return await asyncio.wait_for(self._converse(), limit)
+            return await within(limit, self._converse())
         except (httpx2.HTTPError, asyncio.TimeoutError) as error:
             raise self._meaning(error, limit) from None
 
