@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from flyteagents.testing import RealServer, free_port
 
-AGENTS = Path(__file__).with_name("agents")
-PLUGINS = {"chaos": "chaos_agents", "blocking": "chaos_blocking"}
+HERE = Path(__file__).parent
+PATH = (HERE.parent / "agents", HERE / "agents")
 CHANNEL = (
     # The attacks restart servers; callers are to notice at once.
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -29,28 +28,17 @@ CHANNEL = (
 )
 
 
-def install(folder: Path, plugins: Mapping[str, str] = PLUGINS) -> None:
-    """Make the agents plugins of a process that has `folder` on its path."""
-    for name, module in plugins.items():
-        metadata = folder / f"flyteagents_{name}-1.dist-info"
-        metadata.mkdir(parents=True)
-        text = f"Metadata-Version: 2.1\nName: flyteagents-{name}\nVersion: 1\n"
-        (metadata / "METADATA").write_text(text)
-        (metadata / "entry_points.txt").write_text(f"[flyteagents]\n{name} = {module}\n")
-        shutil.copy(AGENTS / f"{module}.py", folder)
-
-
 class Server:
     """The test kit's server with a Prometheus page. Nothing here blocks the loop, on which the
     vendors run."""
 
-    def __init__(self, plugins: str, env: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, plugins: str, env: Mapping[str, str]) -> None:
         self.metrics_port = free_port()
         page = {
             "FLYTEAGENTS_METRICS_HOST": "127.0.0.1",
             "FLYTEAGENTS_METRICS_PORT": str(self.metrics_port),
         }
-        self.real = RealServer(plugins.split(","), {**page, **env}, [folder])
+        self.real = RealServer(plugins.split(","), {**page, **env}, PATH)
 
     @property
     def target(self) -> str:

@@ -28,9 +28,9 @@ async def test_no_secret_is_found_in_anything_that_leaves_the_server(
     seen: list[str] = []
     with OtlpReceiver() as receiver:
         server = await make_server(
-            FLYTEAGENTS_CHAOS_LOOKUP_URL=vendor.url.replace("http://", f"http://user:{URL}@"),
-            FLYTEAGENTS_CHAOS_PASSWORD=SETTING,
-            FLYTEAGENTS_SECRET_CHAOS_TOKEN=ENVIRONMENT,
+            FLYTEAGENTS_JOBS_OTHER_URL=vendor.url.replace("http://", f"http://user:{URL}@"),
+            FLYTEAGENTS_JOBS_PASSWORD=SETTING,
+            FLYTEAGENTS_SECRET_JOBS_TOKEN=ENVIRONMENT,
             FLYTEAGENTS_LOG_LEVEL="DEBUG",
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
             FLYTEAGENTS_DRAIN_LIMIT="2",
@@ -40,12 +40,12 @@ async def test_no_secret_is_found_in_anything_that_leaves_the_server(
         )
         async with server.channel() as channel:
             for generation in (1, 2):  # so that all of them have been sent before they are quoted
-                secrets = {"chaos_token": CONNECTION} if generation == 2 else {}
-                good = Work("chaos_keyed", "good", "sleep 0", generation, secrets=secrets)
+                secrets = {"jobs_token": CONNECTION} if generation == 2 else {}
+                good = Work("job_keyed", "good", "sleep 0", generation, secrets=secrets)
                 await Calls(channel, generation).create(good)
             for generation in (1, 2):
                 for number, reply in enumerate(quoting()):
-                    kind = "chaos_tagged" if number % 3 == 2 else "chaos_keyed"
+                    kind = "job_tagged" if number % 3 == 2 else "job_keyed"
                     work = Work(kind, f"{generation}-{number}", "forever", generation)
                     seen += await one_task(Calls(channel, generation), vendor, reply, work)
         seen.append(await server.metrics())
@@ -101,7 +101,7 @@ async def one_task(
     in poll and cancel."""
     seen = []
     calls.timeout = 0.7
-    secrets = {"chaos_token": CONNECTION} if calls.generation == 2 else {}
+    secrets = {"jobs_token": CONNECTION} if calls.generation == 2 else {}
     for where in ("create", "later"):
         work = replace(work, name=f"{where}-{work.name}", secrets=secrets)
         script = vendor.script("*", "*", reply, repeat=True)

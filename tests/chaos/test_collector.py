@@ -65,7 +65,7 @@ async def test_a_bad_collector_changes_nothing_that_a_caller_sees(
 
 async def tasks(server: Server, name: str) -> list[int]:
     async with server.channel() as channel:
-        works = [Work("chaos_keyed", f"{name}-{n}", "sleep 0.1") for n in range(TASKS)]
+        works = [Work("job_keyed", f"{name}-{n}", "sleep 0.1") for n in range(TASKS)]
         lives = await asyncio.gather(*(live(work, Calls(channel)) for work in works))
     assert not sum(one.get_errors + one.create_errors for one in lives)
     return [one.phase for one in lives]

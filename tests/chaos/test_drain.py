@@ -32,13 +32,13 @@ async def test_a_replica_that_is_stopped_at_200_calls_a_second_costs_next_to_no_
     failed: Counter[str] = Counter()
     async with round_robin(stopped, staying) as channel:
         calls = Calls(channel)
-        polled = Work("chaos_keyed", "polled", "forever")
+        polled = Work("job_keyed", "polled", "forever")
         meta = await calls.create(polled)
 
         async def one(number: int) -> None:
             try:
                 if number % 10 == 0:
-                    work = Work("chaos_keyed", f"new-{number}", "forever")
+                    work = Work("job_keyed", f"new-{number}", "forever")
                     await calls.delete(work, await calls.create(work))
                 else:
                     await calls.get(polled, meta)
@@ -73,7 +73,7 @@ async def test_a_cancel_that_its_vendor_has_accepted_does_not_hold_up_the_exit(
     vendor.cancel_seconds = 1000.0
     server = await make_server()
     async with server.channel() as channel:
-        work = Work("chaos_keyed", "never-stops", "forever")
+        work = Work("job_keyed", "never-stops", "forever")
         meta = await Calls(channel).create(work)
         await code(Calls(channel, timeout=1.0).delete(work, meta))
     began = time.monotonic()

@@ -18,7 +18,7 @@ ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "50"))
 # there is a job must have taken it when the next attempt asks.
 KEYED = (None, None, Delay(0.05), Delay(0.3), SlowReply(0.1), DropReply())
 TAGGED = (None, None, SlowReply(0.1), DropReply())
-TYPES = ("chaos_keyed", "chaos_named", "chaos_tagged")
+TYPES = ("job_keyed", "job_named", "job_tagged")
 
 
 async def test_no_job_is_lost_or_doubled_when_servers_are_killed_during_create(

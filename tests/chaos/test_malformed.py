@@ -83,7 +83,7 @@ async def test_every_damaged_byte_of_resource_meta_is_found_before_the_vendor_is
     make_server: MakeServer, vendor: JobService
 ) -> None:
     server = await make_server()
-    work = Work("chaos_keyed", "damaged", "forever")
+    work = Work("job_keyed", "damaged", "forever")
     async with server.channel() as channel:
         calls = {generation: Calls(channel, generation) for generation in (1, 2)}
         meta = await calls[1].create(work)

@@ -15,7 +15,8 @@ from flyteagents.testing import JobService, SlowReply
 
 PAIRS = 300
 MOST_SECONDS = 20.0
-BAD = ["chaos_slow", "chaos_raising", "chaos_blocking"]
+BAD = ["job_tagged", "chaos_raising", "chaos_blocking"]
+"""One whose vendor is slow, one with a bug, one that blocks the loop."""
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -23,9 +24,9 @@ async def test_an_agent_goes_on_as_before_beside_a_bad_one(
     make_server: MakeServer, vendor: JobService, bad: str
 ) -> None:
     async with JobService() as slow_vendor:
-        url = {"FLYTEAGENTS_CHAOS_SLOW_URL": slow_vendor.url}
+        url = {"FLYTEAGENTS_JOBS_OTHER_URL": slow_vendor.url}
         noisy, quiet = await asyncio.gather(
-            make_server("chaos,blocking", **url), make_server("chaos,blocking", **url)
+            make_server("jobs,chaos,blocking", **url), make_server("jobs,chaos,blocking", **url)
         )
         async with noisy.channel() as beside, quiet.channel() as alone:
             jobs = [Work(bad, f"bad-{n}", "forever") for n in range(20)]
@@ -52,7 +53,7 @@ async def test_an_agent_goes_on_as_before_beside_a_bad_one(
 
 async def interleaved(beside: Calls, alone: Calls, name: str) -> tuple[list[float], list[float]]:
     """Seconds of polls and creates of a good agent, in turns on both servers."""
-    work = Work("chaos_keyed", f"good-{name}", "forever")
+    work = Work("job_keyed", f"good-{name}", "forever")
     metas = [await calls.create(work) for calls in (beside, alone)]
     times: tuple[list[float], list[float]] = ([], [])
     ends = time.monotonic() + MOST_SECONDS
@@ -60,7 +61,7 @@ async def interleaved(beside: Calls, alone: Calls, name: str) -> tuple[list[floa
         if time.monotonic() > ends:
             break
         for calls, meta, taken in zip((beside, alone), metas, times, strict=True):
-            new = Work("chaos_keyed", f"good-{name}-{number}", "forever")
+            new = Work("job_keyed", f"good-{name}-{number}", "forever")
             call: Awaitable[object] = calls.create(new) if number % 3 else calls.get(work, meta)
             began = time.perf_counter()
             await call

@@ -37,7 +37,7 @@ async def test_no_poll_fails_in_a_long_outage_and_all_jobs_succeed(
     make_server: MakeServer, vendor: JobService
 ) -> None:
     first, second = await asyncio.gather(make_server(), make_server())
-    works = [Work("chaos_keyed", f"long-{n}", "forever") for n in range(JOBS)]
+    works = [Work("job_keyed", f"long-{n}", "forever") for n in range(JOBS)]
     async with first.channel() as one, second.channel() as two:
         calls = Calls(one)
         metas = [await calls.create(work) for work in works]
@@ -85,7 +85,7 @@ async def test_phases_move_when_every_answer_takes_longer_than_the_callers_deadl
 ) -> None:
     server = await make_server()
     vendor.script("*", "*", SlowReply(1.5), repeat=True)
-    work = Work("chaos_named", "slow", "pending 1; sleep 3")
+    work = Work("job_named", "slow", "pending 1; sleep 3")
     seen: list[int] = []
     async with server.channel() as channel:
         calls = Calls(channel, timeout=1.0)  # no error: each call is answered within this

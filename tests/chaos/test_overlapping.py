@@ -15,7 +15,7 @@ async def test_overlapping_polls_of_one_job_are_all_answered_and_share_their_req
     make_server: MakeServer, vendor: JobService
 ) -> None:
     server = await make_server()
-    work = Work("chaos_keyed", "polled", "forever")
+    work = Work("job_keyed", "polled", "forever")
     async with server.channel() as channel:
         calls = Calls(channel)
         meta = await calls.create(work)
@@ -43,7 +43,7 @@ async def test_overlapping_deletes_of_one_job_all_succeed_and_cancel_it_once(
     async with server.channel() as channel:
         calls = Calls(channel)
         for number in range(20):
-            work = Work("chaos_keyed", f"deleted-{number}", f'forever; return "{number}"')
+            work = Work("job_keyed", f"deleted-{number}", f'forever; return "{number}"')
             meta = await calls.create(work)
             await asyncio.gather(*(calls.delete(work, meta) for _ in range(8)))
     assert [job.state for job in vendor.jobs.values()] == ["CANCELED"] * 20

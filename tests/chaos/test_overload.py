@@ -30,9 +30,9 @@ async def test_overload_fails_no_poll_and_no_delete_and_parks_the_creates_that_d
     )
     async with server.channel() as channel:
         calls, hurried = Calls(channel), Calls(channel, timeout=2.0)
-        jobs = [Work("chaos_keyed", f"job-{n}", "forever") for n in range(POLLS * TIMES)]
+        jobs = [Work("job_keyed", f"job-{n}", "forever") for n in range(POLLS * TIMES)]
         metas = [await calls.create(job) for job in jobs]
-        doomed = [Work("chaos_keyed", f"doomed-{n}", "forever") for n in range(40)]
+        doomed = [Work("job_keyed", f"doomed-{n}", "forever") for n in range(40)]
         ends = [await calls.create(job) for job in doomed]
         before = server.resident
         vendor.script("*", "*", SlowReply(VENDOR), repeat=True)
@@ -52,7 +52,7 @@ async def test_overload_fails_no_poll_and_no_delete_and_parks_the_creates_that_d
             number = 0
             while time.monotonic() < stop:
                 began = time.monotonic()
-                meta = await hurried.create(Work("chaos_keyed", f"new-{lane}-{number}", "forever"))
+                meta = await hurried.create(Work("job_keyed", f"new-{lane}-{number}", "forever"))
                 taken, number = time.monotonic() - began, number + 1
                 there = envelope.load(meta)
                 assert there is not None

@@ -26,8 +26,8 @@ async def test_an_envelope_of_a_newer_release_with_fields_we_do_not_know_is_poll
     async with server.channel() as channel:
         for generation in GENERATIONS:
             calls = Calls(channel, generation)
-            done = Work("chaos_keyed", "done", "sleep 0.1", generation)
-            stopped = Work("chaos_keyed", f"stopped-{generation}", "forever", generation)
+            done = Work("job_keyed", "done", "sleep 0.1", generation)
+            stopped = Work("job_keyed", f"stopped-{generation}", "forever", generation)
             metas = [newer(await calls.create(work), zz={"new": 1}) for work in (done, stopped)]
             for _ in range(POLLS):
                 assert (await calls.get(stopped, metas[1])).phase == RUNNING
@@ -52,7 +52,7 @@ async def test_an_envelope_that_only_a_newer_release_can_read_keeps_its_task_ali
     async with server.channel() as channel:
         for generation in GENERATIONS:
             calls = Calls(channel, generation)
-            work = Work("chaos_keyed", "newer", "forever", generation)
+            work = Work("job_keyed", "newer", "forever", generation)
             meta = newer(await calls.create(work), **changed)
             await kept_alive(calls, work, meta)
     assert [job.state for job in vendor.jobs.values()] == ["RUNNING"] * 2
@@ -64,7 +64,7 @@ async def test_a_job_of_a_plugin_that_this_replica_does_not_have_keeps_its_task_
     having, lacking = await asyncio.gather(make_server(), make_server("blocking"))
     async with having.channel() as one, lacking.channel() as two:
         for generation in GENERATIONS:
-            work = Work("chaos_keyed", "elsewhere", "forever", generation)
+            work = Work("job_keyed", "elsewhere", "forever", generation)
             meta = await Calls(one, generation).create(work)
             await kept_alive(Calls(two, generation), work, meta)
             # The replica that has it is asked sooner or later.

@@ -9,7 +9,7 @@ import pytest
 from flyteagents import Phase
 from flyteagents.testing import FakePropeller, JobService, RealServer, SlowReply, task_template
 
-AGENTS = Path(__file__).parents[1] / "e2e" / "agents"
+AGENTS = Path(__file__).parents[1] / "agents"
 
 
 @pytest.mark.parametrize("generation", [1, 2])
@@ -19,12 +19,12 @@ async def test_an_attempt_takes_over_what_the_vendor_named_too_late_for_the_one_
     async with JobService() as vendor:
         vendor.script("*", "*", SlowReply(1.5), repeat=True)
         with RealServer(
-            ["polite"], {"FLYTEAGENTS_POLITE_URL": vendor.url}, python_path=[AGENTS]
+            ["jobs"], {"FLYTEAGENTS_JOBS_URL": vendor.url}, python_path=[AGENTS]
         ) as server:
             async with FakePropeller(
                 server.endpoint, generation=2 if generation == 2 else 1, deadline=1.0
             ) as propeller:
-                task = task_template("polite", custom={"script": "sleep 4"})
+                task = task_template("job_keyed", custom={"script": "sleep 4"})
                 outcome = await propeller.run(task, attempts=6, within=60)
         assert outcome.phase is Phase.SUCCEEDED
         assert len(vendor.jobs) == 1

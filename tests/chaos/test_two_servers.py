@@ -12,7 +12,7 @@ from tests.chaos.flyte import SUCCEEDED, Calls, Work, ended, live
 from flyteagents.testing import Delay, DropReply, JobService
 
 HANG = 1.5
-PROMISING = {"chaos_keyed": ("POST", "/jobs"), "chaos_named": ("PUT", "/jobs/*")}
+PROMISING = {"job_keyed": ("POST", "/jobs"), "job_named": ("PUT", "/jobs/*")}
 """The agents that promise one job whatever happens, and their submits."""
 GENERATIONS = [1, 2]
 
@@ -68,7 +68,7 @@ async def test_an_agent_that_looks_jobs_up_waits_for_a_submit_that_its_own_repli
 ) -> None:
     server = await make_server()
     lookup_vendor.script("POST", "/jobs", Delay(HANG))
-    work = Work("chaos_tagged", "overtaken", "sleep 2")
+    work = Work("job_tagged", "overtaken", "sleep 2")
     async with server.channel() as channel:
         calls = Calls(channel)
         await lost(calls, work, lookup_vendor, ("POST", "/jobs"))
@@ -86,7 +86,7 @@ async def test_a_retry_right_after_a_slow_cancel_runs_a_job_of_its_own(
     async with first.channel() as one, second.channel() as two:
 
         async def cancelled(kind: str) -> None:
-            service = lookup_vendor if kind == "chaos_tagged" else vendor
+            service = lookup_vendor if kind == "job_tagged" else vendor
             work = Work(kind, f"cancelled-{kind}", f'sleep 3; return "{kind}"', generation)
             meta = await Calls(one, generation).create(work)
             # A caller with little time is told to come back; Flyte 2 does not, and goes on.
@@ -103,7 +103,7 @@ async def test_a_retry_right_after_a_slow_cancel_runs_a_job_of_its_own(
             assert answer.phase == SUCCEEDED, answer.message
             assert states(service, work) == ["CANCELED", "DONE"]
 
-        await asyncio.gather(*map(cancelled, (*PROMISING, "chaos_tagged")))
+        await asyncio.gather(*map(cancelled, (*PROMISING, "job_tagged")))
 
 
 async def test_tasks_run_once_at_a_vendor_that_drops_every_second_reply(

@@ -11,7 +11,7 @@ from flyteagents import Key
 from flyteagents.testing import FlyteTask, JobService, Response, task_template
 from flyteagents.testing.contract import AgentContract, HttpControl, VendorControl
 
-AGENTS = Path(__file__).with_name("agents")
+AGENTS = Path(__file__).parents[1] / "agents"
 TOKEN = "canary-5f3a9c"
 
 

@@ -14,7 +14,7 @@ from flyteidl.service import agent_pb2_grpc
 from flyteagents.testing import JobService, RealServer
 from flyteagents.testing.otlp import OtlpReceiver, ReceivedSpan
 
-AGENTS = Path(__file__).with_name("agents")
+AGENTS = Path(__file__).parents[1] / "agents"
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -26,16 +26,16 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 def server(vendor: JobService, receiver: OtlpReceiver) -> RealServer:
     env = {
-        "FLYTEAGENTS_POLITE_URL": vendor.url,
+        "FLYTEAGENTS_JOBS_URL": vendor.url,
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
-    return RealServer(["polite"], env, [AGENTS])
+    return RealServer(["jobs"], env, [AGENTS])
 
 
 def create(prefix: str, script: str, attempt: int = 0) -> agent_pb2.CreateTaskRequest:
     request = agent_pb2.CreateTaskRequest(output_prefix=f"{prefix}/{attempt}")
-    request.template.type = "polite"
+    request.template.type = "job_tagged"
     request.template.custom.update({"script": script})
     who = request.task_execution_metadata.task_execution_id
     who.retry_attempt = attempt
@@ -90,6 +90,7 @@ async def test_all_calls_about_a_task_join_one_trace_on_every_replica_and_after_
     assert {span.parent_id for span in servers} == {failed.span_id, succeeded.span_id}
     assert {s.attributes["flyte.execution"] for s in servers} == {"f1234"}
     assert {link for span in servers for link in span.links} == {tuple(CALLER.split("-")[1:3])}
+    assert any(request.query for request in vendor.requests)
     clients = [span for span in receiver.spans if span.kind == "CLIENT"]
     assert clients
     assert {span.trace_id for span in clients} == {failed.trace_id}

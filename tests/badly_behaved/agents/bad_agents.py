@@ -1,5 +1,5 @@
 """Agents that each break one promise, for the contract to catch. All but their one fault they
-have from the sound ones in `tests/contract/agents`."""
+have from the sound ones in `tests/agents`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from tests.badly_behaved.agents import bad_handles
-from tests.contract.agents.job_agents import (
+from tests.agents.job_agents import (
     KeyedAgent,
     NamedAgent,
     Script,
@@ -21,6 +20,7 @@ from tests.contract.agents.job_agents import (
     TaggedAgent,
     VendorJob,
 )
+from tests.badly_behaved.agents import bad_handles
 
 from flyteagents import (
     Agent,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from pydantic import ConfigDict
-from tests.contract.agents.job_agents import EchoAgent, JobsSettings, Script, VendorJob
+from tests.agents.job_agents import EchoAgent, JobsSettings, Script, VendorJob
 
 from flyteagents import Agent, AgentError, Call, Job, Name, Phase, Status, Task
 

@@ -41,7 +41,12 @@ PHASES = {
 
 
 class JobsSettings(Settings):
+    """other_url: the vendor of the jobs that are looked up, if it is another one. password: goes
+    along with each request."""
+
     url: str = "http://127.0.0.1:9000"
+    other_url: str = ""
+    password: str = ""
 
 
 class Script(BaseModel):
@@ -71,8 +76,17 @@ class KeyedAgent(Agent[JobsSettings, Script, VendorJob]):
     task_type = "job_keyed"
     idempotency: ClassVar[Idempotency] = "vendor"
 
+    @property
+    def vendor(self) -> str:
+        return self.settings.url
+
     async def endpoint(self, of: object, call: Call) -> Endpoint:
-        return Endpoint(self.settings.url, bearer=await call.find_secret("jobs_token"))
+        password = self.settings.password
+        return Endpoint(
+            self.vendor,
+            bearer=await call.find_secret("jobs_token"),
+            headers={"X-Password": password} if password else {},
+        )
 
     async def create(self, task: Task[Script], call: Call) -> VendorJob:
         headers = {"Idempotency-Key": task.key.hex}
@@ -124,6 +138,10 @@ class TaggedAgent(KeyedAgent):
 
     task_type = "job_tagged"
     idempotency: ClassVar[Idempotency] = "lookup"
+
+    @property
+    def vendor(self) -> str:
+        return self.settings.other_url or self.settings.url
 
     async def create(self, task: Task[Script], call: Call) -> VendorJob:
         body = {**self.body(task), "tag": task.key.hex}
