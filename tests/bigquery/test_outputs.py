@@ -49,10 +49,21 @@ async def test_an_older_schema_is_an_output_too(bigquery: FakeBigQuery, driver: 
     assert isinstance((status.outputs or {})["results"], StructuredDataset)
 
 
-async def test_a_task_that_declares_nothing_gets_nothing(
+async def test_where_nobody_knows_what_is_declared_the_result_has_flytekits_name(
     bigquery: FakeBigQuery, driver: Driver
 ) -> None:
-    assert (await driver.run(driver.task())).outputs == {}
+    outputs = (await driver.run(driver.task())).outputs or {}
+    assert list(outputs) == ["results"]
+    assert isinstance(outputs["results"], StructuredDataset)
+
+
+@pytest.mark.parametrize("kind", ["SCRIPT", "DROP_TABLE"])
+async def test_where_nothing_is_declared_a_job_may_have_no_result(
+    bigquery: FakeBigQuery, driver: Driver, kind: str
+) -> None:
+    bigquery.will("DO", Plan(statement_type=kind))
+    status = await driver.run(driver.task("DO"))
+    assert (status.phase, status.outputs) == (Phase.SUCCEEDED, {})
 
 
 async def test_create_table_as_select_is_the_table_it_made(

@@ -68,6 +68,27 @@ async def test_a_task_runs_to_its_output(bigquery: FakeBigQuery, generation: Gen
     assert f"j=bq:EU:{bigquery.job.id}" in link.uri
 
 
+async def test_a_task_that_declares_nothing_gets_nothing(bigquery: FakeBigQuery) -> None:
+    async with flyte(bigquery) as propeller:
+        outcome = await propeller.run(task())
+    assert (outcome.phase, outcome.outputs) == (Phase.SUCCEEDED, {})
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_a_job_of_another_connectors_ends_with_its_result(
+    bigquery: FakeBigQuery, generation: Generation
+) -> None:
+    """What is declared stands in no request after CreateTask, and the others keep no note."""
+    table = {"projectId": "p", "datasetId": "d", "tableId": "t"}
+    theirs = {"query": {"query": "SELECT 1", "destinationTable": table}}
+    bigquery.add(FakeJob("b1c2", "p", "EU", theirs, Plan()))
+    meta = b'{"job_id": "b1c2", "project": "p", "location": "EU"}'
+    async with flyte(bigquery, generation) as propeller:
+        got = await propeller.get(propeller.attempt(task()), meta)
+    assert got.phase is Phase.SUCCEEDED
+    assert got.outputs == {"results": StructuredDataset("bq://p:d.t")}
+
+
 async def test_a_finished_jobs_numbers_are_metrics(bigquery: FakeBigQuery) -> None:
     bigquery.will("SELECT", Plan(query={"totalBytesBilled": "10485760"}))
     port = free_port()

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from tests.e2e.command import document, environment, flyteagents
 
-from flyteagents._kernel.declared import dump_types
 from flyteagents._kernel.envelope import Envelope, Parked, dump
 from flyteagents._status import Phase
 from flyteagents._types import Kind, Type
+from flyteagents._wire.types import dump_types
 
 COMMANDS = ("serve", "list", "check", "run", "inspect", "propeller-config")
 ENVELOPE = Envelope(

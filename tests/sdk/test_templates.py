@@ -10,9 +10,8 @@ from tests.sdk.environments import Sdk
 from tests.sdk.templates import SDKS, Authored, authored
 
 from flyteagents import Blob, Column, Kind, StructuredDataset, Type
-from flyteagents._kernel.declared import dump_types, load_types
 from flyteagents._wire.literals import decode_literals
-from flyteagents._wire.types import decode_variables
+from flyteagents._wire.types import decode_variables, dump_types, load_types
 
 COLUMNS = (
     Column("i", Type(Kind.INTEGER)),

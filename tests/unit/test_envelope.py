@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyteagents import Phase
-from flyteagents._kernel.envelope import LIMIT, BrokenEnvelope, Envelope, Parked, dump, load
+from flyteagents._kernel.envelope import (
+    LIMIT,
+    UNKNOWN,
+    BrokenEnvelope,
+    Envelope,
+    Parked,
+    dump,
+    load,
+)
 
 FULL = Envelope(
     key="0123456789abcdef0123456789abcdef01234567",
@@ -85,13 +93,18 @@ def test_a_newer_version_is_known_for_one_even_when_its_fields_have_changed() ->
 
 
 def test_names_and_types_go_before_the_limit_is_passed() -> None:
-    large = replace(FULL, execution="e" * 300, node="n" * 300, declared="d" * 500)
+    large = replace(FULL, execution="e" * 300, node="n" * 300, declared="d" * 900)
     raw = dump(large)
     assert len(raw) <= LIMIT
     read = load(raw)
     assert read is not None
     assert read.job == FULL.job
     assert read.key == FULL.key
+    # None declared and none known are not the same: outputs would be lost.
+    assert read.declared == UNKNOWN
+    none = load(dump(replace(large, declared="")))
+    assert none is not None
+    assert none.declared == ""
 
 
 def test_a_job_that_is_too_large_is_kept_all_the_same() -> None:

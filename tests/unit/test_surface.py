@@ -24,11 +24,11 @@ SURFACE = set(
 )
 # Lines of code that what serves may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 500,
-    "_kernel": 2200,
-    "_wire": 950,
-    "_vendor": 580,
-    "_telemetry": 980,
+    "author's API": 475,
+    "_kernel": 1800,
+    "_wire": 830,
+    "_vendor": 450,
+    "_telemetry": 585,
 }
 
 

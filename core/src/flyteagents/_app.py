@@ -63,10 +63,10 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
 
     Raises BrokenPlugins, BadTelemetry, PortTaken, or OSError for the Prometheus page."""
     # Imported here: `list` and `check` have no use for gRPC, and it takes its time.
-    from flyteagents._kernel.declared import dump_types, load_types
     from flyteagents._wire.messages import encode_outputs
     from flyteagents._wire.methods import Methods
     from flyteagents._wire.server import Server
+    from flyteagents._wire.types import dump_types, load_types
 
     found = load_plugins(settings)
     for sentence in unknown_variables(known_variables(found)):

@@ -73,7 +73,8 @@ class Call(Protocol):
 
     @property
     def declared(self) -> Mapping[str, Type]:
-        """The outputs that the task declares, also in get."""
+        """The outputs that the task declares, also in get. Empty where it declares none, and where
+        nobody knows: return what the job has, and the kernel drops what is not declared."""
 
     @property
     def configs(self) -> Mapping[str, str]:

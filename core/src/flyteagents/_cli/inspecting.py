@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from flyteagents._cli import screen
 from flyteagents._cli.listing import kernel_settings
 from flyteagents._cli.type_words import in_words
-from flyteagents._kernel.declared import load_types
-from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, load
+from flyteagents._kernel.envelope import UNKNOWN, BrokenEnvelope, Envelope, load
 from flyteagents._kernel.plugins import discover
+from flyteagents._wire.types import load_types
 
 BAD_DATA = 65
 """EX_DATAERR of sysexits.h."""
@@ -158,7 +158,9 @@ def explain(envelope: Envelope) -> dict[str, Any]:
     if envelope.parked is not None:
         parked = envelope.parked
         said["parked"] = {"phase": parked.phase.name, "message": parked.message}
-    if envelope.declared:
+    if envelope.declared == UNKNOWN:
+        said["declared"] = {"": "not known: there was no room for it"}
+    elif envelope.declared:
         try:
             declared = load_types(envelope.declared)
             said["declared"] = {name: in_words(each) for name, each in declared.items()}

@@ -23,6 +23,8 @@ from flyteagents._status import Phase
 VERSION = 1
 LIMIT = 1024
 MESSAGE_LIMIT = 400
+UNKNOWN = "?"
+"""As `declared`, where nobody knows any more which outputs the task declares."""
 _HEAD = re.compile(rb'^\{"flyteagents":"(\d{1,4}):([0-9a-f]{16})",')
 # A checksum is no proof of who wrote the rest: what comes back is checked field by field.
 _Number = Annotated[int, Field(ge=-1, lt=2**40)]
@@ -84,7 +86,7 @@ def dump(envelope: Envelope) -> bytes:
         parked = replace(envelope.parked, message=cut(envelope.parked.message))
         envelope = replace(envelope, parked=parked)
     raw = _dump(envelope)
-    for dropped in ({"execution": "", "node": ""}, {"declared": ""}):
+    for dropped in ({"execution": "", "node": ""}, {"declared": envelope.declared and UNKNOWN}):
         if len(raw) <= LIMIT or (envelope.parked and envelope.parked.outputs):
             break
         envelope = replace(envelope, **dropped)  # type: ignore[arg-type] # names of fields

@@ -173,11 +173,12 @@ class Polling:
         )  # fmt: skip
         return _remember(opened.seen, answer)
 
-    def _declared(self, opened: OpenJob) -> Mapping[str, Type]:
+    def _declared(self, opened: OpenJob) -> Mapping[str, Type] | None:
+        """The outputs that the task declares; None where nobody knows."""
         try:
             return self._runtime.codec.load_types(opened.envelope.declared)
         except ValueError:
-            return {}
+            return None
 
     def _links(self, opened: OpenJob) -> tuple[Link, ...]:
         try:

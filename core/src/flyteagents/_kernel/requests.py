@@ -71,10 +71,11 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Codec:
-    """What the wire has to know: outputs to a serialized LiteralMap (raises InvalidTask for what
-    does not fit), and declared types to a short text and back (raises ValueError)."""
+    """What the wire has to know: outputs to a serialized LiteralMap, by the declared types or,
+    where these are None, by what the values suggest (raises InvalidTask for what does not fit);
+    and declared types to a short text and back (raises ValueError)."""
 
-    outputs: Callable[[Mapping[str, object], Mapping[str, Type]], bytes]
+    outputs: Callable[[Mapping[str, object], Mapping[str, Type] | None], bytes]
     dump_types: Callable[[Mapping[str, Type]], str]
     load_types: Callable[[str], Mapping[str, Type]]
 

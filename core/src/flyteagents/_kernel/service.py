@@ -15,7 +15,7 @@ from flyteagents._errors import AgentError, JobNotFound, Unsupported, VendorErro
 from flyteagents._job import Job
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.create import Creating
-from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, dump, load
+from flyteagents._kernel.envelope import UNKNOWN, BrokenEnvelope, Envelope, dump, load
 from flyteagents._kernel.host import AgentHost
 from flyteagents._kernel.keys import attempt_number, key_of, prefix_of_task
 from flyteagents._kernel.open_job import OpenJob, identity_of
@@ -155,7 +155,7 @@ class Service:
         key = key_of(self.runtime.settings.cluster, host.task_type, text)
         return Envelope(
             key=key.hex, task_type=host.task_type, created=0, foreign=True, job=values,
-            wrote=attempt_number(request.output_prefix),
+            declared=UNKNOWN, wrote=attempt_number(request.output_prefix),
         )  # fmt: skip
 
     def _job(self, request: JobRequest, envelope: Envelope) -> OpenJob | None:

@@ -38,10 +38,13 @@ def decode_literal(literal: literals_pb2.Literal, declared: Type | None = None) 
 
 
 def encode_literals(
-    outputs: Mapping[str, object], declared: Mapping[str, Type]
+    outputs: Mapping[str, object], declared: Mapping[str, Type] | None
 ) -> literals_pb2.LiteralMap:
-    """The declared ones of `outputs`; Flyte has no use for the others. Raises InvalidTask that
-    names the output, its type and the value's, where they do not fit."""
+    """The declared ones of `outputs`, since Flyte has no use for the others; all of them, by the
+    types that they suggest, where nobody knows what is declared. Raises InvalidTask that names the
+    output, its type and the value's, where they do not fit."""
+    if declared is None:
+        declared = {name: type_of(value) for name, value in outputs.items()}
     used = {name: outputs[name] for name in declared.keys() & outputs.keys()}
     return literals_pb2.LiteralMap(literals=each("output", used, declared, encode_literal))
 

@@ -58,7 +58,7 @@ def parse(message: type[M], raw: bytes) -> M:
         raise Refused("INVALID_ARGUMENT", f"not a {message.DESCRIPTOR.name}") from None
 
 
-def encode_outputs(outputs: Mapping[str, object], declared: Mapping[str, Type]) -> bytes:
+def encode_outputs(outputs: Mapping[str, object], declared: Mapping[str, Type] | None) -> bytes:
     """The kernel's codec: outputs as a serialized LiteralMap. Raises InvalidTask."""
     encoded: bytes = encode_literals(outputs, declared).SerializeToString()
     return encoded

@@ -15,7 +15,9 @@ async def job_outputs(job: BigQueryJob, done: JobResource, call: Call) -> Mappin
     """The declared outputs of a job that succeeded. Raises InvalidTask where it has no result."""
     declared = call.declared
     if not declared:
-        return {}
+        # Another connector may have started it, and nobody knows: what it has, by flytekit's name.
+        table = None if _is_script(done) else _own_table(done)
+        return {"results": _dataset(table, Type(Kind.STRUCTURED_DATASET))} if table else {}
     for name, of in declared.items():
         if of.kind not in (Kind.STRUCTURED_DATASET, Kind.SCHEMA):
             raise InvalidTask(
@@ -47,12 +49,9 @@ async def child_jobs(job: BigQueryJob, call: Call) -> Sequence[JobResource]:
 
 
 async def _table(job: BigQueryJob, done: JobResource, call: Call) -> Table:
-    if done.statement_type == "SCRIPT" or done.children:
+    if _is_script(done):
         return await _key_result(job, done, call)
-    target = done.query.get("ddlTargetTable")
-    if done.statement_type == "CREATE_TABLE_AS_SELECT" and target:
-        return Table.model_validate(target)
-    table = done.configuration.query.destination_table
+    table = _own_table(done)
     if table is None:
         what = done.statement_type or "this statement"
         raise InvalidTask(
@@ -60,6 +59,17 @@ async def _table(job: BigQueryJob, done: JobResource, call: Call) -> Table:
             "a SELECT, or declare no output"
         )
     return table
+
+
+def _is_script(done: JobResource) -> bool:
+    return done.statement_type == "SCRIPT" or bool(done.children)
+
+
+def _own_table(done: JobResource) -> Table | None:
+    target = done.query.get("ddlTargetTable")
+    if done.statement_type == "CREATE_TABLE_AS_SELECT" and target:
+        return Table.model_validate(target)
+    return done.configuration.query.destination_table
 
 
 async def _key_result(job: BigQueryJob, done: JobResource, call: Call) -> Table:
