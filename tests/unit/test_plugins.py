@@ -233,6 +233,16 @@ def test_a_server_with_broken_plugins_exits_with_78_and_says_why(install: Instal
     print(f"refused after {time.monotonic() - started:.2f} s")
 
 
+def test_an_agent_that_cannot_open_stops_the_server_with_its_package(install: Install) -> None:
+    opening = 'async def open(self):\n        raise OSError("no disk")\n\n    async def get'
+    install("broken_d", textwrap.dedent(GOOD).replace("async def get", opening))
+    with serve(FLYTEAGENTS_PLUGINS="broken_d") as server:
+        _, text = server.communicate(timeout=20)
+    assert server.returncode == 78
+    assert "broken_d-agents 1.2: the agent for broken_d_job cannot open: OSError: no disk" in text
+    assert "Traceback" not in text
+
+
 def test_a_server_told_to_skip_broken_plugins_starts_without_them(install: Install) -> None:
     install("broken_c", "import not_there")
     install("fine")

@@ -24,6 +24,7 @@ from flyteagents._kernel.settings import (
 )
 from flyteagents._telemetry.loop_watch import LoopWatch
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
+from flyteagents._telemetry.redact import redact
 
 log = logging.getLogger("flyteagents")
 INTOLERABLE = 0.5
@@ -87,7 +88,13 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
     )
     try:
         for host in hosts.values():
-            await host.open()
+            try:
+                await host.open()
+            except Exception as error:
+                raise BrokenPlugins(
+                    f"{host.plugin.package} {host.plugin.version}: the agent for {host.task_type} "
+                    f"cannot open: {type(error).__name__}: {redact(str(error))}"
+                ) from error
         await server.start(
             [plugin.name for plugin in found.plugins], [broken.name for broken in found.broken]
         )
