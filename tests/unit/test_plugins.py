@@ -122,6 +122,7 @@ def test_a_plugins_settings_are_read_with_its_prefix(
         ("b_get", "async def get", "async def fetch", "does not define get"),
         ("b_idem", '"none"', '"maybe"', "idempotency"),
         ("b_look", '"none"', '"lookup"', "no find"),
+        ("b_type", 'task_type = "{task_type}"', "pass", "has no task_type"),
         ("b_models", "Agent[TheirSettings, Config, Job]", "Agent", "must name its models"),
         (
             "b_json",

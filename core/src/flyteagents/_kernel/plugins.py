@@ -113,7 +113,8 @@ def _load(point: EntryPoint) -> Plugin:
             "install versions that fit each other"
         )
     classes = _hook_result(point.name, module)
-    models = {cls.task_type: _checked(cls) for cls in classes}
+    checked = [_checked(cls) for cls in classes]  # first: one may have no task type
+    models = {cls.task_type: each for cls, each in zip(classes, checked, strict=True)}
     prefix = prefix_of(point.name)
     try:
         settings = {model: read(model, prefix) for model in {m.settings for m in models.values()}}
