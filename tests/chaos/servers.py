@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import urllib.request
 from collections.abc import Mapping
@@ -12,20 +11,11 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from flyteagents.testing import RealServer, free_port
+from flyteagents.testing import Caller, RealServer, free_port
+from flyteagents.testing.tasks import Generation
 
 HERE = Path(__file__).parent
 PATH = (HERE.parent / "agents", HERE / "agents")
-CHANNEL = (
-    # The attacks restart servers; callers are to notice at once.
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 2000),  # what one attempt may take, not a pause
-    ("grpc.max_reconnect_backoff_ms", 200),
-    # Each caller has its connections, as each Propeller does.
-    ("grpc.use_local_subchannel_pool", 1),
-    # FlytePropeller's limit is the default; a request must not be what fails.
-    ("grpc.max_send_message_length", -1),
-)
 
 
 class Server:
@@ -59,7 +49,10 @@ class Server:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def channel(self) -> grpc.aio.Channel:
-        return round_robin(self)
+        return grpc.aio.insecure_channel(self.target)
+
+    def caller(self, generation: Generation = 1, deadline: float = 5.0) -> Caller:
+        return Caller(self.target, generation=generation, deadline=deadline)
 
     async def start(self) -> None:
         await asyncio.to_thread(self.real.start)
@@ -96,9 +89,7 @@ class Server:
         return await asyncio.to_thread(read)
 
 
-def round_robin(*servers: Server) -> grpc.aio.Channel:
-    """One channel to all of them, balanced as FlytePropeller's is: round robin over those that
+def together(*servers: Server) -> str:
+    """One target for all of them, balanced as FlytePropeller's is: round robin over those that
     have a connection, and deaf to health."""
-    config = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
-    target = "ipv4:" + ",".join(server.target for server in servers)
-    return grpc.aio.insecure_channel(target, options=(*CHANNEL, config))
+    return "ipv4:" + ",".join(server.target for server in servers)

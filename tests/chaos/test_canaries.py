@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import urllib.parse
-from dataclasses import replace
 
-import grpc
 import pytest
+from tests.chaos.attempts import attempt
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import Calls, Work
 
-from flyteagents.testing import Cut, JobService, Nonsense, Response, ServerEnded
+from flyteagents.testing import Caller, Cut, JobService, Nonsense, Response, ServerEnded
 from flyteagents.testing.otlp import OtlpReceiver
 
 SETTING = "cnry-setting-7f3a91d2"
@@ -38,16 +36,14 @@ async def test_no_secret_is_found_in_anything_that_leaves_the_server(
             OTEL_BLRP_SCHEDULE_DELAY="100",
             OTEL_METRIC_EXPORT_INTERVAL="200",
         )
-        async with server.channel() as channel:
-            for generation in (1, 2):  # so that all of them have been sent before they are quoted
-                secrets = {"jobs_token": CONNECTION} if generation == 2 else {}
-                good = Work("job_keyed", "good", "sleep 0", generation, secrets=secrets)
-                await Calls(channel, generation).create(good)
-            for generation in (1, 2):
+        async with server.caller(1, 0.7) as one, server.caller(2, 0.7) as two:
+            for caller in (one, two):  # so that all of them have been sent before they are quoted
+                good = attempt("job_keyed", "good", "sleep 0", caller.generation, secrets(caller))
+                assert (await caller.create(good, deadline=5.0)).ok
+            for caller in (one, two):
                 for number, reply in enumerate(quoting()):
                     kind = "job_tagged" if number % 3 == 2 else "job_keyed"
-                    work = Work(kind, f"{generation}-{number}", "forever", generation)
-                    seen += await one_task(Calls(channel, generation), vendor, reply, work)
+                    seen += await one_task(caller, vendor, reply, kind, str(number))
         seen.append(await server.metrics())
         assert await server.stop() == 0
         sent = {request.headers.get("authorization") for request in vendor.requests}
@@ -95,31 +91,34 @@ def quoting() -> list[Response | Cut | Nonsense]:
 
 
 async def one_task(
-    calls: Calls, vendor: JobService, reply: Response | Cut | Nonsense, work: Work
+    caller: Caller, vendor: JobService, reply: Response | Cut | Nonsense, kind: str, name: str
 ) -> list[str]:
     """All that a caller sees of a task whose vendor answers like this, at first in create, then
     in poll and cancel."""
     seen = []
-    calls.timeout = 0.7
-    secrets = {"jobs_token": CONNECTION} if calls.generation == 2 else {}
     for where in ("create", "later"):
-        work = replace(work, name=f"{where}-{work.name}", secrets=secrets)
+        execution = f"{where}-{caller.generation}-{name}"
+        work = attempt(kind, execution, "forever", caller.generation, secrets(caller))
         script = vendor.script("*", "*", reply, repeat=True)
         if where == "later":
             script.stop()
-        try:
-            meta = await calls.create(work)
-            seen.append(meta.decode())
-            if where == "later":
-                script = vendor.script("*", "*", reply, repeat=True)
-            seen.append(str(await calls.get(work, meta)))
-            seen.append(urllib.parse.unquote(str(await calls.get(work, meta))))
-            await calls.delete(work, meta)
-        except grpc.aio.AioRpcError as error:
-            seen.append(f"{error.code()} {error.details()} {error.debug_error_string()}")
-        finally:
-            script.stop()
+        created = await caller.create(work)
+        if where == "later":
+            script = vendor.script("*", "*", reply, repeat=True)
+        rpcs = [created]
+        if created.ok:
+            rpcs += [await caller.get(work, created.meta) for _ in range(2)]
+            rpcs.append(await caller.delete(work, created.meta))
+        script.stop()
+        for rpc in rpcs:
+            told = f"{rpc.code} {rpc.message} {rpc.meta.decode()} {rpc.resource}"
+            seen += [told, urllib.parse.unquote(told)]
     return seen
+
+
+def secrets(caller: Caller) -> dict[str, str]:
+    """What Flyte 2 sends along."""
+    return {"jobs_token": CONNECTION} if caller.generation == 2 else {}
 
 
 VARIABLES = [

@@ -8,11 +8,12 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.chaos.attempts import SCALE, attempt
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import SUCCEEDED, Calls, Work, live
 from tests.chaos.servers import Server
 
-from flyteagents.testing import free_port
+from flyteagents import Phase
+from flyteagents.testing import FakePropeller, free_port, task_template
 
 FAST = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_METRIC_EXPORT_INTERVAL": "200"}
 TASKS = 20
@@ -50,9 +51,9 @@ async def test_a_bad_collector_changes_nothing_that_a_caller_sees(
     results, times = [], []
     for server in (telling, quiet):
         began = time.monotonic()
-        results.append(await tasks(server, f"{fault}-{server.target}"))
+        results.append(await tasks(server))
         times.append(time.monotonic() - began)
-    assert results[0] == results[1] == [SUCCEEDED] * TASKS
+    assert results[0] == results[1] == [Phase.SUCCEEDED] * TASKS
     polls = [await interleaved(telling, quiet)]
     print(f"collector {fault}, {protocol}: {times[0]:.2f} s, without {times[1]:.2f} s; {polls[0]}")
     assert times[0] < times[1] + 2
@@ -63,25 +64,25 @@ async def test_a_bad_collector_changes_nothing_that_a_caller_sees(
     assert telling.log.count("opentelemetry") < 20, telling.log[-3000:]
 
 
-async def tasks(server: Server, name: str) -> list[int]:
-    async with server.channel() as channel:
-        works = [Work("job_keyed", f"{name}-{n}", "sleep 0.1") for n in range(TASKS)]
-        lives = await asyncio.gather(*(live(work, Calls(channel)) for work in works))
-    assert not sum(one.get_errors + one.create_errors for one in lives)
-    return [one.phase for one in lives]
+async def tasks(server: Server) -> list[Phase | None]:
+    task = task_template("job_keyed", custom={"script": "sleep 0.1"})
+    async with FakePropeller(server.target, scale=SCALE) as propeller:
+        outcomes = await asyncio.gather(*(propeller.run(task) for _ in range(TASKS)))
+    assert not any(outcome.failures for outcome in outcomes)
+    return [outcome.phase for outcome in outcomes]
 
 
 async def interleaved(telling: Server, quiet: Server) -> str:
     """Polls on both in turns; the medians must not be far apart."""
-    work = Work("chaos_idle", "polled")
+    work = attempt("chaos_idle", "polled")
     taken: tuple[list[float], list[float]] = ([], [])
-    async with telling.channel() as one, quiet.channel() as two:
-        metas = [await Calls(channel).create(work) for channel in (one, two)]
+    async with telling.caller() as one, quiet.caller() as two:
+        metas = [(await caller.create(work)).meta for caller in (one, two)]
         for _ in range(200):
-            for channel, meta, times in zip((one, two), metas, taken, strict=True):
-                began = time.perf_counter()
-                await Calls(channel).get(work, meta)
-                times.append(time.perf_counter() - began)
+            for caller, meta, times in zip((one, two), metas, taken, strict=True):
+                polled = await caller.get(work, meta)
+                assert polled.ok, polled
+                times.append(polled.seconds)
     medians = [statistics.median(times) for times in taken]
     assert medians[0] < 2 * medians[1] + 0.005, medians
     assert max(taken[0]) < max(taken[1]) + 0.5

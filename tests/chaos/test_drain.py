@@ -6,14 +6,13 @@ import asyncio
 import time
 from collections import Counter
 
-import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from tests.chaos.attempts import attempt
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import Calls, Work, code
-from tests.chaos.servers import round_robin
+from tests.chaos.servers import together
 
-from flyteagents.testing import JobService, SlowReply
+from flyteagents.testing import Caller, JobService, SlowReply
 
 RATE = 200
 SECONDS = 5.0
@@ -30,20 +29,19 @@ async def test_a_replica_that_is_stopped_at_200_calls_a_second_costs_next_to_no_
     # Some calls are under way for long when the signal comes.
     vendor.script("*", "*", None, None, SlowReply(0.3), repeat=True)
     failed: Counter[str] = Counter()
-    async with round_robin(stopped, staying) as channel:
-        calls = Calls(channel)
-        polled = Work("job_keyed", "polled", "forever")
-        meta = await calls.create(polled)
+    async with Caller(together(stopped, staying), deadline=5.0) as calls:
+        polled = attempt("job_keyed", "polled", "forever")
+        meta = (await calls.create(polled)).meta
 
         async def one(number: int) -> None:
-            try:
-                if number % 10 == 0:
-                    work = Work("job_keyed", f"new-{number}", "forever")
-                    await calls.delete(work, await calls.create(work))
-                else:
-                    await calls.get(polled, meta)
-            except grpc.aio.AioRpcError as error:
-                failed[f"{error.code().name}: {error.details()}"] += 1
+            if number % 10 == 0:
+                work = attempt("job_keyed", f"new-{number}", "forever")
+                rpc = await calls.create(work)
+                rpc = await calls.delete(work, rpc.meta) if rpc.ok else rpc
+            else:
+                rpc = await calls.get(polled, meta)
+            if not rpc.ok:
+                failed[f"{rpc.code}: {rpc.message}"] += 1
 
         async def stop() -> int:
             await asyncio.sleep(SECONDS / 3)
@@ -72,10 +70,10 @@ async def test_a_cancel_that_its_vendor_has_accepted_does_not_hold_up_the_exit(
 ) -> None:
     vendor.cancel_seconds = 1000.0
     server = await make_server()
-    async with server.channel() as channel:
-        work = Work("job_keyed", "never-stops", "forever")
-        meta = await Calls(channel).create(work)
-        await code(Calls(channel, timeout=1.0).delete(work, meta))
+    async with server.caller() as caller:
+        work = attempt("job_keyed", "never-stops", "forever")
+        created = await caller.create(work)
+        await caller.delete(work, created.meta, deadline=1.0)
     began = time.monotonic()
     assert await server.stop() == 0
     assert time.monotonic() - began < 10

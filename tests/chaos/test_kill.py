@@ -7,11 +7,19 @@ import os
 import random
 from collections import Counter
 
+from tests.chaos.attempts import SCALE
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import SUCCEEDED, Calls, Work, live
-from tests.chaos.servers import round_robin
+from tests.chaos.servers import together
 
-from flyteagents.testing import Delay, DropReply, JobService, SlowReply
+from flyteagents import Phase
+from flyteagents.testing import (
+    Delay,
+    DropReply,
+    FakePropeller,
+    JobService,
+    SlowReply,
+    task_template,
+)
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "50"))
 # A vendor that dedupes our key may take a submit however late; one that is only asked whether
@@ -31,42 +39,40 @@ async def test_no_job_is_lost_or_doubled_when_servers_are_killed_during_create(
         mixed = [chance.choice(steps) for _ in range(997)]
         service.script("P*", "/jobs*", *mixed, repeat=True)
     replicas = [await make_server(), await make_server()]
-    channel = round_robin(*replicas)
-    calls = {generation: Calls(channel, generation) for generation in (1, 2)}
+    target = together(*replicas)
     errors = 0
     attempts: Counter[int] = Counter()
     restart = asyncio.ensure_future(asyncio.sleep(0))
-    for number in range(ROUNDS):
-        works = [
-            Work(
-                kind, f"r{number}-{kind}-{i}", f'sleep 0.2; return "r{number}-{kind}-{i}"', gen, 20
-            )
-            for kind in TYPES
-            for i, gen in ((0, 1), (1, 2))
-        ]
-        lives = [
-            asyncio.ensure_future(
-                live(work, calls[work.generation], repeats=lambda: chance.random() < 0.3)
-            )
-            for work in works
-        ]
-        await asyncio.sleep(chance.uniform(0.0, 0.25))
-        await restart  # of the last one, so that one is always there
-        victim = chance.choice(replicas)
-        await victim.kill()
-        restart = asyncio.ensure_future(victim.start())
-        for work, life in zip(works, await asyncio.gather(*lives), strict=True):
-            started = [
-                job
-                for service in (vendor, lookup_vendor)
-                for job in service.jobs.values()
-                if job.script == work.script
-            ]
-            assert life.phase == SUCCEEDED, (number, work, life)
-            assert [job.state for job in started] == ["DONE"], (number, work, life, started)
-            errors += life.create_errors
-            attempts[life.attempts] += 1
-    await restart
-    await channel.close()
+    async with (
+        FakePropeller(target, scale=SCALE, deadline=5.0) as one,
+        FakePropeller(target, scale=SCALE, deadline=5.0, generation=2) as two,
+    ):
+        for number in range(ROUNDS):
+            running = {}
+            for kind in TYPES:
+                for propeller in (one, two):
+                    script = f'sleep 0.2; return "r{number}-{kind}-{propeller.generation}"'
+                    task = task_template(kind, custom={"script": script})
+                    # The state of some rounds is lost, so that they are repeated.
+                    repeats = chance.choice((0, 0, 1))
+                    running[script] = propeller.start(task, attempts=21, repeats=repeats)
+            await asyncio.sleep(chance.uniform(0.0, 0.25))
+            await restart  # of the last one, so that one is always there
+            victim = chance.choice(replicas)
+            await victim.kill()
+            restart = asyncio.ensure_future(victim.start())
+            for script, execution in running.items():
+                outcome = await execution.end()
+                started = [
+                    job
+                    for service in (vendor, lookup_vendor)
+                    for job in service.jobs.values()
+                    if job.script == script
+                ]
+                assert outcome.phase is Phase.SUCCEEDED, (number, script, outcome)
+                assert [job.state for job in started] == ["DONE"], (number, outcome, started)
+                errors += sum(not rpc.ok for rpc in outcome.calls("CreateTask"))
+                attempts[outcome.attempts] += 1
+        await restart
     print(f"{ROUNDS} kills, {errors} CreateTasks failed, tasks by attempts: {dict(attempts)}")
     assert errors > ROUNDS / 5, "the kills hit too few creates to show anything"

@@ -7,9 +7,8 @@ import json
 import os
 from dataclasses import replace
 
-import grpc
+from tests.chaos.attempts import attempt
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import Calls, Work, code
 
 from flyteagents._kernel import envelope
 
@@ -18,27 +17,26 @@ TYPES = 200 * int(os.environ.get("CHAOS_ROUNDS", "50"))
 
 async def test_made_up_task_types_add_no_series(make_server: MakeServer) -> None:
     server = await make_server()
-    async with server.channel() as channel:
-        known = Work("chaos_idle", "known")
-        calls = Calls(channel)
-        meta = await calls.create(known)
+    async with server.caller() as calls, server.caller(2) as calls_2:
+        known = attempt("chaos_idle", "known")
+        meta = (await calls.create(known)).meta
         there = envelope.load(meta)
         assert there is not None
 
         async def made_up(number: int) -> None:
             name = f"made_up_{number}"
-            work = replace(known, task_type=name, name=name)
-            generation = Calls(channel, 1 + number % 2)
+            caller = (calls, calls_2)[number % 2]
+            work = attempt(name, name, generation=caller.generation)
             envelopes = envelope.dump(
                 replace(there, task_type=name, project=name, domain=name, key=f"{number:040x}")
             )
             foreign = json.dumps({"id": name}).encode()
-            call = (
-                generation.create(work)
+            rpc = (
+                await caller.create(work)
                 if number % 3 == 0
-                else generation.get(work, envelopes if number % 3 == 1 else foreign)
+                else await caller.get(work, envelopes if number % 3 == 1 else foreign)
             )
-            assert await code(call) in (grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND)
+            assert rpc.code in ("OK", "NOT_FOUND"), rpc
 
         async def all_of(numbers: range) -> None:
             for number in numbers:

@@ -8,17 +8,18 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
-import pytest
 from flyteidl.admin import agent_pb2 as flyte1
 from grpc_health.v1 import health_pb2
+from tests.chaos.attempts import attempt
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import Calls, Work
 
 from flyteagents._kernel import envelope
 from flyteagents.testing import JobService
+from flyteagents.testing.tasks import create_message
 
 BODIES = 200 * int(os.environ.get("CHAOS_ROUNDS", "50"))
 MOST_GROWTH = 24 << 20
@@ -52,9 +53,10 @@ async def test_ten_thousand_bad_bodies_are_never_our_fault_and_cost_no_memory(
     codes: Counter[str] = Counter()
     sizes: list[int] = []
     faults: list[tuple[str, str, str, bytes]] = []
-    async with server.channel() as channel:
-        for work in (Work("chaos_idle", "well-formed"), Work("chaos_sync", "well-formed")):
-            bodies.metas.append(await Calls(channel).create(work))
+    async with server.channel() as channel, server.caller() as caller:
+        for kind in ("chaos_idle", "chaos_sync"):
+            bodies.metas.append((await caller.create(attempt(kind, "well-formed"))).meta)
+        assert all(bodies.metas)
         queue = iter(range(BODIES))
 
         async def worker() -> None:
@@ -83,25 +85,22 @@ async def test_every_damaged_byte_of_resource_meta_is_found_before_the_vendor_is
     make_server: MakeServer, vendor: JobService
 ) -> None:
     server = await make_server()
-    work = Work("job_keyed", "damaged", "forever")
-    async with server.channel() as channel:
-        calls = {generation: Calls(channel, generation) for generation in (1, 2)}
-        meta = await calls[1].create(work)
+    work = attempt("job_keyed", "damaged", "forever")
+    async with server.caller() as one, server.caller(2) as two:
+        meta = (await one.create(work)).meta
         asked = vendor.total
         damaged = list(damages(meta))
 
         async def sent(number: int, raw: bytes) -> None:
-            caller = calls[1 + number % 2]
+            caller = (one, two)[number % 2]
             for call in (caller.get, caller.delete):
-                with pytest.raises(grpc.aio.AioRpcError) as refused:
-                    await call(work, raw)
-                assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT, raw
+                assert (await call(work, raw)).code == "INVALID_ARGUMENT", raw
 
         for start in range(0, len(damaged), 50):
             some = enumerate(damaged[start : start + 50])
             await asyncio.gather(*(sent(number, raw) for number, raw in some))
         assert vendor.total == asked
-        await calls[1].get(work, meta)  # the vendor is there, and is asked for what is whole
+        await one.get(work, meta)  # the vendor is there, and is asked for what is whole
         assert vendor.total > asked
 
 
@@ -150,7 +149,8 @@ class Bodies:
         chance, name = self.chance, method.rpartition("/")[2]
         if name in ("CreateTask", "ExecuteTaskSync"):
             kind = "chaos_sync" if name != "CreateTask" else "chaos_idle"
-            request = Work(kind, f"odd-{self._number}").request(chance.choice((0, 0, 1, 2**31)))
+            odd = replace(attempt(kind, f"odd-{self._number}"), number=chance.choice((0, 1, 2**31)))
+            request = create_message(odd)
             request.template.metadata.timeout.seconds = chance.choice((0, 1, -1, 2**62))
             request.template.interface.inputs.variables["a"].type.simple = chance.randrange(12)
             moment = request.inputs.literals["a"].scalar.primitive.datetime

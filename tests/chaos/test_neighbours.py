@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
+from tests.chaos.attempts import attempt
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import INITIALIZING, RUNNING, Calls, Work
 
-from flyteagents.testing import JobService, SlowReply
+from flyteagents import Phase
+from flyteagents.testing import Attempt, Caller, JobService, SlowReply
 
 PAIRS = 300
 MOST_SECONDS = 20.0
@@ -28,19 +29,19 @@ async def test_an_agent_goes_on_as_before_beside_a_bad_one(
         noisy, quiet = await asyncio.gather(
             make_server("jobs,chaos,blocking", **url), make_server("jobs,chaos,blocking", **url)
         )
-        async with noisy.channel() as beside, quiet.channel() as alone:
-            jobs = [Work(bad, f"bad-{n}", "forever") for n in range(20)]
-            metas = [await Calls(beside).create(job) for job in jobs]
+        async with noisy.caller() as beside, quiet.caller() as alone:
+            jobs = [attempt(bad, f"bad-{n}", "forever") for n in range(20)]
+            metas = [(await beside.create(job)).meta for job in jobs]
             slow_vendor.script("*", "*", SlowReply(30.0), repeat=True)
             noise = [
-                asyncio.ensure_future(polled(Calls(beside), job, meta))
+                asyncio.ensure_future(polled(beside, job, meta))
                 for job, meta in zip(jobs, metas, strict=True)
             ]
             if bad == "chaos_blocking":
                 # What it holds up until the kernel has seen what it does is the price of not
                 # running every agent in a thread.
                 await until(lambda: "giving it one of its own" in noisy.log)
-            times = await interleaved(Calls(beside), Calls(alone), bad)
+            times = await interleaved(beside, alone, bad)
             for poller in noise:
                 poller.cancel()
             ended = await asyncio.gather(*noise, return_exceptions=True)
@@ -51,27 +52,26 @@ async def test_an_agent_goes_on_as_before_beside_a_bad_one(
     assert percentile(disturbed, 99) < 3 * percentile(undisturbed, 99) + 0.15
 
 
-async def interleaved(beside: Calls, alone: Calls, name: str) -> tuple[list[float], list[float]]:
+async def interleaved(beside: Caller, alone: Caller, name: str) -> tuple[list[float], list[float]]:
     """Seconds of polls and creates of a good agent, in turns on both servers."""
-    work = Work("job_keyed", f"good-{name}", "forever")
-    metas = [await calls.create(work) for calls in (beside, alone)]
+    work = attempt("job_keyed", f"good-{name}", "forever")
+    metas = [(await calls.create(work)).meta for calls in (beside, alone)]
     times: tuple[list[float], list[float]] = ([], [])
     ends = time.monotonic() + MOST_SECONDS
     for number in range(PAIRS):
         if time.monotonic() > ends:
             break
         for calls, meta, taken in zip((beside, alone), metas, times, strict=True):
-            new = Work("job_keyed", f"good-{name}-{number}", "forever")
-            call: Awaitable[object] = calls.create(new) if number % 3 else calls.get(work, meta)
-            began = time.perf_counter()
-            await call
-            taken.append(time.perf_counter() - began)
+            new = attempt("job_keyed", f"good-{name}-{number}", "forever")
+            rpc = await (calls.create(new) if number % 3 else calls.get(work, meta))
+            assert rpc.ok, rpc
+            taken.append(rpc.seconds)
     return times
 
 
-async def polled(calls: Calls, work: Work, meta: bytes) -> None:
+async def polled(calls: Caller, work: Attempt, meta: bytes) -> None:
     while True:
-        assert (await calls.get(work, meta)).phase in (INITIALIZING, RUNNING)
+        assert (await calls.get(work, meta)).phase in (Phase.INITIALIZING, Phase.RUNNING)
         await asyncio.sleep(0.2)
 
 

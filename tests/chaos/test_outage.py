@@ -8,11 +8,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tests.chaos.attempts import attempt
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import INITIALIZING, RUNNING, SUCCEEDED, Calls, Work
 
+from flyteagents import Phase
 from flyteagents._kernel import envelope
-from flyteagents.testing import Cut, DropReply, JobService, Nonsense, Response, SlowReply
+from flyteagents.testing import (
+    Attempt,
+    Caller,
+    Cut,
+    DropReply,
+    JobService,
+    Nonsense,
+    Response,
+    Rpc,
+    SlowReply,
+)
 
 JOBS = 500
 WORKERS = 10
@@ -37,15 +48,14 @@ async def test_no_poll_fails_in_a_long_outage_and_all_jobs_succeed(
     make_server: MakeServer, vendor: JobService
 ) -> None:
     first, second = await asyncio.gather(make_server(), make_server())
-    works = [Work("job_keyed", f"long-{n}", "forever") for n in range(JOBS)]
-    async with first.channel() as one, second.channel() as two:
-        calls = Calls(one)
-        metas = [await calls.create(work) for work in works]
+    works = [attempt("job_keyed", f"long-{n}", "forever") for n in range(JOBS)]
+    async with first.caller() as one, second.caller() as two:
+        metas = [(await one.create(work)).meta for work in works]
         # Every second job is five hours old, and nobody has polled it here.
         metas[::2] = [hours_old(meta) for meta in metas[::2]]
-        polls = Polls(calls, works, metas)
+        polls = Polls(one, works, metas)
         await polls.once()
-        assert set(polls.phases) == {RUNNING}
+        assert set(polls.phases) == {Phase.RUNNING}
 
         everything = vendor.script("*", "*", *FAILURES * 15, SlowReply(3.0), repeat=True)
         ends = time.monotonic() + OUTAGE
@@ -54,17 +64,17 @@ async def test_no_poll_fails_in_a_long_outage_and_all_jobs_succeed(
         rounds = 0
         while time.monotonic() < ends or rounds < 4:
             if rounds == 1:  # to a replica that has never seen these jobs, and back to a new one
-                polls.calls = Calls(two)
+                polls.caller = two
                 assert await first.stop() == 0
                 restart = asyncio.ensure_future(first.start())
             if rounds == 3:
                 await restart
-                polls.calls = Calls(one)
+                polls.caller = one
             await polls.once()
             rounds += 1
         # A replica that knows nothing of a job says what is likely at the job's age.
-        assert set(polls.phases[::2]) == {RUNNING}
-        assert set(polls.phases[1::2]) <= {RUNNING, INITIALIZING}
+        assert set(polls.phases[::2]) == {Phase.RUNNING}
+        assert set(polls.phases[1::2]) <= {Phase.RUNNING, Phase.INITIALIZING}
 
         everything.stop()
         for job in vendor.jobs.values():
@@ -75,7 +85,7 @@ async def test_no_poll_fails_in_a_long_outage_and_all_jobs_succeed(
             f"{len(polls.errors)} GetTask errors"
         )
         assert not polls.errors
-        assert set(polls.phases) == {SUCCEEDED}
+        assert set(polls.phases) == {Phase.SUCCEEDED}
     assert len(vendor.jobs) == JOBS
     assert not any(job.cancels for job in vendor.jobs.values())
 
@@ -85,41 +95,41 @@ async def test_phases_move_when_every_answer_takes_longer_than_the_callers_deadl
 ) -> None:
     server = await make_server()
     vendor.script("*", "*", SlowReply(1.5), repeat=True)
-    work = Work("job_named", "slow", "pending 1; sleep 3")
-    seen: list[int] = []
-    async with server.channel() as channel:
-        calls = Calls(channel, timeout=1.0)  # no error: each call is answered within this
-        meta = await calls.create(work)
+    work = attempt("job_named", "slow", "pending 1; sleep 3")
+    seen: list[Phase | None] = []
+    async with server.caller(deadline=1.0) as calls:  # no error: each is answered within this
+        meta = (await calls.create(work)).meta
         ends = time.monotonic() + 15
-        while time.monotonic() < ends and (not seen or seen[-1] != SUCCEEDED):
+        while time.monotonic() < ends and (not seen or seen[-1] is not Phase.SUCCEEDED):
             seen.append((await calls.get(work, meta)).phase)
             await asyncio.sleep(0.1)
     phases = [phase for phase, _ in itertools.groupby(seen)]
-    assert phases == [INITIALIZING, RUNNING, SUCCEEDED]
+    assert phases == [Phase.INITIALIZING, Phase.RUNNING, Phase.SUCCEEDED]
     assert len(vendor.jobs) == 1
 
 
 class Polls:
     """Polls all jobs in turn with as many workers as FlytePropeller has."""
 
-    def __init__(self, calls: Calls, works: list[Work], metas: list[bytes]) -> None:
-        self.phases = [0] * len(works)
-        self.errors: list[Exception] = []
+    def __init__(self, caller: Caller, works: list[Attempt], metas: list[bytes]) -> None:
+        self.phases: list[Phase | None] = [None] * len(works)
+        self.errors: list[Rpc] = []
         self.count = 0
-        self.calls = calls
+        self.caller = caller
         self._jobs = list(enumerate(zip(works, metas, strict=True)))
 
     async def once(self, jobs: slice = slice(None)) -> None:
         queue = iter(self._jobs[jobs])
         await asyncio.gather(*(self._worker(queue) for _ in range(WORKERS)))
 
-    async def _worker(self, queue: Iterator[tuple[int, tuple[Work, bytes]]]) -> None:
+    async def _worker(self, queue: Iterator[tuple[int, tuple[Attempt, bytes]]]) -> None:
         for number, (work, meta) in queue:
             self.count += 1
-            try:
-                self.phases[number] = (await self.calls.get(work, meta)).phase
-            except Exception as error:  # noqa: BLE001 # each one counts
-                self.errors.append(error)
+            polled = await self.caller.get(work, meta)
+            if polled.ok:
+                self.phases[number] = polled.phase
+            else:
+                self.errors.append(polled)
 
 
 def hours_old(meta: bytes) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+from tests.chaos.attempts import attempt
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import RUNNING, Calls, Work
 
+from flyteagents import Phase
 from flyteagents.testing import JobService, SlowReply
 
 
@@ -15,17 +16,16 @@ async def test_overlapping_polls_of_one_job_are_all_answered_and_share_their_req
     make_server: MakeServer, vendor: JobService
 ) -> None:
     server = await make_server()
-    work = Work("job_keyed", "polled", "forever")
-    async with server.channel() as channel:
-        calls = Calls(channel)
-        meta = await calls.create(work)
+    work = attempt("job_keyed", "polled", "forever")
+    async with server.caller() as calls:
+        meta = (await calls.create(work)).meta
         vendor.script("GET", "*", SlowReply(0.01), repeat=True)
         ends, polls = time.monotonic() + 2, 0
 
         async def poll() -> None:
             nonlocal polls
             while time.monotonic() < ends:
-                assert (await calls.get(work, meta)).phase == RUNNING
+                assert (await calls.get(work, meta)).phase is Phase.RUNNING
                 polls += 1
 
         await asyncio.gather(*(poll() for _ in range(16)))
@@ -40,11 +40,11 @@ async def test_overlapping_deletes_of_one_job_all_succeed_and_cancel_it_once(
 ) -> None:
     server = await make_server()
     vendor.cancel_seconds = 0.05
-    async with server.channel() as channel:
-        calls = Calls(channel)
+    async with server.caller() as calls:
         for number in range(20):
-            work = Work("job_keyed", f"deleted-{number}", f'forever; return "{number}"')
-            meta = await calls.create(work)
-            await asyncio.gather(*(calls.delete(work, meta) for _ in range(8)))
+            work = attempt("job_keyed", f"deleted-{number}", f'forever; return "{number}"')
+            meta = (await calls.create(work)).meta
+            deleted = await asyncio.gather(*(calls.delete(work, meta) for _ in range(8)))
+            assert all(rpc.ok for rpc in deleted), deleted
     assert [job.state for job in vendor.jobs.values()] == ["CANCELED"] * 20
     assert [job.cancels for job in vendor.jobs.values()] == [1] * 20

@@ -7,12 +7,12 @@ import statistics
 import time
 
 from grpc_health.v1 import health_pb2
+from tests.chaos.attempts import attempt
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import INITIALIZING, RETRYABLE_FAILED, RUNNING, Calls, Work
 
 from flyteagents._kernel import envelope
 from flyteagents._status import Phase
-from flyteagents.testing import JobService, SlowReply
+from flyteagents.testing import Attempt, JobService, SlowReply
 
 POLLS, CREATES = 16, 8
 TIMES = 5
@@ -28,12 +28,11 @@ async def test_overload_fails_no_poll_and_no_delete_and_parks_the_creates_that_d
     server = await make_server(
         FLYTEAGENTS_MAX_POLLS=str(POLLS), FLYTEAGENTS_MAX_CREATES=str(CREATES)
     )
-    async with server.channel() as channel:
-        calls, hurried = Calls(channel), Calls(channel, timeout=2.0)
-        jobs = [Work("job_keyed", f"job-{n}", "forever") for n in range(POLLS * TIMES)]
-        metas = [await calls.create(job) for job in jobs]
-        doomed = [Work("job_keyed", f"doomed-{n}", "forever") for n in range(40)]
-        ends = [await calls.create(job) for job in doomed]
+    async with server.caller() as calls:
+        jobs = [attempt("job_keyed", f"job-{n}", "forever") for n in range(POLLS * TIMES)]
+        metas = [(await calls.create(job)).meta for job in jobs]
+        doomed = [attempt("job_keyed", f"doomed-{n}", "forever") for n in range(40)]
+        ends = [(await calls.create(job)).meta for job in doomed]
         before = server.resident
         vendor.script("*", "*", SlowReply(VENDOR), repeat=True)
         vendor.max_in_flight = 0
@@ -42,22 +41,21 @@ async def test_overload_fails_no_poll_and_no_delete_and_parks_the_creates_that_d
         admitted: list[float] = []
         healths: set[int] = set()
 
-        async def poll(job: Work, meta: bytes) -> None:
+        async def poll(job: Attempt, meta: bytes) -> None:
             while time.monotonic() < stop:
                 answer = await calls.get(job, meta)
-                assert answer.phase in (RUNNING, INITIALIZING)
+                assert answer.phase in (Phase.RUNNING, Phase.INITIALIZING)
                 await asyncio.sleep(VENDOR / 2)
 
         async def create(lane: int) -> None:
             number = 0
             while time.monotonic() < stop:
-                began = time.monotonic()
-                meta = await hurried.create(Work("job_keyed", f"new-{lane}-{number}", "forever"))
-                taken, number = time.monotonic() - began, number + 1
-                there = envelope.load(meta)
-                assert there is not None
+                work, number = attempt("job_keyed", f"new-{lane}-{number}", "forever"), number + 1
+                created = await calls.create(work, deadline=2.0)
+                there = envelope.load(created.meta)
+                assert there is not None, created
                 if there.parked is None:
-                    admitted.append(taken)
+                    admitted.append(created.seconds)
                 else:
                     assert there.parked.phase is Phase.RETRYABLE_FAILED
                     parked.append(there.parked.message)
@@ -67,9 +65,9 @@ async def test_overload_fails_no_poll_and_no_delete_and_parks_the_creates_that_d
                 healths.add(await server.health(timeout=1.0))
                 await asyncio.sleep(0.2)
 
-        async def delete(job: Work, meta: bytes, after: float) -> None:
+        async def delete(job: Attempt, meta: bytes, after: float) -> None:
             await asyncio.sleep(after)
-            await calls.delete(job, meta)
+            assert (await calls.delete(job, meta)).ok
 
         await asyncio.gather(
             look(),
@@ -93,7 +91,7 @@ async def test_overload_fails_no_poll_and_no_delete_and_parks_the_creates_that_d
             "the vendor did not answer in time",
         }
         assert parked
-        assert (await calls.get(jobs[0], metas[0])).phase != RETRYABLE_FAILED
+        assert (await calls.get(jobs[0], metas[0])).phase is not Phase.RETRYABLE_FAILED
     # Places are not wasted on those that have waited for too long already.
     assert len(admitted) > 0.6 * CREATES * SECONDS / VENDOR
     assert statistics.median(admitted) < 2.0 / 2 + VENDOR + 0.2

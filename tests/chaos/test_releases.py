@@ -6,15 +6,14 @@ import asyncio
 import json
 from typing import Any
 
-import grpc
 import pytest
+from tests.chaos.attempts import GENERATIONS, attempt, ended
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import INITIALIZING, RUNNING, SUCCEEDED, Calls, Work, code, ended
 
+from flyteagents import Phase
 from flyteagents._kernel import envelope
-from flyteagents.testing import JobService
+from flyteagents.testing import Attempt, Caller, JobService
 
-GENERATIONS = (1, 2)
 POLLS = 12
 """More than the GetTask errors, and the failed DeleteTasks, that Flyte bears."""
 
@@ -23,16 +22,17 @@ async def test_an_envelope_of_a_newer_release_with_fields_we_do_not_know_is_poll
     make_server: MakeServer, vendor: JobService
 ) -> None:
     server = await make_server()
-    async with server.channel() as channel:
-        for generation in GENERATIONS:
-            calls = Calls(channel, generation)
-            done = Work("job_keyed", "done", "sleep 0.1", generation)
-            stopped = Work("job_keyed", f"stopped-{generation}", "forever", generation)
-            metas = [newer(await calls.create(work), zz={"new": 1}) for work in (done, stopped)]
+    for generation in GENERATIONS:
+        async with server.caller(generation) as calls:
+            done = attempt("job_keyed", "done", "sleep 0.1", generation)
+            stopped = attempt("job_keyed", f"stopped-{generation}", "forever", generation)
+            metas = [
+                newer((await calls.create(work)).meta, zz={"new": 1}) for work in (done, stopped)
+            ]
             for _ in range(POLLS):
-                assert (await calls.get(stopped, metas[1])).phase == RUNNING
-            await calls.delete(stopped, metas[1])
-            assert (await ended(calls, done, metas[0])).phase == SUCCEEDED
+                assert (await calls.get(stopped, metas[1])).phase is Phase.RUNNING
+            assert (await calls.delete(stopped, metas[1])).ok
+            assert (await ended(calls, done, metas[0])).phase is Phase.SUCCEEDED
     assert [job.state for job in vendor.jobs.values()] == ["DONE", "CANCELED"] * 2
 
 
@@ -49,11 +49,10 @@ async def test_an_envelope_that_only_a_newer_release_can_read_keeps_its_task_ali
     make_server: MakeServer, vendor: JobService, changed: dict[str, Any]
 ) -> None:
     server = await make_server()
-    async with server.channel() as channel:
-        for generation in GENERATIONS:
-            calls = Calls(channel, generation)
-            work = Work("job_keyed", "newer", "forever", generation)
-            meta = newer(await calls.create(work), **changed)
+    for generation in GENERATIONS:
+        async with server.caller(generation) as calls:
+            work = attempt("job_keyed", "newer", "forever", generation)
+            meta = newer((await calls.create(work)).meta, **changed)
             await kept_alive(calls, work, meta)
     assert [job.state for job in vendor.jobs.values()] == ["RUNNING"] * 2
 
@@ -62,26 +61,26 @@ async def test_a_job_of_a_plugin_that_this_replica_does_not_have_keeps_its_task_
     make_server: MakeServer, vendor: JobService
 ) -> None:
     having, lacking = await asyncio.gather(make_server(), make_server("blocking"))
-    async with having.channel() as one, lacking.channel() as two:
-        for generation in GENERATIONS:
-            work = Work("job_keyed", "elsewhere", "forever", generation)
-            meta = await Calls(one, generation).create(work)
-            await kept_alive(Calls(two, generation), work, meta)
+    for generation in GENERATIONS:
+        async with having.caller(generation) as one, lacking.caller(generation) as two:
+            work = attempt("job_keyed", "elsewhere", "forever", generation)
+            meta = (await one.create(work)).meta
+            await kept_alive(two, work, meta)
             # The replica that has it is asked sooner or later.
-            await Calls(one, generation).delete(work, meta)
+            assert (await one.delete(work, meta)).ok
     assert [job.state for job in vendor.jobs.values()] == ["CANCELED"] * 2
 
 
-async def kept_alive(calls: Calls, work: Work, meta: bytes) -> None:
+async def kept_alive(calls: Caller, work: Attempt, meta: bytes) -> None:
     """No poll fails or ends the task, and a cancel is neither lost at once, nor refused so often
     that Flyte aborts the whole workflow."""
     for _ in range(POLLS):
-        assert (await calls.get(work, meta)).phase in (INITIALIZING, RUNNING)
-    codes = [await code(calls.delete(work, meta)) for _ in range(POLLS)]
-    assert codes[0] == grpc.StatusCode.UNAVAILABLE
-    assert codes[-1] == grpc.StatusCode.OK
+        assert (await calls.get(work, meta)).phase in (Phase.INITIALIZING, Phase.RUNNING)
+    codes = [(await calls.delete(work, meta)).code for _ in range(POLLS)]
+    assert codes[0] == "UNAVAILABLE"
+    assert codes[-1] == "OK"
     # The workflow has eleven for all of its nodes together.
-    assert codes.count(grpc.StatusCode.UNAVAILABLE) <= 3
+    assert codes.count("UNAVAILABLE") <= 3
 
 
 def newer(meta: bytes, **changed: object) -> bytes:

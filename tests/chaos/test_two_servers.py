@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc
 import pytest
+from tests.chaos.attempts import GENERATIONS, SCALE, attempt, ended
 from tests.chaos.conftest import MakeServer
-from tests.chaos.flyte import SUCCEEDED, Calls, Work, ended, live
 
-from flyteagents.testing import Delay, DropReply, JobService
+from flyteagents import Phase
+from flyteagents.testing import (
+    Attempt,
+    Caller,
+    Delay,
+    DropReply,
+    FakePropeller,
+    JobService,
+    task_template,
+)
+from flyteagents.testing.tasks import Generation
 
 HANG = 1.5
 PROMISING = {"job_keyed": ("POST", "/jobs"), "job_named": ("PUT", "/jobs/*")}
 """The agents that promise one job whatever happens, and their submits."""
-GENERATIONS = [1, 2]
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 async def test_the_next_attempt_on_another_server_takes_the_job_that_has_not_arrived_yet(
-    make_server: MakeServer, vendor: JobService, generation: int
+    make_server: MakeServer, vendor: JobService, generation: Generation
 ) -> None:
     first, second = await asyncio.gather(make_server(), make_server())
-    async with first.channel() as one, second.channel() as two:
+    async with first.caller(generation) as one, second.caller(generation) as two:
 
         async def overtaken(kind: str) -> None:
             submit = PROMISING[kind]
             vendor.script(*submit, Delay(HANG))  # only the first one hangs
-            work = Work(kind, f"overtaken-{kind}", f'sleep 2; return "{kind}"', generation)
-            await lost(Calls(one, generation), work, vendor, submit)
+            work = attempt(kind, f"overtaken-{kind}", f'sleep 2; return "{kind}"', generation)
+            await lost(one, work, vendor, submit)
             assert not states(vendor, work), "the first submit must not have arrived yet"
-            calls = Calls(two, generation)
-            meta = await calls.create(work, attempt=1)
+            meta = (await two.create(work.next())).meta
             assert len(states(vendor, work)) == 1
             await asyncio.sleep(HANG)  # now the first submit arrives
-            assert (await ended(calls, work, meta, 1)).phase == SUCCEEDED
+            assert (await ended(two, work.next(), meta)).phase is Phase.SUCCEEDED
             assert vendor.count(*submit) >= 2
             assert states(vendor, work) == ["DONE"]
 
@@ -43,21 +50,21 @@ async def test_the_next_attempt_on_another_server_takes_the_job_that_has_not_arr
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 async def test_the_same_attempt_repeated_on_another_server_names_the_same_job(
-    make_server: MakeServer, vendor: JobService, generation: int
+    make_server: MakeServer, vendor: JobService, generation: Generation
 ) -> None:
     first, second = await asyncio.gather(make_server(), make_server())
-    async with first.channel() as one, second.channel() as two:
+    async with first.caller(generation) as one, second.caller(generation) as two:
 
         async def repeated(kind: str) -> None:
             submit = PROMISING[kind]
             vendor.script(*submit, Delay(HANG))
-            work = Work(kind, f"repeated-{kind}", f'sleep 0.5; return "{kind}"', generation)
-            early = asyncio.ensure_future(Calls(one, generation).create(work))
+            work = attempt(kind, f"repeated-{kind}", f'sleep 0.5; return "{kind}"', generation)
+            early = asyncio.ensure_future(one.create(work))
             await vendor.until(*submit)
-            late = await Calls(two, generation).create(work)
+            late = await two.create(work)
             assert not early.done()
-            for channel, meta in ((two, await early), (one, late)):
-                assert (await ended(Calls(channel, generation), work, meta)).phase == SUCCEEDED
+            for caller, created in ((two, await early), (one, late)):
+                assert (await ended(caller, work, created.meta)).phase is Phase.SUCCEEDED
             assert states(vendor, work) == ["DONE"]
 
         await asyncio.gather(*map(repeated, PROMISING))
@@ -68,39 +75,34 @@ async def test_an_agent_that_looks_jobs_up_waits_for_a_submit_that_its_own_repli
 ) -> None:
     server = await make_server()
     lookup_vendor.script("POST", "/jobs", Delay(HANG))
-    work = Work("job_tagged", "overtaken", "sleep 2")
-    async with server.channel() as channel:
-        calls = Calls(channel)
+    work = attempt("job_tagged", "overtaken", "sleep 2")
+    async with server.caller() as calls:
         await lost(calls, work, lookup_vendor, ("POST", "/jobs"))
-        meta = await calls.create(work, attempt=1)
-        assert (await ended(calls, work, meta, 1)).phase == SUCCEEDED
+        meta = (await calls.create(work.next())).meta
+        assert (await ended(calls, work.next(), meta)).phase is Phase.SUCCEEDED
     assert states(lookup_vendor, work) == ["DONE"]
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 async def test_a_retry_right_after_a_slow_cancel_runs_a_job_of_its_own(
-    make_server: MakeServer, vendor: JobService, lookup_vendor: JobService, generation: int
+    make_server: MakeServer, vendor: JobService, lookup_vendor: JobService, generation: Generation
 ) -> None:
     first, second = await asyncio.gather(make_server(), make_server())
     vendor.cancel_seconds = lookup_vendor.cancel_seconds = 2.0
-    async with first.channel() as one, second.channel() as two:
+    async with first.caller(generation) as one, second.caller(generation) as two:
 
         async def cancelled(kind: str) -> None:
             service = lookup_vendor if kind == "job_tagged" else vendor
-            work = Work(kind, f"cancelled-{kind}", f'sleep 3; return "{kind}"', generation)
-            meta = await Calls(one, generation).create(work)
+            work = attempt(kind, f"cancelled-{kind}", f'sleep 3; return "{kind}"', generation)
+            meta = (await one.create(work)).meta
             # A caller with little time is told to come back; Flyte 2 does not, and goes on.
-            hurried = Calls(one, generation, timeout=1.0)
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await hurried.delete(work, meta)
-            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert (await one.delete(work, meta, deadline=1.0)).code == "UNAVAILABLE"
             if generation == 1:
-                await hurried.delete(work, meta)
+                assert (await one.delete(work, meta, deadline=1.0)).ok
             assert states(service, work) == ["CANCELING"]
-            calls = Calls(two, generation)
-            meta = await calls.create(work, attempt=1)
-            answer = await ended(calls, work, meta, 1)
-            assert answer.phase == SUCCEEDED, answer.message
+            meta = (await two.create(work.next())).meta
+            answer = await ended(two, work.next(), meta)
+            assert answer.phase is Phase.SUCCEEDED, answer
             assert states(service, work) == ["CANCELED", "DONE"]
 
         await asyncio.gather(*map(cancelled, (*PROMISING, "job_tagged")))
@@ -111,14 +113,16 @@ async def test_tasks_run_once_at_a_vendor_that_drops_every_second_reply(
 ) -> None:
     server = await make_server()
     vendor.script("*", "*", DropReply(), None, repeat=True)
-    works = [Work(kind, f"dropped-{kind}") for kind in PROMISING]
-    async with server.channel() as channel:
-        lives = await asyncio.gather(*(live(work, Calls(channel)) for work in works))
-    assert [(one.phase, one.attempts, one.get_errors) for one in lives] == [(SUCCEEDED, 1, 0)] * 2
+    async with FakePropeller(server.target, scale=SCALE) as propeller:
+        tasks = [task_template(kind, custom={"script": "sleep 0.3"}) for kind in PROMISING]
+        outcomes = await asyncio.gather(*(propeller.run(task, attempts=4) for task in tasks))
+    for outcome in outcomes:
+        assert outcome.phase is Phase.SUCCEEDED, outcome
+        assert (outcome.attempts, outcome.failures) == (1, [])
     assert len(vendor.jobs) == 2
 
 
-async def lost(calls: Calls, work: Work, service: JobService, submit: tuple[str, str]) -> None:
+async def lost(calls: Caller, work: Attempt, service: JobService, submit: tuple[str, str]) -> None:
     """A CreateTask whose caller hangs up when the submit is on the wire."""
     call = asyncio.ensure_future(calls.create(work))
     await service.until(*submit)
@@ -127,6 +131,7 @@ async def lost(calls: Calls, work: Work, service: JobService, submit: tuple[str,
         await call
 
 
-def states(service: JobService, work: Work) -> list[str]:
+def states(service: JobService, work: Attempt) -> list[str]:
     """The states of all jobs that were started for the task."""
-    return [job.state for job in service.jobs.values() if job.script == work.script]
+    script = work.task.template.custom["script"]
+    return [job.state for job in service.jobs.values() if job.script == script]

@@ -59,6 +59,28 @@ async def test_a_repeated_create_keeps_the_first_answer() -> None:
     assert poll.resource_meta == b"meta-0"
 
 
+async def test_a_create_that_failed_in_a_lost_round_is_made_again_for_the_same_attempt() -> None:
+    agent = Agent(create=in_turn(DOWN, 0))
+    outcome = await live(agent, repeats=1)
+    assert outcome.phase is Phase.SUCCEEDED
+    assert (methods(outcome), outcome.attempts) == ("CCG", 1)
+    first, again, poll = (request for _, request in agent.requests[:3])
+    assert first == again
+    assert poll.resource_meta == b"meta-1"
+
+
+async def test_several_replicas_behind_one_target_are_called_in_turn() -> None:
+    agents = Agent(), Agent()
+    async with (
+        serving(agents[0]) as one,
+        serving(agents[1]) as two,
+        FakePropeller(f"ipv4:{one},{two}", scale=0.001) as propeller,
+    ):
+        for _ in range(20):
+            assert (await propeller.create(propeller.attempt(TASK))).ok
+    assert all(agent.calls["CreateTask"] >= 5 for agent in agents)
+
+
 async def test_a_failed_create_burns_an_attempt_at_once_and_deletes_nothing() -> None:
     agent = Agent(create=in_turn(DOWN, DOWN, 0))
     outcome = await live(agent, attempts=3)

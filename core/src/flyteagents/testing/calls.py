@@ -26,6 +26,11 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 )
+# For a target with several addresses. With one of them it would only be slow to connect again.
+_BALANCED = (
+    *_OPTIONS,
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+)
 _SERVICES = {
     1: "flyteidl.service.AsyncAgentService",
     2: "flyteidl2.connector.AsyncConnectorService",
@@ -90,6 +95,8 @@ class Caller:
     """Makes calls to one or more replicas in turn, as a round-robin client does: one that does
     not answer is left out while another does. A context manager.
 
+    endpoints: one for each replica; or a gRPC target with several of them, such as
+        `ipv4:10.0.0.1:8000,10.0.0.2:8000`, which gRPC itself balances.
     deadline: seconds for each call: 10 is the default of Flyte's sections `connector-service`,
     3 that of Flyte 1's `agent-service`; None is what endpoints under `connectors:` get.
     deadlines: by method, over `deadline`. history: every call made.
@@ -113,7 +120,8 @@ class Caller:
 
     async def __aenter__(self) -> Caller:
         for endpoint in self.endpoints:
-            self._channels[endpoint] = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+            options = _BALANCED if "," in endpoint else _OPTIONS
+            self._channels[endpoint] = grpc.aio.insecure_channel(endpoint, options=options)
         return self
 
     async def __aexit__(

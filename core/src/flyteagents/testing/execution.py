@@ -192,19 +192,25 @@ class Execution:
         propeller, attempt = self._propeller, self.attempt
         if propeller.agents.get(attempt.task.type):
             return await self._sync()
-        created = await propeller.create(attempt)
-        self.outcome.history.append(created)
+        created = await self._create()
+        for _ in range(self._repeats):
+            repeated = await self._create()
+            if not created.ok:
+                created = repeated  # else the first answer stays, also when a round is repeated
         if not created.ok:
             text = f"failed to create task from agent with {created.code}: {created.message}"
             return _End(Phase.FAILED, text, again=True)
-        self.meta = created.meta  # the first answer stays, also when a round is repeated
-        for _ in range(self._repeats):
-            self.outcome.history.append(await propeller.create(attempt))
+        self.meta = created.meta
         polls = _Polls(propeller, attempt, created.meta, self.outcome)
         try:
             return await self._follow(polls)
         finally:
             await polls.stop()
+
+    async def _create(self) -> Rpc:
+        rpc = await self._propeller.create(self.attempt)
+        self.outcome.history.append(rpc)
+        return rpc
 
     async def _follow(self, polls: _Polls) -> _End:
         """The workflow's own rounds, which read what the polls have found."""
