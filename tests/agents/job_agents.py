@@ -108,7 +108,7 @@ class KeyedAgent(Agent[JobsSettings, Script, VendorJob]):
         await call.http.post(f"/jobs/{job.id}/cancel")
 
     def links(self, job: VendorJob) -> Sequence[Link]:
-        return [Link("Job", f"{self.settings.url}/jobs/{job.id}")]
+        return [Link("Job", f"{self.vendor}/jobs/{job.id}")]
 
     async def look(self, job: VendorJob, call: Call) -> State:
         return await call.http.get(f"/jobs/{job.id}", into=State)

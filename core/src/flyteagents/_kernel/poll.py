@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,6 +29,8 @@ POLL_LIMIT = 30.0
 """Seconds a poll may take, however long ago its callers were answered."""
 SERIES = 10
 """Polls that must fail in a row, besides the patience, before a job is given up."""
+_USER = re.compile(r"(?<=://)[^/@]*@")
+"""A name and a password in a URL: an agent may make its links of the operator's settings."""
 
 
 def by_age(envelope: Envelope) -> Answer:
@@ -182,7 +185,8 @@ class Polling:
 
     def _links(self, opened: OpenJob) -> tuple[Link, ...]:
         try:
-            return tuple(opened.host.agent.links(opened.job))
+            links = opened.host.agent.links(opened.job)
+            return tuple(Link(link.name, redact(_USER.sub("", link.uri))) for link in links)
         except Exception as error:  # noqa: BLE001 # a missing link must not fail a poll
             self._runtime.tell(opened.host, "links", error)
             return ()
