@@ -78,3 +78,19 @@ async def test_a_cancel_that_its_vendor_has_accepted_does_not_hold_up_the_exit(
     assert await server.stop() == 0
     assert time.monotonic() - began < 10
     assert [job.state for job in vendor.jobs.values()] == ["CANCELING"]
+
+
+async def test_a_cancel_that_a_failing_vendor_has_not_accepted_is_tried_again_while_draining(
+    make_server: MakeServer, vendor: JobService
+) -> None:
+    server = await make_server()
+    async with server.caller() as caller:
+        work = attempt("job_keyed", "must-stop", "forever")
+        created = await caller.create(work)
+        await vendor.down()
+        assert (await caller.delete(work, created.meta, deadline=1.0)).code == "UNAVAILABLE"
+    stopping = asyncio.ensure_future(server.stop())
+    await asyncio.sleep(1.0)
+    await vendor.up()
+    assert await stopping == 0
+    assert [job.state for job in vendor.jobs.values()] == ["CANCELED"]
