@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytest
 
-from flyteagents import Endpoint
+from flyteagents import Endpoint, Unavailable
 from flyteagents._vendor.budget import Budget
 from flyteagents._vendor.http import VendorClient
 from flyteagents.testing import FakeVendor, Request, Response
@@ -139,3 +139,30 @@ async def test_what_is_in_use_when_the_client_is_closed_is_closed_afterwards(
     vendor.open.set()
     await asking
     await asyncio.wait_for(vendor.left(0), 5)
+
+
+async def test_who_waits_for_room_is_not_sent_when_its_caller_has_gone(
+    vendors: list[Gate],
+) -> None:
+    vendor = vendors[0]
+
+    async def endpoint(_: bool) -> Endpoint:
+        return Endpoint(vendor.url)
+
+    client = VendorClient("acme", ["127.0.0.1"], 1)
+    vendor.open.clear()
+    first = asyncio.ensure_future(vendor.ask(client))
+    await vendor.until(count=1)
+    hasty = client.bind(endpoint, Budget(time.monotonic() + 5, limit=0.05, retries=False))
+    with pytest.raises(Unavailable, match=r"all connections to .* are in use"):
+        await hasty.get("/")
+    budget = Budget(time.monotonic() + 5)
+    second = asyncio.ensure_future(client.bind(endpoint, budget).post("/"))
+    await asyncio.sleep(0.02)
+    budget.closed = True
+    vendor.open.set()
+    await first
+    with pytest.raises(Unavailable, match="no time left"):
+        await second
+    assert vendor.total == 1
+    await client.aclose()

@@ -134,6 +134,10 @@ def test_what_a_user_needs_to_read_stays(text: str) -> None:
     assert redact(text) == text
 
 
+def test_a_text_becomes_one_that_can_be_sent() -> None:
+    assert redact("half \ud800, é") == "half ?, é"
+
+
 def test_masking_a_long_text_takes_no_time() -> None:
     began = time.perf_counter()
     for text in (

@@ -240,14 +240,18 @@ def test_an_agent_that_cannot_open_stops_the_server_with_its_package(install: In
     with serve(FLYTEAGENTS_PLUGINS="broken_d") as server:
         _, text = server.communicate(timeout=20)
     assert server.returncode == 78
-    assert "broken_d-agents 1.2: the agent for broken_d_job cannot open: OSError: no disk" in text
+    assert "broken_d-agents 1.2" in text
+    assert "its agent for broken_d_job cannot open: OSError: no disk" in text
     assert "Traceback" not in text
 
 
 def test_a_server_told_to_skip_broken_plugins_starts_without_them(install: Install) -> None:
     install("broken_c", "import not_there")
+    opening = 'async def open(self):\n        raise OSError("no disk")\n\n    async def get'
+    install("broken_e", textwrap.dedent(GOOD).replace("async def get", opening))
     install("fine")
-    with serve(FLYTEAGENTS_PLUGINS="broken_c,fine", FLYTEAGENTS_ON_BROKEN_PLUGIN="skip") as server:
+    chosen = "broken_c,broken_e,fine"
+    with serve(FLYTEAGENTS_PLUGINS=chosen, FLYTEAGENTS_ON_BROKEN_PLUGIN="skip") as server:
         assert server.stderr is not None
         lines = []
         for line in server.stderr:
@@ -258,4 +262,5 @@ def test_a_server_told_to_skip_broken_plugins_starts_without_them(install: Insta
         server.stderr.read()
         assert server.wait(20) == 0
     assert "broken_c-agents 1.2" in "".join(lines)
+    assert "broken_e-agents 1.2" in "".join(lines)
     assert "serves fine_job" in lines[-1]

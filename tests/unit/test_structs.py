@@ -56,3 +56,8 @@ def test_a_value_that_says_no_kind_is_none() -> None:
     struct = struct_pb2.Struct()
     struct.fields["x"].SetInParent()
     assert from_struct(struct) == {"x": None}
+
+
+def test_what_a_struct_cannot_hold_is_sent_all_the_same() -> None:
+    sent = from_struct(to_struct({"n": -(10**5000), "half \ud800": "a \ud800"}))
+    assert sent == {"n": -math.inf, "half ?": "a ?"}

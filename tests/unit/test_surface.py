@@ -24,11 +24,11 @@ SURFACE = set(
 )
 # Lines of code that what serves may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 475,
-    "_kernel": 1800,
+    "author's API": 485,
+    "_kernel": 1810,
     "_wire": 830,
-    "_vendor": 450,
-    "_telemetry": 585,
+    "_vendor": 460,
+    "_telemetry": 620,
 }
 
 

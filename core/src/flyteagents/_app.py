@@ -7,12 +7,13 @@ import functools
 import gc
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 
 from importlib_metadata import version
 
 from flyteagents._kernel.host import AgentHost
-from flyteagents._kernel.plugins import Found, discover
+from flyteagents._kernel.plugins import Broken, Found, discover
 from flyteagents._kernel.requests import Codec
 from flyteagents._kernel.runtime import Runtime
 from flyteagents._kernel.service import Service
@@ -32,19 +33,22 @@ INTOLERABLE = 0.5
 
 
 class BrokenPlugins(Exception):
-    """Plugins that cannot be served, one a line."""
+    """Plugins that cannot be served."""
+
+    def __init__(self, broken: Sequence[Broken]) -> None:
+        lines = "\n".join(f"  {each}" for each in broken)
+        super().__init__(
+            f"{len(broken)} plugin(s) cannot be served:\n{lines}\n"
+            "Mend or uninstall them, choose others with FLYTEAGENTS_PLUGINS, or set "
+            "FLYTEAGENTS_ON_BROKEN_PLUGIN=skip to start without them."
+        )
 
 
 def load_plugins(settings: KernelSettings) -> Found:
     """Find the plugins. Raises BrokenPlugins unless broken ones are to be skipped."""
     found = discover(settings.plugins)
     if found.broken and settings.on_broken_plugin == "stop":
-        lines = "\n".join(f"  {broken}" for broken in found.broken)
-        raise BrokenPlugins(
-            f"{len(found.broken)} plugin(s) cannot be served:\n{lines}\n"
-            "Mend or uninstall them, choose others with FLYTEAGENTS_PLUGINS, or set "
-            "FLYTEAGENTS_ON_BROKEN_PLUGIN=skip to start without them."
-        )
+        raise BrokenPlugins(found.broken)
     for broken in found.broken:
         log.error("starting without %s", broken)
     return found
@@ -72,32 +76,27 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
     found = load_plugins(settings)
     for sentence in unknown_variables(known_variables(found)):
         log.warning(sentence)
-    telemetry = start_telemetry(
-        version=version("flyteagents"),
-        metrics_host=settings.metrics_host,
-        metrics_port=settings.metrics_port or None,
-    )
-    hosts = build_hosts(settings, found, telemetry)
-    codec = Codec(encode_outputs, dump_types, load_types)
-    runtime = Runtime(settings, hosts, codec, telemetry)
-    _watch_gauges(runtime)
-    server = Server(settings, Methods(Service(runtime)))
     stop = _stop_signals()
-    watch = LoopWatch(
-        telemetry.metrics, functools.partial(_owner, hosts), functools.partial(_isolate, hosts)
-    )
-    try:
-        for host in hosts.values():
-            try:
-                await host.open()
-            except Exception as error:
-                raise BrokenPlugins(
-                    f"{host.plugin.package} {host.plugin.version}: the agent for {host.task_type} "
-                    f"cannot open: {type(error).__name__}: {redact(str(error))}"
-                ) from error
-        await server.start(
-            [plugin.name for plugin in found.plugins], [broken.name for broken in found.broken]
+    async with AsyncExitStack() as ends:
+        telemetry = start_telemetry(
+            version=version("flyteagents"),
+            metrics_host=settings.metrics_host,
+            metrics_port=settings.metrics_port or None,
         )
+        ends.callback(telemetry.shutdown)
+        hosts = build_hosts(settings, found, telemetry)
+        await _open(hosts, found, settings, ends)
+        codec = Codec(encode_outputs, dump_types, load_types)
+        runtime = Runtime(settings, hosts, codec, telemetry)
+        _watch_gauges(runtime)
+        server = Server(settings, Methods(Service(runtime)))
+        ends.push_async_callback(server.stop)
+        watch = LoopWatch(
+            telemetry.metrics, functools.partial(_owner, hosts), functools.partial(_isolate, hosts)
+        )
+        ends.callback(watch.stop)
+        plugins = {host.plugin.name for host in hosts.values()}
+        await server.start(plugins, {broken.name for broken in found.broken})
         watch.start()
         gc.freeze()  # what start-up made stays; collecting it again and again takes time
         served = ", ".join(sorted(hosts)) or "no task types: no plugin is installed"
@@ -111,12 +110,28 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
         await server.stop(settings.drain_limit)
         dropped = await runtime.detached.drain(settings.drain_limit)
         log.info("stopped; %d detached task(s) dropped", dropped)
-    finally:
-        watch.stop()
-        await server.stop()
-        for host in hosts.values():
-            await host.close()
-        telemetry.shutdown()
+
+
+async def _open(
+    hosts: dict[str, AgentHost], found: Found, settings: KernelSettings, ends: AsyncExitStack
+) -> None:
+    """Open the agents. One that cannot be opened makes its whole plugin a broken one."""
+    for task_type, host in list(hosts.items()):
+        ends.push_async_callback(host.close)
+        try:
+            await host.open()
+        except Exception as error:
+            cause = f"its agent for {task_type} cannot open: {type(error).__name__}: {error}"
+            plugin = host.plugin
+            broken = Broken(plugin.name, f"{plugin.package} {plugin.version}", redact(cause))
+            if settings.on_broken_plugin == "stop":
+                raise BrokenPlugins([broken]) from error
+            log.error("starting without %s", broken)
+            found.broken.append(broken)
+    gone = {broken.name for broken in found.broken}
+    for task_type, host in list(hosts.items()):
+        if host.plugin.name in gone:
+            del hosts[task_type]
 
 
 def build_hosts(

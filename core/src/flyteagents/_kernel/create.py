@@ -134,20 +134,20 @@ class Creating:
 
     async def _submit(self, flight: Flight) -> Any:
         """The job of the attempt's key: the one that is there, or a new one."""
-        agent, idempotency, task = flight.host.agent, flight.host.idempotency, flight.task
+        idempotency, task = flight.host.idempotency, flight.task
         if idempotency == "vendor":
-            return await flight.patiently("create", agent.create, task)
+            return await flight.patiently("create", task)
         if idempotency == "lookup":
-            found = await flight.patiently("find", agent.find, task)
+            found = await flight.patiently("find", task)
             if found is not None:
                 return found
         # Not asked again after a failure: the job may be there and not be found yet.
-        return await flight.operate("create", agent.create, task)
+        return await flight.operate("create", task)
 
     async def _execute(self, flight: Flight) -> Answer:
         host, task = flight.host, flight.task
         try:
-            outputs = await flight.operate("run", host.agent.run, task) or {}
+            outputs = await flight.operate("run", task) or {}
             encoded = self._runtime.codec.outputs(outputs, task.declared)
             return Answer(Phase.SUCCEEDED, outputs=encoded)
         except Exception as error:  # noqa: BLE001 # the table knows them all
@@ -167,6 +167,7 @@ class Creating:
             assert isinstance(made, Made)  # asynchronous agents make jobs
             job = made.job.model_dump(mode="json")
             envelope = replace(envelope, job=job, adopted=made.adopted, wrote=made.wrote)
+            self._untold.pop(envelope.key)
             return self._runtime.soft.created.put(envelope.key, envelope)
         what = verdict("create", error)
         if what is Verdict.LATER:
@@ -194,10 +195,11 @@ class Creating:
     def _landed(self, flight: Flight) -> None:
         """The flight has ended. A job that no caller was told of must not be forgotten."""
         key = flight.task.key.hex
-        self._flights.pop(key, None)
-        if flight.waiting or flight.delivered or flight.work.cancelled() or flight.host.is_sync:
+        if self._flights.get(key) is flight:  # and not the next one for this key
+            del self._flights[key]
+        if flight.waiting or flight.told or flight.work.cancelled() or flight.host.is_sync:
             return
-        flight.delivered = True  # whatever follows, follows once
+        flight.told = True  # whatever follows, follows once
         host, error = flight.host, flight.work.exception()
         if error is not None:
             what = verdict("create", error)
@@ -208,7 +210,8 @@ class Creating:
         made = flight.work.result()
         if flight.unconfirmed or not isinstance(made, Made):
             return
-        cancel = host.idempotency == "none" or flight.last_attempt
+        followed = self._runtime.settings.adopt and host.idempotency != "none"
+        cancel = flight.last_attempt or not followed
         log.warning(
             "%s: the vendor named job %s after its caller had gone; %s", host.task_type, made.job,
             "cancelling it" if cancel else "a next attempt will find it",

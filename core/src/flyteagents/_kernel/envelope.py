@@ -35,12 +35,18 @@ def _decodes(text: str | None) -> str | None:
     return text
 
 
+def _ends(phase: Phase) -> Phase:
+    if phase not in (Phase.SUCCEEDED, Phase.FAILED, Phase.RETRYABLE_FAILED):
+        raise ValueError("no end that Flyte knows")
+    return phase
+
+
 @dataclass(frozen=True)
 class Parked:
     """The end of an attempt that was known when it was created. `outputs` is the base64 of a
     serialized LiteralMap: what a synchronous agent returned."""
 
-    phase: Annotated[Phase, Field(alias="ph")]
+    phase: Annotated[Phase, Field(alias="ph"), AfterValidator(_ends)]
     message: Annotated[str, Field(alias="m")] = ""
     outputs: Annotated[str | None, Field(alias="o"), AfterValidator(_decodes)] = None
 
@@ -51,11 +57,11 @@ class Envelope:
     where prefixes have no number. `trace` is the trace id, in hex. `foreign` and `newer` say
     who wrote it: another connector, a later release."""
 
-    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="ignore")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore")
 
     key: Annotated[str, Field(alias="k")]
     task_type: Annotated[str, Field(alias="t")]
-    created: Annotated[float, Field(alias="c", ge=-1, lt=2**40)]
+    created: Annotated[float, Field(alias="c", ge=0, lt=2**40)]
     fingerprint: Annotated[str, Field(alias="f")] = ""
     trace: Annotated[str, Field(alias="tr", pattern="^[0-9a-f]{0,32}$")] = ""
     wrote: Annotated[_Number, Field(alias="w")] = -1

@@ -41,7 +41,7 @@ class Flight:
 
     waits_for: what an answer that comes too late is said to have waited for.
     submitting: the attempt's own job is being asked for, earlier attempts are settled.
-    delivered: a caller got what the flight made.
+    told: a caller got what the flight made, or it was seen to that nobody needs it.
     unconfirmed: a caller was told a handle before the vendor had answered.
     """
 
@@ -54,7 +54,7 @@ class Flight:
     waits_for: str = ""
     waiting: int = 0
     submitting: bool = False
-    delivered: bool = False
+    told: bool = False
     unconfirmed: bool = False
     work: asyncio.Task[Made | Answer] = field(init=False)
 
@@ -66,7 +66,7 @@ class Flight:
         try:
             landed = await wait_within(self.work, deadline.left)
             if landed and self.work.exception() is None:
-                self.delivered = True
+                self.told = True
             return landed
         finally:
             self.waiting -= 1
@@ -82,21 +82,22 @@ class Flight:
         """Whether no attempt can follow. Only Flyte 2 tells how many there are."""
         return self.generation == 2 and self.task.identity.attempt >= self.task.retries
 
-    async def operate(self, operation: str, method: Any, task: Task[Any], of: Any = None) -> Any:
-        """Call one of the agent's methods for `task`, or for its job `of`."""
+    async def operate(self, operation: str, task: Task[Any], of: Any = None) -> Any:
+        """Call the agent's method of that name for `task`, or for its job `of`."""
         of = task if of is None else of
         call = KernelCall(
             self.host, operation, task.identity, self.budget, of, task.output_prefix,
             task.declared, self.connection,
         )  # fmt: skip
+        method = getattr(self.host.agent, operation)
         return await self.runtime.operate(self.host, operation, method, of, call)
 
-    async def patiently(self, operation: str, method: Any, task: Task[Any], of: Any = None) -> Any:
+    async def patiently(self, operation: str, task: Task[Any], of: Any = None) -> Any:
         """What is safe to repeat is repeated while the vendor fails and there is time."""
         tries = 0
         while True:
             try:
-                return await self.operate(operation, method, task, of)
+                return await self.operate(operation, task, of)
             except VendorError as error:
                 asked = error.retry_after if isinstance(error, Throttled) else None
                 seconds = backoff(tries, asked)

@@ -41,6 +41,13 @@ class KernelCall:
     declared: Mapping[str, Type] = field(default_factory=dict)
     connection: Connection = NO_CONNECTION
     fresh: bool = False
+    agent: Any = field(init=False, repr=False)
+    client: VendorClient = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Taken now: while the call is under way the host may get others, for another loop.
+        object.__setattr__(self, "agent", self.host.agent)
+        object.__setattr__(self, "client", self.host.client)
 
     @property
     def configs(self) -> Mapping[str, str]:
@@ -52,12 +59,11 @@ class KernelCall:
 
     @functools.cached_property
     def http(self) -> Http:
-        host = self.host
-        return host.client.bind(self._endpoint, self.budget, host.agent.explain)
+        return self.client.bind(self._endpoint, self.budget, self.agent.explain)
 
     async def _endpoint(self, fresh: bool) -> Endpoint:
         call = replace(self, fresh=True) if fresh else self
-        endpoint: Endpoint = await self.host.agent.endpoint(self.of, call)
+        endpoint: Endpoint = await self.agent.endpoint(self.of, call)
         return endpoint
 
     async def secret(self, name: str) -> str:
@@ -89,7 +95,7 @@ class AgentHost:
         self._cls = cls
         self._observe = functools.partial(observe, cls.task_type) if observe else None
         self._hosts = [*cls.hosts, *kernel.allow_hosts, *_hosts_in(self.settings)]
-        # The second half is for cancels, which have no limit: neither waits for the others.
+        # As much again as for polls is for cancels, which have no limit of their own.
         self._connections = kernel.max_creates + 2 * kernel.max_polls
         self.agent, self.client = self._make()
         self.is_sync = not issubclass(cls, Agent)

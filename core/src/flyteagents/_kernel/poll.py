@@ -158,6 +158,7 @@ class Polling:
 
     def _ended(self, opened: OpenJob, answer: Answer, status: Status | None = None) -> Answer:
         """Close the job's trace: the root span, with the vendor's own statistics."""
+        self._runtime.soft.failing.pop(opened.seen, None)
         envelope, ended = opened.envelope, time.time()
         started = ended
         attributes: dict[str, Any] = task_attributes(envelope.task_type, identity_of(envelope))

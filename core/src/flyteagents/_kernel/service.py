@@ -22,6 +22,7 @@ from flyteagents._kernel.open_job import OpenJob, identity_of
 from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import Answer, CreateRequest, Deadline, JobRequest, Refused
 from flyteagents._kernel.runtime import Runtime, log
+from flyteagents._kernel.soft_state import Seen
 from flyteagents._status import LogPage, Metric, MetricsQuery, Phase
 from flyteagents._task import Key
 from flyteagents._telemetry.tracing import Rpc, trace_id
@@ -64,7 +65,7 @@ class Service:
             return Answer(
                 Phase.FAILED, "this service no longer serves the task's project and domain"
             )
-        opened = self._job(request, envelope)
+        opened = self._job(request, envelope, self.runtime.soft.seen(request))
         if opened is None:
             log.warning(
                 "no agent here can read a job of %r; answering by its age", envelope.task_type
@@ -85,11 +86,11 @@ class Service:
                 "not cancelling a job of %s/%s: not served", envelope.project, envelope.domain
             )
             return
-        opened = self._job(request, envelope)
+        seen = self.runtime.soft.seen(request)
+        opened = self._job(request, envelope, seen)
         if opened is None:
-            self._not_ours(request, envelope)
+            self._not_ours(envelope, seen)
             return
-        seen = opened.seen
         if seen.final is None or (seen.cancel is not None and not seen.cancel.done()):
             await self._cancelling.delete(opened, deadline)
 
@@ -158,20 +159,21 @@ class Service:
             declared=UNKNOWN, wrote=attempt_number(request.output_prefix),
         )  # fmt: skip
 
-    def _job(self, request: JobRequest, envelope: Envelope) -> OpenJob | None:
+    def _job(
+        self, request: JobRequest, envelope: Envelope, seen: Seen | None = None
+    ) -> OpenJob | None:
         """The job, its model checked again; None when this release cannot read it."""
         host = self.runtime.hosts.get(envelope.task_type)
         job = _validated(host, envelope.job) if host else None
         if host is None or job is None:
             return None
-        seen = self.runtime.soft.seen(request)
+        seen = seen or Seen()
         return OpenJob(host, job, envelope, request.output_prefix, request.connection, seen)
 
-    def _not_ours(self, request: JobRequest, envelope: Envelope) -> None:
+    def _not_ours(self, envelope: Envelope, seen: Seen) -> None:
         """A DeleteTask for a job that this replica cannot read. Another one may, so the caller is
         to ask again; but it aborts the whole workflow after eleven refusals."""
         text = f"no agent here can cancel a job of {envelope.task_type[:80]!r}"
-        seen = self.runtime.soft.seen(request)
         seen.refused += 1
         if seen.refused <= 3:
             raise Refused("UNAVAILABLE", text)

@@ -31,23 +31,22 @@ async def settle(
     Raises VendorError when it cannot be known yet."""
     host, task = flight.host, flight.task
     vendor = host.idempotency == "vendor"
-    operation, method = ("create", host.agent.create) if vendor else ("find", host.agent.find)
     numbers = earlier_attempts(task.output_prefix, task.identity.attempt, flight.generation)
     for number in numbers:
         earlier = as_attempt(task, flight.runtime.settings.cluster, number)
-        if made := _just_named(flight, untold.get(earlier.key.hex)):
+        if made := _just_named(flight, untold.pop(earlier.key.hex)):
             return made
         flying = flights.get(earlier.key.hex)
         if not vendor and flying and not await wait_within(flying.work, flight.left):
             raise Throttled(f"attempt {number} is still being submitted")
         try:
-            job = await flight.patiently(operation, method, earlier)
+            job = await flight.patiently("create" if vendor else "find", earlier)
         except JobConflict:
             continue
         if job is None or dying(flight.runtime, host, job):
             continue
         try:
-            status = await flight.patiently("get", host.agent.get, earlier, job)
+            status = await flight.patiently("get", earlier, job)
         except JobNotFound:
             status = None  # just named and not visible yet
         except VendorError:

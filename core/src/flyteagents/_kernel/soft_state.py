@@ -86,6 +86,9 @@ class Bounded(Generic[V]):
                 self._values[oldest] = old
         return value
 
+    def pop(self, name: str) -> V | None:
+        return self._values.pop(name, None)
+
 
 class SoftState:
     """All that one replica remembers: jobs that were asked about, creates that were answered,

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opentelemetry.context import create_key, get_value
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
+from opentelemetry.trace import Status
+from opentelemetry.util.types import Attributes
+
+from flyteagents._telemetry.redact import redact
 
 CALL = create_key("flyteagents-call")
 LIMIT = 64
@@ -27,7 +31,7 @@ class HoldingProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         held = get_value(CALL)
         if isinstance(held, Held) and held.open and len(held) < LIMIT:
-            held.append(span)
+            held.append(span)  # from a lane's thread, just when the call ends, it may be lost
         else:
             self.send(span)
 
@@ -38,9 +42,30 @@ class HoldingProcessor(SpanProcessor):
             self.send(span)
 
     def send(self, span: ReadableSpan) -> None:
+        span = _masked(span)
         for target in self._targets:
             target.on_end(span)
 
     def shutdown(self) -> None:
         for target in self._targets:
             target.shutdown()
+
+
+def _masked(span: ReadableSpan) -> ReadableSpan:
+    """What libraries and agents put into their own spans when something fails, without secrets."""
+    if not span.events and not span.status.description:
+        return span
+    description = span.status.description
+    return ReadableSpan(
+        span.name, span.context, span.parent, span.resource, span.attributes,
+        [Event(event.name, _texts(event.attributes), event.timestamp) for event in span.events],
+        span.links, span.kind,
+        status=Status(span.status.status_code, description and redact(description)),
+        start_time=span.start_time, end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )  # fmt: skip
+
+
+def _texts(attributes: Attributes) -> Attributes:
+    given = (attributes or {}).items()
+    return {name: redact(part) if isinstance(part, str) else part for name, part in given}

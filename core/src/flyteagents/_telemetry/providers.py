@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -40,7 +41,14 @@ _FORMS = (
         "always_on, always_off or traceidratio, with or without parentbased_ before it",
     ),
     (r"OTEL_TRACES_SAMPLER_ARG", r"0?\.\d+|0|1(\.0*)?", "a share between 0 and 1"),
+    (
+        r"OTEL_EXPORTER_OTLP_((TRACES|METRICS)_)?HEADERS",
+        r"[^=,\s:]+=[^,]*(,\s*[^=,\s:]+=[^,]*)*,?", "a list of name=value, with commas between",
+    ),
 )  # fmt: skip
+
+
+log = logging.getLogger("flyteagents")
 
 
 class BadTelemetry(Exception):
@@ -77,6 +85,8 @@ def start_telemetry(
     disabled = _env("OTEL_SDK_DISABLED").lower() == "true"
     if not disabled:
         _check_forms()
+        if _env("OTEL_LOGS_EXPORTER", "none").lower() != "none":
+            log.warning("OTEL_LOGS_EXPORTER is not read: log lines go to stderr, as JSON")
     traces, measured = [[] if disabled else _exporters(each) for each in ("traces", "metrics")]
     ours = {"service.name": SCOPE, "service.version": version}
     ours["service.instance.id"] = str(uuid.uuid4())
@@ -84,10 +94,13 @@ def start_telemetry(
     resource = Resource.create().merge(Resource(ours)).merge(OTELResourceDetector().detect())
     # Spans carry ids for the logs, also where nothing is sent. The SDK reads the sampler's
     # variables; our parents carry its decision.
-    tracers = TracerProvider(None if traces else ALWAYS_OFF, resource, shutdown_on_exit=False)
-    spans = HoldingProcessor([_batches(exporter) for exporter in traces])
+    try:
+        tracers = TracerProvider(None if traces else ALWAYS_OFF, resource, shutdown_on_exit=False)
+        spans = HoldingProcessor([_batches(exporter) for exporter in traces])
+        readers: list[MetricReader] = [PeriodicExportingMetricReader(each) for each in measured]
+    except ValueError as error:  # numbers that do not go together
+        raise BadTelemetry(f"the variables OTEL_BSP_* or OTEL_METRIC_*: {error}") from None
     tracers.add_span_processor(spans)
-    readers: list[MetricReader] = [PeriodicExportingMetricReader(each) for each in measured]
     stops: list[Callable[[], object]] = [tracers.shutdown]
     port = None
     if metrics_port is not None and not disabled:
@@ -119,7 +132,8 @@ def _exporters(signal: str) -> list[Any]:
     asked = _env(f"{own}_ENDPOINT") or _env("OTEL_EXPORTER_OTLP_ENDPOINT")
     protocol = _env(f"{own}_PROTOCOL") or _env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     variable = f"OTEL_{signal.upper()}_EXPORTER"
-    named = {name.strip() for name in _env(variable, "otlp" if asked else "none").split(",")}
+    names = _env(variable, "otlp" if asked else "none").lower().split(",")
+    named = {name.strip() for name in names}
     made = []
     for name in sorted(named - {"none", "prometheus"}):  # the page has settings of its own
         full = f"otlp_proto_{protocol.partition('/')[0]}" if name == "otlp" else name
@@ -142,7 +156,7 @@ def _check_forms() -> None:
     for name in os.environ:
         for names, form, words in _FORMS:
             value = _env(name) if re.fullmatch(names, name) else ""
-            if value and not re.fullmatch(form, value):
+            if value and not re.fullmatch(form, value, re.IGNORECASE):
                 raise BadTelemetry(f"{name} is not {words}")
 
 

@@ -37,8 +37,14 @@ def remember(secret: str) -> None:
             _known.popitem(last=False)
 
 
+def sendable(text: str) -> str:
+    """`text` as UTF-8 can spell it: JSON has halves of characters, which protobuf does not take."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def redact(text: str) -> str:
-    """`text` with bearer tokens, private keys, passwords and the like masked."""
+    """`text`, sendable, with bearer tokens, private keys, passwords and the like masked."""
+    text = sendable(text)
     for secret in list(_known):
         if secret in text:
             text = text.replace(secret, "[redacted]")

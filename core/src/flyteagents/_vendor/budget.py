@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 T = TypeVar("T")
+OUT_OF_TIME = "there was no time left to ask the vendor"
 
 
 @dataclass
@@ -30,6 +32,11 @@ class Budget:
     limit: float = 60.0
     retries: bool = True
     closed: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether a request may begin."""
+        return not self.closed and time.monotonic() < self.until
 
 
 def backoff(tries: int, asked: float | None) -> float:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from flyteagents._call import Endpoint, Reply
 from flyteagents._errors import AgentError, Throttled, Unauthenticated, Unavailable, VendorError
-from flyteagents._vendor.budget import Budget, backoff, within
+from flyteagents._vendor.budget import OUT_OF_TIME, Budget, backoff, within
 from flyteagents._vendor.hosts import check_host
 from flyteagents._vendor.replies import error_of, fit, retry_after
 
@@ -95,8 +95,8 @@ class Http:
     ) -> Reply:
         """Any method; see the class."""
         budget, fresh, tries = self._budget, False, 0
-        last: AgentError = Unavailable("there was no time left to ask the vendor")
-        while not budget.closed and time.monotonic() < budget.until:
+        last: AgentError = Unavailable(OUT_OF_TIME)
+        while budget.open:
             trip = (await self._client.pool()).trip(method, path, sent)
             try:
                 return await self._once(trip, accept, fresh, tries)
@@ -140,7 +140,7 @@ class Http:
             record_exception=False, set_status_on_exception=False,
         ) as span:  # fmt: skip
             try:
-                reply = await trip.exchange(limit)
+                reply = await trip.exchange(limit, self._budget)
                 status = reply.status
                 span.set_attribute("http.response.status_code", status)
                 if 200 <= status < 300 or status in accept:

@@ -26,9 +26,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from flyteagents._call import Endpoint, Reply
 from flyteagents._errors import AgentError, Forbidden, InvalidTask, Unauthenticated, Unavailable
 from flyteagents._telemetry.redact import remember
-from flyteagents._vendor.budget import within
+from flyteagents._vendor.budget import OUT_OF_TIME, Budget, within
 
 CONNECT_LIMIT = 3.0
+ROOM_LIMIT = 10.0
+"""Seconds to wait while all connections are in use."""
 IDLE_LIMIT = 55.0
 """Load balancers hang up after a minute; the next poll may come after half of one."""
 REPLY_LIMIT = 64 << 20
@@ -73,24 +75,23 @@ class Pool:
             # Tenants share the pool: a session cookie of one must not be sent for another.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
-        self._room = asyncio.Semaphore(connections)
+        self.room = asyncio.Semaphore(connections)
         self._idle: deque[tuple[httpx2.AsyncClient, float]] = deque()  # since when; latest last
         self.idle_limit = IDLE_LIMIT
         self.trip = functools.partial(Trip, self)
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[httpx2.AsyncClient]:
-        async with self._room:
-            client = self._idle.pop()[0] if self._idle else self._new()
-            try:
-                yield client
-            finally:
-                self._idle.append((client, time.monotonic()))
-                oldest, since = self._idle[0]
-                if since + self.idle_limit <= time.monotonic():
-                    # What a peak needed. One at a time: to close hundreds would take a while.
-                    del self._idle[0]
-                    await oldest.aclose()
+        client = self._idle.pop()[0] if self._idle else self._new()
+        try:
+            yield client
+        finally:
+            self._idle.append((client, time.monotonic()))
+            oldest, since = self._idle[0]
+            if since + self.idle_limit <= time.monotonic():
+                # What a peak needed. One at a time: to close hundreds would take a while.
+                del self._idle[0]
+                await oldest.aclose()
 
     async def aclose(self) -> None:
         self.idle_limit = 0.0  # what is still in use is not kept either
@@ -132,13 +133,22 @@ class Trip:
         except ValueError:
             raise InvalidTask("a value of the request does not fit JSON, as NaN does not") from None
 
-    async def exchange(self, limit: float) -> Reply:
-        """The request and its whole reply, in `limit` seconds. Raises Unavailable without."""
+    async def exchange(self, limit: float, budget: Budget) -> Reply:
+        """The request and its whole reply, in `limit` seconds from when there is room for it.
+        Raises Unavailable without."""
         TraceContextTextMapPropagator().inject(self._request.headers)
         try:
+            await within(min(limit, ROOM_LIMIT), self._pool.room.acquire())
+        except asyncio.TimeoutError:
+            raise Unavailable(f"all connections to {self.to} are in use") from None
+        try:
+            if budget.closed:  # the caller has its answer by now
+                raise Unavailable(OUT_OF_TIME)
             return await within(limit, self._converse())
         except (httpx2.HTTPError, asyncio.TimeoutError) as error:
             raise self._meaning(error, limit) from None
+        finally:
+            self._pool.room.release()
 
     async def _converse(self) -> Reply:
         async with self._pool.client() as client:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import struct_pb2
+
+from flyteagents._telemetry.redact import sendable
 
 
 def to_struct(values: Mapping[str, object]) -> struct_pb2.Struct:
@@ -22,10 +25,12 @@ def from_struct(struct: struct_pb2.Struct) -> dict[str, object]:
 
 def _plain(value: object) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {sendable(str(name)): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
-    return value if value is None or isinstance(value, int | float) else str(value)
+    if isinstance(value, int) and abs(value) >= 2**1023:  # more than a Struct's numbers hold
+        return math.inf if value > 0 else -math.inf
+    return value if value is None or isinstance(value, int | float) else sendable(str(value))
 
 
 def _value(value: struct_pb2.Value) -> object:

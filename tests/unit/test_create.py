@@ -1,0 +1,105 @@
+"""Calls to the life cycle itself, where an order of events matters that no socket can be made to
+keep."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel
+
+from flyteagents import (
+    Agent,
+    Call,
+    Fingerprint,
+    Identity,
+    Job,
+    Key,
+    Name,
+    Phase,
+    Settings,
+    Status,
+    Task,
+    Unavailable,
+)
+from flyteagents._kernel.envelope import Envelope, load
+from flyteagents._kernel.host import AgentHost
+from flyteagents._kernel.plugins import Models, Plugin
+from flyteagents._kernel.requests import Codec, CreateRequest, Deadline
+from flyteagents._kernel.runtime import Runtime
+from flyteagents._kernel.service import Service
+from flyteagents._kernel.settings import KernelSettings
+from flyteagents._telemetry.providers import Telemetry, start_telemetry
+from flyteagents._telemetry.tracing import Rpc
+from flyteagents._wire.messages import encode_outputs
+from flyteagents._wire.types import dump_types, load_types
+
+
+class Config(BaseModel):
+    pass
+
+
+class Numbered(Job):
+    id: Name
+
+
+class FailsOnce(Agent[Settings, Config, Numbered]):
+    """Its first create fails after a while, the next ones take longer."""
+
+    task_type = "once"
+    idempotency = "none"
+    creates = 0
+
+    async def create(self, task: Task[Config], call: Call) -> Numbered:
+        self.creates += 1
+        number = self.creates
+        await asyncio.sleep(0.05 * number)
+        if number == 1:
+            raise Unavailable("not now")
+        return Numbered(id=f"job-{number}")
+
+    async def get(self, job: Numbered, call: Call) -> Status:
+        return Status(Phase.RUNNING)
+
+    async def cancel(self, job: Numbered, call: Call) -> None:
+        return
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    started = start_telemetry()
+    yield started
+    started.shutdown()
+
+
+async def test_the_next_call_for_a_key_is_not_forgotten_when_the_last_one_has_failed(
+    telemetry: Telemetry,
+) -> None:
+    plugin = Plugin(
+        "p", "p", "1", __name__, [FailsOnce], {"once": Models(Settings, Config, Numbered)},
+        {Settings: Settings()},
+    )  # fmt: skip
+    settings = KernelSettings()
+    host = AgentHost(plugin, FailsOnce, settings)
+    codec = Codec(encode_outputs, dump_types, load_types)
+    service = Service(Runtime(settings, {"once": host}, codec, telemetry))
+
+    async def create() -> Envelope:
+        who = Identity(project="p", domain="d")
+        task = Task("once", {}, Key(""), Fingerprint(""), who)  # type: ignore[type-var] # as read
+        request = CreateRequest("once", 1, "s3://b/x/data/0", who, lambda: task)
+        rpc = Rpc(telemetry.tracing, "service", "CreateTask", ())
+        envelope = load(await service.create(request, Deadline(5), rpc))
+        assert envelope is not None
+        return envelope
+
+    async def twice() -> Envelope:
+        assert (await create()).parked is not None
+        return await create()  # begins another flight, before the other waiter has looked
+
+    first, other = asyncio.create_task(twice()), asyncio.create_task(create())
+    assert (await other).parked is not None
+    third = asyncio.create_task(create())
+    assert (await first).job == (await third).job == {"id": "job-2"}
+    assert host.agent.creates == 2
