@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -87,7 +88,7 @@ async def test_the_next_call_for_a_key_is_not_forgotten_when_the_last_one_has_fa
 
     async def create() -> Envelope:
         who = Identity(project="p", domain="d")
-        task = Task("once", {}, Key(""), Fingerprint(""), who)  # type: ignore[type-var] # as read
+        task: Task[Any] = Task("once", {}, Key(""), Fingerprint(""), who)
         request = CreateRequest("once", 1, "s3://b/x/data/0", who, lambda: task)
         rpc = Rpc(telemetry.tracing, "service", "CreateTask", ())
         envelope = load(await service.create(request, Deadline(5), rpc))
