@@ -113,7 +113,7 @@ def start_telemetry(
     meters = MeterProvider(readers, resource, shutdown_on_exit=False)
     stops.append(meters.shutdown)
     # For the libraries that ask the API; it can be set but once in a process.
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    if traces and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(tracers)
     metrics = Metrics(meters.get_meter(SCOPE, version))
     return Telemetry(Tracing(tracers, spans, version), metrics, port, stops)
