@@ -85,6 +85,7 @@ class Polling:
             return self._failed(opened, error)
         finally:
             host.polls.leave()
+            opened.seen.poll = None  # a task that has ended still holds its context, with spans
 
     def _answer(self, opened: OpenJob, status: Status) -> Answer:
         """What the vendor said, as Flyte wants it."""

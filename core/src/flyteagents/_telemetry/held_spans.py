@@ -40,6 +40,7 @@ class HoldingProcessor(SpanProcessor):
         held.open = False
         for span in held if keep else ():
             self.send(span)
+        held.clear()
 
     def send(self, span: ReadableSpan) -> None:
         span = _masked(span)
