@@ -33,7 +33,6 @@ async def test_no_secret_is_found_in_anything_that_leaves_the_server(
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
             FLYTEAGENTS_DRAIN_LIMIT="2",
             OTEL_BSP_SCHEDULE_DELAY="100",
-            OTEL_BLRP_SCHEDULE_DELAY="100",
             OTEL_METRIC_EXPORT_INTERVAL="200",
         )
         async with server.caller(1, 0.7) as one, server.caller(2, 0.7) as two:

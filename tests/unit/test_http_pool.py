@@ -13,7 +13,7 @@ import pytest
 
 from flyteagents import Endpoint, Unavailable
 from flyteagents._vendor.budget import Budget
-from flyteagents._vendor.http import VendorClient
+from flyteagents._vendor.http import Http, VendorClient
 from flyteagents.testing import FakeVendor, Request, Response
 
 PEAK = 24
@@ -31,11 +31,14 @@ class Gate(FakeVendor):
         await self.open.wait()
         return Response(200, {})
 
-    async def ask(self, client: VendorClient) -> None:
+    def http(self, client: VendorClient, budget: Budget | None = None) -> Http:
         async def endpoint(_: bool) -> Endpoint:
             return Endpoint(self.url)
 
-        await client.bind(endpoint, Budget(time.monotonic() + 5)).get("/")
+        return client.bind(endpoint, budget or Budget(time.monotonic() + 5))
+
+    async def ask(self, client: VendorClient) -> None:
+        await self.http(client).get("/")
 
     async def peak(self, client: VendorClient) -> None:
         """As many requests at once as the client has connections."""
@@ -145,19 +148,15 @@ async def test_who_waits_for_room_is_not_sent_when_its_caller_has_gone(
     vendors: list[Gate],
 ) -> None:
     vendor = vendors[0]
-
-    async def endpoint(_: bool) -> Endpoint:
-        return Endpoint(vendor.url)
-
     client = VendorClient("acme", ["127.0.0.1"], 1)
     vendor.open.clear()
     first = asyncio.ensure_future(vendor.ask(client))
     await vendor.until(count=1)
-    hasty = client.bind(endpoint, Budget(time.monotonic() + 5, limit=0.05, retries=False))
+    hasty = vendor.http(client, Budget(time.monotonic() + 5, limit=0.05, retries=False))
     with pytest.raises(Unavailable, match=r"all connections to .* are in use"):
         await hasty.get("/")
     budget = Budget(time.monotonic() + 5)
-    second = asyncio.ensure_future(client.bind(endpoint, budget).post("/"))
+    second = asyncio.ensure_future(vendor.http(client, budget).post("/"))
     await asyncio.sleep(0.02)
     budget.closed = True
     vendor.open.set()

@@ -47,11 +47,15 @@ class BrokenPlugins(Exception):
 def load_plugins(settings: KernelSettings) -> Found:
     """Find the plugins. Raises BrokenPlugins unless broken ones are to be skipped."""
     found = discover(settings.plugins)
-    if found.broken and settings.on_broken_plugin == "stop":
-        raise BrokenPlugins(found.broken)
-    for broken in found.broken:
-        log.error("starting without %s", broken)
+    _skip(found.broken, settings)
     return found
+
+
+def _skip(broken: Sequence[Broken], settings: KernelSettings) -> None:
+    if broken and settings.on_broken_plugin == "stop":
+        raise BrokenPlugins(broken)
+    for each in broken:
+        log.error("starting without %s", each)
 
 
 def known_variables(found: Found) -> list[str]:
@@ -120,13 +124,10 @@ async def _open(
         ends.push_async_callback(host.close)
         try:
             await host.open()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 # the agent's own code
             cause = f"its agent for {task_type} cannot open: {type(error).__name__}: {error}"
-            plugin = host.plugin
-            broken = Broken(plugin.name, f"{plugin.package} {plugin.version}", redact(cause))
-            if settings.on_broken_plugin == "stop":
-                raise BrokenPlugins([broken]) from error
-            log.error("starting without %s", broken)
+            broken = Broken(host.plugin.name, host.plugin.origin, redact(cause))
+            _skip([broken], settings)
             found.broken.append(broken)
     gone = {broken.name for broken in found.broken}
     for task_type, host in list(hosts.items()):
@@ -156,8 +157,9 @@ def _watch_gauges(runtime: Runtime) -> None:
     metrics.watch(
         "flyteagents_in_flight", "", "Calls that agents work on", "agent", "operation",
         read=lambda: {
-            **{(agent, "create"): host.creates.held for agent, host in hosts.items()},
-            **{(agent, "get"): host.polls.held for agent, host in hosts.items()},
+            (agent, operation): limit.held
+            for agent, host in hosts.items()
+            for operation, limit in (("create", host.creates), ("get", host.polls))
         },
     )  # fmt: skip
 

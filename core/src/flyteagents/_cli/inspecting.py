@@ -140,7 +140,7 @@ def _readers(job: Mapping[str, Any], envelope: Envelope | None) -> Iterator[Read
                 models.job.model_validate(job)
             except ValidationError:
                 continue
-            yield Reader(task_type, f"{plugin.package} {plugin.version}")
+            yield Reader(task_type, plugin.origin)
 
 
 def _unreadable(job: Mapping[str, Any] | None) -> str:

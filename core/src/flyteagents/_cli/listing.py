@@ -11,7 +11,7 @@ from flyteagents._agent import Agent
 from flyteagents._cli import screen
 from flyteagents._cli.serve import CONFIG_ERROR
 from flyteagents._kernel.hooks import GROUP
-from flyteagents._kernel.plugins import Found, Plugin, discover
+from flyteagents._kernel.plugins import Found, discover
 from flyteagents._kernel.settings import BadSettings, KernelSettings, read_settings
 
 
@@ -97,7 +97,7 @@ def _document(found: Found) -> dict[str, Any]:
 
 def _print(found: Found, left_out: list[str]) -> None:
     rows = [
-        (cls.task_type, idempotency(cls), plugin.name, _package(plugin), plugin.module)
+        (cls.task_type, idempotency(cls), plugin.name, plugin.origin, plugin.module)
         for plugin in found.plugins
         for cls in plugin.agents
     ]
@@ -109,7 +109,3 @@ def _print(found: Found, left_out: list[str]) -> None:
         click.echo(f"installed, and not in FLYTEAGENTS_PLUGINS: {', '.join(left_out)}")
     for broken in found.broken:
         click.echo(f"broken: {broken}", err=True)
-
-
-def _package(plugin: Plugin) -> str:
-    return f"{plugin.package} {plugin.version}"

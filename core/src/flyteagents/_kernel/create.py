@@ -14,7 +14,7 @@ from flyteagents._kernel.envelope import Envelope, Parked
 from flyteagents._kernel.flight import Flight, Made, Untold
 from flyteagents._kernel.host import AgentHost
 from flyteagents._kernel.keys import attempt_number
-from flyteagents._kernel.open_job import OpenJob
+from flyteagents._kernel.open_job import OpenJob, envelope_of
 from flyteagents._kernel.requests import Answer, CreateRequest, Deadline, Refused
 from flyteagents._kernel.runtime import Runtime, log
 from flyteagents._kernel.settle import settle
@@ -45,12 +45,9 @@ class Creating:
         self, request: CreateRequest, key: Key, trace: str, deadline: Deadline
     ) -> Envelope:
         """The envelope for CreateTask's answer. Raises Refused for unknown task types and bugs."""
-        host, who = self._runtime.host(request.task_type), request.identity
-        envelope = Envelope(
-            key=key.hex, task_type=host.task_type, created=round(time.time(), 3), trace=trace,
-            wrote=attempt_number(request.output_prefix), attempt=who.attempt, project=who.project,
-            domain=who.domain, execution=who.execution, node=who.node,
-        )  # fmt: skip
+        host = self._runtime.host(request.task_type)
+        wrote = attempt_number(request.output_prefix)
+        envelope = envelope_of(request.identity, key.hex, host.task_type, trace, wrote)
         try:
             task = self._task(host, request, key)
         except AgentError as error:
@@ -114,14 +111,14 @@ class Creating:
         host, task = flight.host, flight.task
         # Who waits for longer would come in with too little time left for the vendor, and so keep
         # the place from those that have it: under load no create at all would be in time.
-        if not await host.creates.enter(flight.left / 2):
+        if not await host.creates.enter(flight.budget.left / 2):
             self._metrics.admission.add(host.task_type, "create", "refused")
             raise Throttled(flight.waits_for)
         try:
             flight.waits_for = "an earlier attempt's job is not settled yet"
             if host.is_sync:
                 return await self._execute(flight)
-            if self._runtime.settings.adopt and host.idempotency != "none":
+            if self._adopts(host):
                 made = await settle(flight, self._flights, self._untold)
                 if made is not None:
                     self._metrics.adopted.add(host.task_type)
@@ -131,6 +128,10 @@ class Creating:
             return Made(await self._submit(flight), attempt_number(task.output_prefix))
         finally:
             host.creates.leave()
+
+    def _adopts(self, host: AgentHost) -> bool:
+        """Whether an attempt takes over the jobs of earlier ones."""
+        return self._runtime.settings.adopt and host.idempotency != "none"
 
     async def _submit(self, flight: Flight) -> Any:
         """The job of the attempt's key: the one that is there, or a new one."""
@@ -210,19 +211,14 @@ class Creating:
         made = flight.work.result()
         if flight.unconfirmed or not isinstance(made, Made):
             return
-        followed = self._runtime.settings.adopt and host.idempotency != "none"
-        cancel = flight.last_attempt or not followed
+        cancel = flight.last_attempt or not self._adopts(host)
         log.warning(
             "%s: the vendor named job %s after its caller had gone; %s", host.task_type, made.job,
             "cancelling it" if cancel else "a next attempt will find it",
         )  # fmt: skip
         self._metrics.abandoned.add(host.task_type)
         if cancel:
-            who = flight.task.identity
-            envelope = Envelope(
-                key, host.task_type, time.time(), project=who.project, domain=who.domain,
-                execution=who.execution, node=who.node, attempt=who.attempt,
-            )  # fmt: skip
+            envelope = envelope_of(flight.task.identity, key, host.task_type)
             self._cancelling.detach(OpenJob(host, made.job, envelope, connection=flight.connection))
         else:
             untold = Untold(made, str(flight.task.fingerprint), time.monotonic())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,10 +73,6 @@ class Flight:
             self.budget.closed = self.waiting == 0
 
     @property
-    def left(self) -> float:
-        return 0.0 if self.budget.closed else max(self.budget.until - time.monotonic(), 0.0)
-
-    @property
     def last_attempt(self) -> bool:
         """Whether no attempt can follow. Only Flyte 2 tells how many there are."""
         return self.generation == 2 and self.task.identity.attempt >= self.task.retries
@@ -101,7 +96,7 @@ class Flight:
             except VendorError as error:
                 asked = error.retry_after if isinstance(error, Throttled) else None
                 seconds = backoff(tries, asked)
-                if seconds >= self.left:
+                if seconds >= self.budget.left:
                     raise
             await asyncio.sleep(seconds)
             tries += 1

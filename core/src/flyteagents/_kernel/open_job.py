@@ -50,3 +50,13 @@ def identity_of(envelope: Envelope) -> Identity:
         project=envelope.project, domain=envelope.domain, execution=envelope.execution,
         node=envelope.node, attempt=envelope.attempt,
     )  # fmt: skip
+
+
+def envelope_of(
+    who: Identity, key: str, task_type: str, trace: str = "", wrote: int = -1
+) -> Envelope:
+    """A new envelope, with what it keeps of who asks."""
+    return Envelope(
+        key, task_type, round(time.time(), 3), trace=trace, wrote=wrote, attempt=who.attempt,
+        project=who.project, domain=who.domain, execution=who.execution, node=who.node,
+    )  # fmt: skip

@@ -41,6 +41,10 @@ class Plugin:
     models: Mapping[str, Models]
     settings: Mapping[type[Settings], Settings]
 
+    @property
+    def origin(self) -> str:
+        return f"{self.package} {self.version}"
+
 
 @dataclass(frozen=True)
 class Broken:
@@ -199,7 +203,7 @@ def _refuse_duplicates(found: Found) -> None:
                 owners.setdefault(what, []).append(plugin)
     for what, plugins in owners.items():
         if len(plugins) > 1:
-            origins = " and ".join(sorted({f"{p.package} {p.version}" for p in plugins}))
+            origins = " and ".join(sorted({p.origin for p in plugins}))
             cause = f"more than one agent for {what}; uninstall one of the packages"
             for plugin in plugins:
                 if plugin in found.plugins:

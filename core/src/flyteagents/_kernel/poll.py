@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -185,7 +185,10 @@ class Polling:
         except ValueError:
             return None
 
-    def _links(self, opened: OpenJob) -> tuple[Link, ...]:
+    def _links(self, opened: OpenJob) -> Sequence[Link]:
+        latest = opened.seen.latest
+        if latest is not None and latest.links:  # they follow from the job alone
+            return latest.links
         try:
             links = opened.host.agent.links(opened.job)
             return tuple(Link(link.name, redact(_USER.sub("", link.uri))) for link in links)

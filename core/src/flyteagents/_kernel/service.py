@@ -107,7 +107,7 @@ class Service:
     async def _ask(self, request: JobRequest, rpc: Rpc, operation: str, *args: object) -> Any:
         envelope = self._open(request, rpc)
         host = self.runtime.host(envelope.task_type)
-        opened = self._job(request, envelope)
+        opened = self._job(request, envelope, Seen())  # nothing to remember
         if opened is None or not self._admits(envelope):
             raise Refused("NOT_FOUND", "there is no job: the attempt ended before one was started")
         call = opened.call(operation, Budget(time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT))
@@ -159,15 +159,12 @@ class Service:
             declared=UNKNOWN, wrote=attempt_number(request.output_prefix),
         )  # fmt: skip
 
-    def _job(
-        self, request: JobRequest, envelope: Envelope, seen: Seen | None = None
-    ) -> OpenJob | None:
+    def _job(self, request: JobRequest, envelope: Envelope, seen: Seen) -> OpenJob | None:
         """The job, its model checked again; None when this release cannot read it."""
         host = self.runtime.hosts.get(envelope.task_type)
         job = _validated(host, envelope.job) if host else None
         if host is None or job is None:
             return None
-        seen = seen or Seen()
         return OpenJob(host, job, envelope, request.output_prefix, request.connection, seen)
 
     def _not_ours(self, envelope: Envelope, seen: Seen) -> None:

@@ -37,7 +37,7 @@ async def settle(
         if made := _just_named(flight, untold.pop(earlier.key.hex)):
             return made
         flying = flights.get(earlier.key.hex)
-        if not vendor and flying and not await wait_within(flying.work, flight.left):
+        if not vendor and flying and not await wait_within(flying.work, flight.budget.left):
             raise Throttled(f"attempt {number} is still being submitted")
         try:
             job = await flight.patiently("create" if vendor else "find", earlier)

@@ -34,9 +34,9 @@ class Budget:
     closed: bool = False
 
     @property
-    def open(self) -> bool:
-        """Whether a request may begin."""
-        return not self.closed and time.monotonic() < self.until
+    def left(self) -> float:
+        """Seconds in which a request may begin."""
+        return 0.0 if self.closed else max(self.until - time.monotonic(), 0.0)
 
 
 def backoff(tries: int, asked: float | None) -> float:

@@ -96,7 +96,7 @@ class Http:
         """Any method; see the class."""
         budget, fresh, tries = self._budget, False, 0
         last: AgentError = Unavailable(OUT_OF_TIME)
-        while budget.open:
+        while budget.left > 0:
             trip = (await self._client.pool()).trip(method, path, sent)
             try:
                 return await self._once(trip, accept, fresh, tries)
