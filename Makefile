@@ -21,7 +21,7 @@ SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done
 EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
 
-.PHONY: help demo test versions check interop chaos bench clean
+.PHONY: help demo test versions check interop chaos bench sizes clean
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -57,6 +57,9 @@ chaos: .venv/test.done ## the attacks, for longer than in the tests
 
 bench: .venv/test.done .cache/venvs/flytekit/done ## side by side with flytekit's connector service
 	$(BIN)/python -m tests.bench
+
+sizes: .venv/test.done ## how much code each layer holds, in tokens
+	@$(BIN)/python -m tests.sizes
 
 clean: ## remove what the other targets made
 	rm -rf .venv .cache build
