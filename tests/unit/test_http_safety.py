@@ -20,7 +20,7 @@ from flyteagents import (
     Unauthenticated,
     Unavailable,
 )
-from flyteagents._telemetry.redact import redact
+from flyteagents._redact import redact
 from flyteagents._vendor.budget import Budget
 from flyteagents._vendor.http import VendorClient
 from flyteagents.testing import (

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
+from flyteagents._redact import redact
 from flyteagents._telemetry.logs import start_logging
-from flyteagents._telemetry.redact import redact
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc+/=\nxyz\n-----END RSA PRIVATE KEY-----"
 Lines = Callable[[], list[dict[str, Any]]]

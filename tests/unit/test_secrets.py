@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flyteagents import InvalidTask, Unauthenticated
-from flyteagents._telemetry.redact import redact
+from flyteagents._redact import redact
 from flyteagents._vendor.secrets import Secrets
 
 

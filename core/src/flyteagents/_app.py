@@ -23,9 +23,9 @@ from flyteagents._kernel.settings import (
     unknown_variables,
     variables,
 )
+from flyteagents._redact import redact
 from flyteagents._telemetry.loop_watch import LoopWatch
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
-from flyteagents._telemetry.redact import redact
 
 log = logging.getLogger("flyteagents")
 INTOLERABLE = 0.5

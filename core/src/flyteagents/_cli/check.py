@@ -21,8 +21,8 @@ from flyteagents._errors import AgentError
 from flyteagents._kernel.host import AgentHost, KernelCall
 from flyteagents._kernel.plugins import Found, Plugin, discover
 from flyteagents._kernel.settings import PREFIX, KernelSettings, prefix_of, unknown_variables
+from flyteagents._redact import redact
 from flyteagents._task import Identity
-from flyteagents._telemetry.redact import redact
 from flyteagents._vendor.budget import Budget
 
 _SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|_KEY)$")

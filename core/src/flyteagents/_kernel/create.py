@@ -21,9 +21,9 @@ from flyteagents._kernel.settle import settle
 from flyteagents._kernel.soft_state import SMALL, Bounded
 from flyteagents._kernel.tasks import build_task
 from flyteagents._kernel.verdicts import Verdict, verdict
+from flyteagents._redact import redact
 from flyteagents._status import Phase
 from flyteagents._task import Key, Task
-from flyteagents._telemetry.redact import redact
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget
 

@@ -17,8 +17,8 @@ from flyteagents._kernel.requests import ANSWER_LIMIT, Answer, Deadline
 from flyteagents._kernel.runtime import Runtime, log
 from flyteagents._kernel.soft_state import SMALL, Seen
 from flyteagents._kernel.verdicts import Verdict, cause, verdict
+from flyteagents._redact import redact
 from flyteagents._status import Link, Phase, Status
-from flyteagents._telemetry.redact import redact
 from flyteagents._telemetry.tracing import task_attributes
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget

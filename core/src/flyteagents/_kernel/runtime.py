@@ -17,8 +17,8 @@ from flyteagents._kernel.requests import Codec, Refused
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._kernel.soft_state import SoftState
 from flyteagents._kernel.verdicts import OPERATIONS, Verdict, verdict
+from flyteagents._redact import redact
 from flyteagents._telemetry.providers import Telemetry
-from flyteagents._telemetry.redact import redact
 from flyteagents._vendor.budget import within
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.trace import Status
 from opentelemetry.util.types import Attributes
 
-from flyteagents._telemetry.redact import redact
+from flyteagents._redact import redact
 
 CALL = create_key("flyteagents-call")
 LIMIT = 64

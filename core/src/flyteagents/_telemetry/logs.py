@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 
 from opentelemetry.trace import get_current_span
 
-from flyteagents._telemetry.redact import redact
+from flyteagents._redact import redact
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _NOISY = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "google.auth", "asyncio")

@@ -31,9 +31,9 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from flyteagents._redact import redact
 from flyteagents._task import Identity
 from flyteagents._telemetry.held_spans import CALL, Held, HoldingProcessor
-from flyteagents._telemetry.redact import redact
 
 SCOPE = "flyteagents"
 OLD = 600.0

@@ -25,7 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from flyteagents._call import Endpoint, Reply
 from flyteagents._errors import AgentError, Forbidden, InvalidTask, Unauthenticated, Unavailable
-from flyteagents._telemetry.redact import remember
+from flyteagents._redact import remember
 from flyteagents._vendor.budget import OUT_OF_TIME, Budget, within
 
 CONNECT_LIMIT = 3.0

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from flyteagents._errors import InvalidTask, Unauthenticated
-from flyteagents._telemetry.redact import remember
+from flyteagents._redact import remember
 
 _SIZE_LIMIT = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")

@@ -29,9 +29,9 @@ from flyteagents._kernel.requests import (
     JobRequest,
     Refused,
 )
+from flyteagents._redact import remember
 from flyteagents._status import LogLine, MetricsQuery, Phase
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
-from flyteagents._telemetry.redact import remember
 from flyteagents._types import Type
 from flyteagents._wire.literals import decode_literals, encode_literals
 from flyteagents._wire.structs import from_struct, to_struct

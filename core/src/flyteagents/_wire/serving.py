@@ -12,7 +12,7 @@ import grpc
 
 from flyteagents._kernel.requests import Deadline, Refused
 from flyteagents._kernel.runtime import Runtime
-from flyteagents._telemetry.redact import redact
+from flyteagents._redact import redact
 from flyteagents._telemetry.tracing import Rpc
 
 log = logging.getLogger("flyteagents")

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf import struct_pb2
 
-from flyteagents._telemetry.redact import sendable
+from flyteagents._redact import sendable
 
 
 def to_struct(values: Mapping[str, object]) -> struct_pb2.Struct:
