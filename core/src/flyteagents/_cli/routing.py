@@ -1,8 +1,9 @@
-"""The text of Flyte's configuration for an agent service.
+"""The text of Flyte's configuration for one or several agent services.
 
-It is written by hand and not dumped, for the sake of its comments. Sources: the plugin's
-config.go and client.go in flyteplugins/go/tasks/plugins/webapi/{agent,connector}, and the loader
-in flytestdlib/config/viper.
+It is written line by line and not dumped, for the sake of its comments: each setting stands
+beside the reason for it, where an operator merges it. Sources: config.go and client.go in
+flyteplugins/go/tasks/plugins/webapi/{agent,connector}, the cache in
+flytestdlib/cache/in_memory_auto_refresh.go, and the loader in flytestdlib/config/viper.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Route:
-    """What is routed where. `sync`: those of the types that end within the call."""
+class Service:
+    """One agent service and what it serves.
 
+    name: None for the default, which takes what no other service is named for.
+    sync: those of the task types that end within the call.
+    """
+
+    name: str | None
     endpoint: str
     insecure: bool
-    name: str | None
     task_types: Sequence[str]
     sync: Sequence[str] = ()
 
@@ -28,12 +33,14 @@ class Dialect:
     """The names that one kind of Flyte uses."""
 
     title: str
-    plugin: str
-    default: str
-    entries: str
-    pins: str
-    listing: str
-    service: str
+    plugin: str = "connector-service"
+    default: str = "defaultConnector"
+    entries: str = "connectors"
+    pins: str = "connectorForTaskTypes"
+    listing: str = "ListConnectors"
+    service: str = "flyteidl.service.AsyncAgentService"
+    sync_service: str = "flyteidl.service.SyncAgentService"
+    workers: str = "FlytePropeller's `propeller.workers`, 20 by default"
     flyte2: bool = False
 
     @staticmethod
@@ -41,45 +48,57 @@ class Dialect:
         return _DIALECTS[name or "flyte1"]
 
 
-_CONNECTORS = ("connector-service", "defaultConnector", "connectors", "connectorForTaskTypes")
 _DIALECTS = {
-    "flyte1": Dialect(
-        "FlytePropeller (Flyte 1)", *_CONNECTORS, "ListConnectors",
-        "flyteidl.service.AsyncAgentService",
-    ),
+    "flyte1": Dialect("FlytePropeller (Flyte 1)"),
     "agent-service": Dialect(
-        "FlytePropeller (Flyte 1) with the older section agent-service", "agent-service",
-        "defaultAgent", "agents", "agentForTaskTypes", "ListAgents",
-        "flyteidl.service.AsyncAgentService",
+        "FlytePropeller (Flyte 1) with the older section agent-service",
+        plugin="agent-service",
+        default="defaultAgent",
+        entries="agents",
+        pins="agentForTaskTypes",
+        listing="ListAgents",
     ),
     "flyte2": Dialect(
-        "the Flyte 2 executor", *_CONNECTORS, "ListConnectors",
-        "flyteidl2.connector.AsyncConnectorService", flyte2=True,
+        "the Flyte 2 executor",
+        service="flyteidl2.connector.AsyncConnectorService",
+        sync_service="",
+        workers="the executor's workers",
+        flyte2=True,
     ),
-}  # fmt: skip
+}
+_CHART = {"container": "container", "sidecar": "sidecar", "container_array": "k8s-array"}
+"""What Flyte 2's own chart routes, which a list of ours would replace."""
 
 
-def write(route: Route, dialect: Dialect) -> str:
+def write(services: Sequence[Service], dialect: Dialect) -> str:
     """The configuration as YAML."""
-    return "\n".join([*_head(route, dialect), *_tasks(route, dialect), *_plugin(route, dialect)])
+    return "\n".join(
+        [
+            *_head(services, dialect),
+            *_task_plugins(services, dialect),
+            *_section(services, dialect),
+        ]
+    )
 
 
-def _head(route: Route, dialect: Dialect) -> Iterator[str]:
-    yield f"# Routes task types to flyteagents at {route.endpoint}; for {dialect.title}."
+def _head(services: Sequence[Service], dialect: Dialect) -> Iterator[str]:
+    where = ", ".join(service.endpoint for service in services)
+    yield f"# Routes task types to flyteagents at {where}; for {dialect.title}."
     yield "# Keys of maps lose their capitals when Flyte loads them; keys in lists keep them."
     yield "# So timeouts and task types stand in lists: as a map, GetTask would be ignored."
 
 
-def _tasks(route: Route, dialect: Dialect) -> Iterator[str]:
+def _task_plugins(services: Sequence[Service], dialect: Dialect) -> Iterator[str]:
     yield "tasks:"
     yield "  task-plugins:"
     if dialect.flyte2:
         yield "    # The executor does not ask for task types: one that is not named runs as a pod."
-        yield "    # The first three are what the chart has; keep any others that you have."
+        yield "    # This list replaces yours: the first three are the chart's; keep what you have"
+        yield "    # besides."
         yield "    default-for-task-types:"
         for task_type, plugin in _CHART.items():
             yield f"      - {task_type}: {plugin}"
-        for task_type in route.task_types:
+        for task_type in _all_types(services):
             yield f"      - {_quoted(task_type)}: {dialect.plugin}"
     else:
         yield "    # This list replaces yours: keep the plugins that you have."
@@ -88,61 +107,115 @@ def _tasks(route: Route, dialect: Dialect) -> Iterator[str]:
             yield f"      - {plugin}"
 
 
-def _plugin(route: Route, dialect: Dialect) -> Iterator[str]:
+def _section(services: Sequence[Service], dialect: Dialect) -> Iterator[str]:
     yield "plugins:"
     yield f"  {dialect.plugin}:"
-    if route.name is None:
-        yield f"    {dialect.default}:"
-        yield from _deployment(route, dialect, "      ")
-    else:
+    yield from _deployments(services, dialect)
+    yield from _pins([service for service in services if service.name is not None], dialect)
+    yield from _supported(services, dialect)
+    yield from _polling()
+
+
+def _deployments(services: Sequence[Service], dialect: Dialect) -> Iterator[str]:
+    named = [service for service in services if service.name is not None]
+    for service in services:
+        if service.name is None:
+            yield f"    {dialect.default}:"
+            yield from _deployment(service, dialect, indent="      ")
+    if named:
         yield f"    {dialect.entries}:"
-        yield f"      {route.name}:"
+    for service in named:
+        yield f"      {service.name}:"
         yield "        # An entry inherits nothing: without these, TLS, no deadlines, one replica."
-        yield from _deployment(route, dialect, "        ")
-        pinned = [t for t in route.task_types if t not in route.sync or dialect.flyte2]
-        if pinned:
-            yield f"    {dialect.pins}:"
-            yield from (f"      - {_quoted(task_type)}: {route.name}" for task_type in pinned)
-        if len(pinned) < len(route.task_types):
-            yield "    # Not pinned: Flyte would take them for asynchronous ones. It finds them by"
-            yield f"    # asking the service: {', '.join(route.sync)}"
-    yield "    # Known before the service is asked; FlytePropeller does not start without any."
+        yield from _deployment(service, dialect, indent="        ")
+
+
+def _deployment(service: Service, dialect: Dialect, indent: str) -> Iterator[str]:
+    lines = [
+        f"endpoint: {_quoted(service.endpoint)}",
+        f"insecure: {str(service.insecure).lower()}",
+        "defaultTimeout: 10s",
+        "# Starting and cancelling outlive a minute without a server: a failed CreateTask burns an",
+        "# attempt, and failed DeleteTasks end the workflow while the job runs on. The price: a",
+        f"# call that waits holds one worker ({dialect.workers}).",
+        "# While a server is there, it answers both within its own budget of 8 s.",
+        "# This list replaces yours.",
+        "timeouts:",
+        "  - CreateTask: 60s",
+        "  - DeleteTask: 60s",
+        "  - GetTask: 10s",
+    ]
+    if dialect.sync_service:
+        lines.append("  - ExecuteTaskSync: 60s  # the wait for a server and the work itself")
+    lines += [
+        f"  - {dialect.listing}: 5s",
+        "# round_robin: all replicas are used; it needs dns:/// and a headless service.",
+        "# waitForReady: calls wait for a server, up to their deadline, instead of failing. Not",
+        "# GetTask: all services share its ten workers, and one that is away would hold them all.",
+        "# What it does not wait for, maxSystemFailures below forgives.",
+        f"defaultServiceConfig: '{json.dumps(_service_config(dialect))}'",
+    ]
+    return (indent + line for line in lines)
+
+
+def _service_config(dialect: Dialect) -> dict[str, object]:
+    waiting = [
+        {"service": dialect.service, "method": "CreateTask"},
+        {"service": dialect.service, "method": "DeleteTask"},
+    ]
+    if dialect.sync_service:
+        waiting.append({"service": dialect.sync_service})
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [{"name": waiting, "waitForReady": True}],
+    }
+
+
+def _pins(named: Sequence[Service], dialect: Dialect) -> Iterator[str]:
+    """Which entry has which task type, said before any service has been asked."""
+    # Flyte 1 takes a pinned type for an asynchronous one: client.go sets IsSync to false.
+    pinned = [
+        f"      - {_quoted(task_type)}: {service.name}"
+        for service in named
+        for task_type in service.task_types
+        if task_type not in service.sync or dialect.flyte2
+    ]
+    asked = [task_type for service in named for task_type in service.sync]
+    if pinned:
+        yield "    # This list replaces yours: keep what you have for other services."
+        yield f"    {dialect.pins}:"
+        yield from pinned
+    if asked and not dialect.flyte2:
+        yield "    # Not pinned: Flyte would take them for asynchronous ones. It finds them by"
+        yield f"    # asking the service: {', '.join(asked)}"
+
+
+def _supported(services: Sequence[Service], dialect: Dialect) -> Iterator[str]:
+    if dialect.flyte2:
+        yield "    # The executor reads the types from here and never asks a service for them."
+    else:
+        yield "    # Known before a service is asked: a service that is away while FlytePropeller"
+        yield "    # starts would lose its types, and with no type at all it does not start."
+    yield "    # This list replaces yours: keep the types of other services."
     yield "    supportedTaskTypes:"
-    yield from (f"      - {_quoted(task_type)}" for task_type in route.task_types)
+    yield from (f"      - {_quoted(task_type)}" for task_type in _all_types(services))
+
+
+def _polling() -> Iterator[str]:
     yield "    webApi:"
     yield "      caching:"
     yield "        # Failed polls that a task survives, over its whole life. The default of 5 is"
     yield "        # used up by an outage of three minutes; the task then shows RUNNING for ever."
     yield "        maxSystemFailures: 100000"
+    yield "        # The pause between two looks at a job. The second look comes up to this long"
+    yield "        # after the first, so a task of a second may take half a minute. 30s is Flyte's"
+    yield "        # default and 5s the least that it takes. All polls share `workers` (10) and the"
+    yield "        # 10 a second of `readRateLimiter`."
+    yield "        resyncInterval: 30s"
 
 
-def _deployment(route: Route, dialect: Dialect, indent: str) -> Iterator[str]:
-    config = {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [{"name": [{"service": dialect.service}], "waitForReady": True}],
-    }
-    lines = [
-        f"endpoint: {_quoted(route.endpoint)}",
-        f"insecure: {str(route.insecure).lower()}",
-        "defaultTimeout: 10s",
-        "# 10 s is what the service needs to settle what an earlier attempt left behind.",
-        "timeouts:",
-        "  - CreateTask: 10s",
-        "  - GetTask: 10s",
-        "  - DeleteTask: 10s",
-    ]
-    if not dialect.flyte2:
-        lines.append("  - ExecuteTaskSync: 30s")
-    lines += [
-        f"  - {dialect.listing}: 5s",
-        "# round_robin: all replicas are used; it needs dns:/// and a headless service.",
-        "# waitForReady: calls wait for a server, up to their deadline, instead of failing.",
-        f"defaultServiceConfig: '{json.dumps(config)}'",
-    ]
-    return (indent + line for line in lines)
-
-
-_CHART = {"container": "container", "sidecar": "sidecar", "container_array": "k8s-array"}
+def _all_types(services: Sequence[Service]) -> list[str]:
+    return sorted(task_type for service in services for task_type in service.task_types)
 
 
 def _quoted(text: str) -> str:
