@@ -222,3 +222,27 @@ async def test_an_endpoint_that_hangs_is_given_up(setup: Setup) -> None:
     budget = Budget(time.monotonic() + 5, limit=0.02, retries=False)
     with pytest.raises(Unavailable, match="credentials"):
         await setup.client.bind(endpoint, budget).get("/")
+
+
+async def test_a_request_with_an_endpoint_of_its_own_does_not_ask_the_agents(setup: Setup) -> None:
+    other = Endpoint(f"{setup.vendor.url}/oauth/token", bearer="another-credential")
+    http = setup.http()
+    await http.post("", endpoint=other, form={"a": "b"})
+    [request] = setup.vendor.requests
+    assert request.path == "/oauth/token"
+    assert request.headers["authorization"] == "Bearer another-credential"
+    setup.vendor.script("*", "*", Response(401), repeat=True)
+    with pytest.raises(Unauthenticated):
+        await http.post("", endpoint=other)
+    assert setup.vendor.total == 2  # there is nothing fresher
+    assert setup.asked == []
+
+
+async def test_an_agents_endpoint_may_ask_for_its_token_by_the_same_http(setup: Setup) -> None:
+    async def endpoint(fresh: bool) -> Endpoint:
+        await http.post("", endpoint=Endpoint(f"{setup.vendor.url}/token"))
+        return Endpoint(setup.vendor.url)
+
+    http = setup.client.bind(endpoint, Budget(time.monotonic() + 5))
+    await http.get("/jobs")
+    assert [request.path for request in setup.vendor.requests] == ["/token", "/jobs"]

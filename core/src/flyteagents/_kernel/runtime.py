@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +18,7 @@ from flyteagents._kernel.soft_state import SoftState
 from flyteagents._kernel.verdicts import OPERATIONS, Verdict, verdict
 from flyteagents._redact import redact
 from flyteagents._telemetry.providers import Telemetry
+from flyteagents._tenants import fits_tenant
 from flyteagents._vendor.budget import within
 
 T = TypeVar("T")
@@ -48,8 +48,7 @@ class Runtime:
 
     def allowed(self, project: str, domain: str) -> bool:
         """Whether FLYTEAGENTS_ALLOW lets this project and domain in."""
-        name = f"{project}/{domain}"
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.settings.allow)
+        return any(fits_tenant(pattern, project, domain) for pattern in self.settings.allow)
 
     def label(self, task_type: str) -> str:
         """The task type for metrics: it comes from outside, so only served ones have series."""

@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from flyteagents._settings import CommaList
+from flyteagents._tenants import TenantPatterns
 
 PREFIX = "FLYTEAGENTS_"
 NOT_SETTINGS = (f"{PREFIX}SECRET_", f"{PREFIX}SERVICE_", f"{PREFIX}PORT_")
@@ -48,7 +49,7 @@ class KernelSettings(BaseSettings):
     adopt: bool = Field(
         True, description="Whether a retry takes over the job of an earlier attempt, if it lives."
     )
-    allow: CommaList = Field(
+    allow: TenantPatterns = Field(
         ("*/*",),
         description="project/domain patterns of the tasks that are served.",
         examples=["sales-*/production,*/development"],
@@ -102,14 +103,6 @@ class KernelSettings(BaseSettings):
         # Kubernetes sets this variable in every pod beside a Service named `flyteagents`.
         linked = isinstance(value, str) and value.startswith("tcp://")
         return cls.model_fields["port"].default if linked else value
-
-    @field_validator("allow")
-    @classmethod
-    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in value:
-            if pattern.count("/") != 1:
-                raise ValueError(f"{pattern!r} is not a project/domain pattern")
-        return value
 
     @classmethod
     @lru_cache

@@ -76,6 +76,9 @@ class Http:
     raise, but for those in `accept`; redirects are not followed. Requests are repeated while there
     is time, as far as that is safe, and after a 401 once with a fresh endpoint.
 
+    `endpoint=Endpoint(...)` is for a request to another service, a token endpoint say: the agent's
+    `endpoint` is not asked, so it may use this itself, and a 401 is not repeated.
+
     Raises InvalidTask (400, 422), Unauthenticated (401 after fresh credentials), Forbidden (403,
     or a host that is not allowed), JobNotFound (404, 410), JobConflict (409), Throttled (429),
     Unavailable (5xx, no reply); or what the agent's `explain` makes of the reply.
@@ -91,7 +94,13 @@ class Http:
         self.delete = Method(self, "DELETE")
 
     async def request(
-        self, method: str, path: str, *, accept: Collection[int] = (), **sent: Unpack[Sent]
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: Collection[int] = (),
+        endpoint: Endpoint | None = None,
+        **sent: Unpack[Sent],
     ) -> Reply:
         """Any method; see the class."""
         budget, fresh, tries = self._budget, False, 0
@@ -99,9 +108,9 @@ class Http:
         while budget.left > 0:
             trip = (await self._client.pool()).trip(method, path, sent)
             try:
-                return await self._once(trip, accept, fresh, tries)
+                return await self._once(trip, accept, endpoint, fresh, tries)
             except Unauthenticated as error:
-                if fresh or trip.came == "unsent":
+                if fresh or endpoint is not None or trip.came == "unsent":
                     raise
                 fresh, last = True, error
             except VendorError as error:
@@ -124,10 +133,19 @@ class Http:
         asked = error.retry_after if isinstance(error, Throttled) else trip.retry_after
         return backoff(tries, asked)
 
-    async def _once(self, trip: Trip, accept: Collection[int], fresh: bool, tries: int) -> Reply:
+    async def _once(
+        self,
+        trip: Trip,
+        accept: Collection[int],
+        endpoint: Endpoint | None,
+        fresh: bool,
+        tries: int,
+    ) -> Reply:
         client, limit = self._client, self._budget.limit
         try:
-            trip.aim(await within(limit, self._endpoint(fresh)))
+            if endpoint is None:
+                endpoint = await within(limit, self._endpoint(fresh))
+            trip.aim(endpoint)
         except asyncio.TimeoutError:
             raise Unavailable(f"no credentials for the vendor within {limit:g} s") from None
         check_host(trip.host, client.hosts)
@@ -165,14 +183,31 @@ class Method:
         self._http, self._name = http, name
 
     @overload
-    async def __call__(self, path: str, *, into: type[M], **sent: Unpack[Sent]) -> M: ...
+    async def __call__(
+        self,
+        path: str,
+        *,
+        into: type[M],
+        endpoint: Endpoint | None = None,
+        **sent: Unpack[Sent],
+    ) -> M: ...
     @overload
     async def __call__(
-        self, path: str, *, accept: Collection[int] = (), **sent: Unpack[Sent]
+        self,
+        path: str,
+        *,
+        accept: Collection[int] = (),
+        endpoint: Endpoint | None = None,
+        **sent: Unpack[Sent],
     ) -> Reply: ...
     async def __call__(
-        self, path: str, *, into: type[M] | None = None, accept: Collection[int] = (),
+        self,
+        path: str,
+        *,
+        into: type[M] | None = None,
+        accept: Collection[int] = (),
+        endpoint: Endpoint | None = None,
         **sent: Unpack[Sent],
-    ) -> M | Reply:  # fmt: skip
-        reply = await self._http.request(self._name, path, accept=accept, **sent)
+    ) -> M | Reply:
+        reply = await self._http.request(self._name, path, accept=accept, endpoint=endpoint, **sent)
         return reply if into is None else fit(into, reply)

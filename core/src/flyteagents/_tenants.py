@@ -1,0 +1,35 @@
+"""Patterns of Flyte's projects and domains, as settings have them: `sales-*/production`."""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Annotated
+
+from pydantic import AfterValidator
+from pydantic_settings import NoDecode
+
+from flyteagents._settings import CommaList
+
+
+def fits_tenant(pattern: str, project: str, domain: str) -> bool:
+    """Whether a pattern means this project and domain."""
+    # Each half for itself: a name that has a slash in it must not pass for another tenant's.
+    of_projects, _, of_domains = pattern.partition("/")
+    return fnmatch.fnmatchcase(project, of_projects) and fnmatch.fnmatchcase(domain, of_domains)
+
+
+def _checked(pattern: str) -> str:
+    if pattern.count("/") != 1:
+        raise ValueError(f"{pattern!r} is not a project/domain pattern")
+    return pattern
+
+
+def _all_checked(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_checked, patterns))
+
+
+TenantPattern = Annotated[str, AfterValidator(_checked)]
+"""One pattern; it has exactly one slash."""
+
+TenantPatterns = Annotated[CommaList, NoDecode, AfterValidator(_all_checked)]
+"""The type of a setting whose variable holds several, with commas between them."""

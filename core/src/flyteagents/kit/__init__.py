@@ -1,0 +1,13 @@
+"""What agents for vendors share: parts that a plugin would otherwise copy from another plugin.
+
+| module | has |
+|---|---|
+| `kit.tokens` | access tokens: kept, shared, renewed ahead of their end |
+| `kit.oauth` | a token from an OAuth token endpoint |
+| `kit.credentials` | credentials of their own for some projects and domains |
+| `kit.tags` | Flyte's ids as tags or labels, within a vendor's limits |
+| `kit.pages` | a list of lines as the pages of a log |
+| `kit.outputs` | which declared output is a query's table; the variant of a union that fits |
+
+Written with the author's API and nothing else. What only one vendor needs stays in its plugin.
+"""

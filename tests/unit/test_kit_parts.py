@@ -1,0 +1,165 @@
+"""Tags, tenants, addresses, pages and outputs of the vendor kit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from flyteagents import Identity, InvalidTask, Kind, LogLine, Settings, Type
+from flyteagents.kit.credentials import ByTenant, TenantPatterns, for_tenant
+from flyteagents.kit.outputs import first_fitting, table_output
+from flyteagents.kit.pages import page
+from flyteagents.kit.settings import BaseUrl
+from flyteagents.kit.tags import TagRules, flyte_ids
+
+WHO = Identity("proj", "prod", "org", "exec", "n0", "task.name", attempt=2)
+RULES = TagRules(count=5, length=20, letters="a-z0-9_-", lower=True)
+TABLE = Type(Kind.STRUCTURED_DATASET)
+NONE = Type(Kind.NONE)
+
+
+class TenantSettings(Settings):
+    url: BaseUrl = "https://jobs.example"
+    credentials: ByTenant = {}
+    serve: TenantPatterns = ("*/*",)
+
+
+def test_flytes_ids_are_told_by_their_importance_and_the_empty_ones_are_not() -> None:
+    assert list(flyte_ids(WHO)) == ["project", "domain", "exec", "node", "task", "attempt", "org"]
+    assert flyte_ids(Identity(project="p"), "flyte-") == {
+        "flyte-project": "p",
+        "flyte-attempt": "0",
+    }
+
+
+def test_the_users_tags_stay_and_ours_take_the_room_that_is_left() -> None:
+    tags = RULES.fit(flyte_ids(WHO), {"team": "Data"}, {"fp": "1-ab"})
+    assert tags == {
+        "team": "Data",
+        "project": "proj",
+        "domain": "prod",
+        "exec": "exec",
+        "fp": "1-ab",
+    }
+
+
+def test_a_users_tag_wins_over_ours_and_what_is_needed_over_a_users() -> None:
+    tags = RULES.fit({"project": "ours"}, {"project": "theirs", "fp": "forged"}, {"fp": "real"})
+    assert tags == {"project": "theirs", "fp": "real"}
+
+
+@given(
+    ours=st.dictionaries(st.sampled_from("abcdefgh"), st.text()),
+    theirs=st.dictionaries(st.sampled_from("defghijklmn"), st.text(), max_size=5),
+    needed=st.dictionaries(st.sampled_from("hijxy"), st.text(), max_size=3),
+)
+def test_tags_always_fit(
+    ours: dict[str, str], theirs: dict[str, str], needed: dict[str, str]
+) -> None:
+    tags = RULES.fit(ours, theirs, needed)
+    assert len(tags) <= RULES.count
+    assert needed.keys() <= tags.keys()
+    assert all(tags[name] == RULES.value(value) for name, value in needed.items())
+    kept = theirs.keys() & tags.keys() - needed.keys()
+    assert len(kept) == min(len(theirs.keys() - needed.keys()), RULES.count - len(needed))
+    assert tags == RULES.fit(ours, dict(reversed(theirs.items())), needed)
+
+
+def test_more_tags_than_there_may_be_are_refused() -> None:
+    with pytest.raises(InvalidTask, match="6 tags or labels; 5 are allowed"):
+        RULES.fit({}, dict.fromkeys("abcdef", "x"), {})
+
+
+def test_a_value_has_the_letters_that_are_allowed_and_is_cut_with_a_hash() -> None:
+    assert RULES.value("a.B/C d") == "a_b_c_d"
+    assert TagRules(1, 9).value("a.B") == "a_B"
+    long = RULES.value("x" * 30)
+    assert len(long) == RULES.length
+    assert long != RULES.value("x" * 31)
+
+
+def test_the_first_pattern_that_fits_counts() -> None:
+    mapping = {"proj/dev": "a", "*/prod": "b", "*/*": "c"}
+    assert for_tenant(mapping, WHO) == "b"
+    assert for_tenant(mapping, Identity("proj", "dev")) == "a"
+    assert for_tenant({"other/*": "x"}, WHO) is None
+    assert for_tenant({"proj/*": "x"}, Identity("proj/x", "prod")) is None
+
+
+def test_credentials_by_tenant_are_json_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS", json.dumps({"sales/*": "sales_key"}))
+    monkeypatch.setenv("SERVE", "sales/*, */prod")
+    made = TenantSettings()
+    assert made.credentials == {"sales/*": "sales_key"}
+    assert made.serve == ("sales/*", "*/prod")
+    monkeypatch.setenv("CREDENTIALS", " ")
+    assert TenantSettings().credentials == {}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("CREDENTIALS", "{", "it is not JSON"),
+        ("CREDENTIALS", '{"sales": "key"}', "'sales' is not a project/domain pattern"),
+        ("CREDENTIALS", '{"a/b": 1}', "string"),
+        ("SERVE", "a/b/c", "'a/b/c' is not a project/domain pattern"),
+    ],
+)
+def test_a_pattern_that_is_none_is_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValidationError, match=words):
+        TenantSettings()
+
+
+def test_an_address_has_no_slash_at_its_end() -> None:
+    assert TenantSettings(url="https://a.example:8443/x/").url == "https://a.example:8443/x"
+    assert TenantSettings(url=" http://[::1]:80 ").url == "http://[::1]:80"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["a.example", "ftp://a", "https://", "https:///x", "http://a:b", "http://a?x=1", "http://["],
+)
+def test_what_is_no_address_is_told_without_quoting_it(url: str) -> None:
+    with pytest.raises(ValidationError, match="not an http or https URL") as raised:
+        TenantSettings(url=url)
+    assert repr(url) not in raised.value.errors()[0]["msg"]
+
+
+def test_a_log_is_read_page_by_page() -> None:
+    lines = [LogLine(str(number)) for number in range(5)]
+    token, read = "", []
+    for _ in range(3):
+        found = page(lines, token, 2)
+        read.append([line.message for line in found.lines])
+        token = found.next
+    assert read == [["0", "1"], ["2", "3"], ["4"]]
+    assert token == ""
+    assert page(lines, "²", 1).lines[0].message == "0"
+    assert page(lines, "99", 1).lines == []
+    assert len(page(lines, "", 0).lines) == 1
+
+
+def test_the_declared_table_is_found_also_where_it_is_optional() -> None:
+    optional = Type(Kind.UNION, (NONE, TABLE))
+    assert table_output({"n": Type(Kind.INTEGER), "t": optional}) == ("t", TABLE)
+    assert table_output({"n": Type(Kind.INTEGER)}) is None
+    assert table_output({"f": Type(Kind.BLOB)}) is None
+    assert table_output({"f": Type(Kind.BLOB)}, (Kind.BLOB,)) == ("f", Type(Kind.BLOB))
+    with pytest.raises(InvalidTask, match="declares a, b"):
+        table_output({"a": TABLE, "b": optional})
+
+
+def test_the_first_variant_that_fits_is_found_also_in_a_union_in_a_union() -> None:
+    number, text = Type(Kind.INTEGER), Type(Kind.STRING)
+    nested = Type(Kind.UNION, (NONE, Type(Kind.UNION, (number, text))))
+    assert first_fitting(nested, lambda of: of.kind is not Kind.NONE) == number
+    assert first_fitting(nested, lambda of: of.kind is Kind.STRING) == text
+    assert first_fitting(nested, lambda of: of.kind is Kind.BLOB) is None
+    assert first_fitting(text, lambda of: True) == text
