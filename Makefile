@@ -16,21 +16,28 @@ DEMO := -e core -e plugins/duckdb
 TEST := -e plugins/bigquery -e examples/acme
 MANIFESTS := core/pyproject.toml plugins/duckdb/pyproject.toml
 PYTEST := $(BIN)/python -m pytest
+# Most tests wait for processes and sockets, so more of them run side by side than there are cores.
+WORKERS ?= 4
+BESIDE := -n $(WORKERS) --dist loadfile
 
 SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done
 EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
 
-.PHONY: help demo test versions check interop chaos bench sizes clean
+.PHONY: help demo test quick versions check interop chaos bench sizes clean
 help: ## say what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/demo.done ## run a real SQL job through a real agent server, and show its trace
 	@$(BIN)/python examples/demo.py
 
 test: .venv/test.done $(SDKS) $(EMULATOR) ## install what the tests need, and run them all
-	$(PYTEST) --ignore=tests/interop
+	$(PYTEST) $(BESIDE) -m "not alone" --ignore=tests/interop
+	$(PYTEST) -m alone --ignore=tests/interop
 	@$(MAKE) --no-print-directory versions
+
+quick: .venv/test.done ## the tests that take milliseconds, in under a minute
+	$(PYTEST) $(BESIDE) -m "not alone" tests/unit
 
 # A kernel that runs on the oldest and the newest Python runs on those between.
 versions: ## the kernel's tests on Python 3.10 and 3.13, where they are installed
@@ -44,13 +51,13 @@ versions: ## the kernel's tests on Python 3.10 and 3.13, where they are installe
 check: .venv/test.done ## style, types, layers and public surface
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core/src plugins/duckdb/src plugins/bigquery/src examples/acme/src tests
+	$(BIN)/mypy core/src plugins/*/src examples/acme/src tests
 	$(BIN)/lint-imports --no-logo
 	$(PYTEST) tests/unit/test_surface.py
 
 interop: .venv/test.done ## FlytePropeller's own code as the client; needs Go
 	@command -v go >/dev/null || { echo "make interop needs Go (https://go.dev), which is not installed" >&2; exit 1; }
-	$(PYTEST) tests/interop -rs
+	$(PYTEST) $(BESIDE) tests/interop -rs
 
 chaos: .venv/test.done ## the attacks, for longer than in the tests
 	CHAOS_ROUNDS=500 $(PYTEST) tests/chaos -v
@@ -92,7 +99,7 @@ clean: ## remove what the other targets made
 .PRECIOUS: .cache/venvs/py%/made
 # Never made: the tests are run each time.
 .cache/venvs/py%/tested: .cache/venvs/py%/made
-	.cache/venvs/py$*/bin/python -m pytest tests/unit tests/e2e/test_error_table.py
+	.cache/venvs/py$*/bin/python -m pytest $(BESIDE) -m "not alone" tests/unit tests/e2e/test_error_table.py
 
 .cache/venvs/py%/made: requirements/test.txt core/pyproject.toml
 	rm -rf $(@D)

@@ -40,7 +40,7 @@ ODD: list[Any] = [
     *("", "x" * 5000, "\u0000", "../../x", "zz", "{}", "9" * 400, "\ud800"),
     *(-1, 0, 10**30, 1e308, -(2**63), True, None, 99),
     *([], {}, [[]], {"ph": 6}, {"ph": 3, "o": "not base64!"}, {"ph": 5, "m": 7}, {"id": ["x"]}),
-]  # fmt: skip
+]
 
 
 async def test_ten_thousand_bad_bodies_are_never_our_fault_and_cost_no_memory(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -190,13 +191,16 @@ def build(folder: Path, into: Path) -> Path:
     binary = into / "interop"
     go = shutil.which("go")
     assert go, "no go on the PATH"
-    done = subprocess.run(
-        [go, "build", "-o", str(binary), "."],
-        cwd=folder,
-        env={**os.environ, "GOFLAGS": "-p=2 -buildvcs=false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # Tests run side by side: the first process compiles, the others wait and find it done.
+    with (into / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [go, "build", "-o", str(binary), "."],
+            cwd=folder,
+            env={**os.environ, "GOFLAGS": "-p=2 -buildvcs=false"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, f"the Go program does not compile:\n{done.stderr[-3000:]}"
     return binary
