@@ -14,6 +14,9 @@ from tests.chaos.servers import together
 
 from flyteagents.testing import Caller, JobService, SlowReply
 
+# Counts calls that come at a rate, or compares their times.
+pytestmark = pytest.mark.alone
+
 RATE = 200
 SECONDS = 5.0
 MOST_LOST = 5

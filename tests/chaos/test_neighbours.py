@@ -14,6 +14,9 @@ from tests.chaos.conftest import MakeServer
 from flyteagents import Phase
 from flyteagents.testing import Attempt, Caller, JobService, SlowReply
 
+# Counts calls that come at a rate, or compares their times.
+pytestmark = pytest.mark.alone
+
 PAIRS = 300
 MOST_SECONDS = 20.0
 BAD = ["job_tagged", "chaos_raising", "chaos_blocking"]
