@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 4
 BESIDE := -n $(WORKERS) --dist loadfile
 
-SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done
+SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done .cache/venvs/databricks/done
 EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
 
