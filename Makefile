@@ -20,7 +20,8 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 4
 BESIDE := -n $(WORKERS) --dist loadfile
 
-SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done .cache/venvs/databricks/done
+SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done .cache/venvs/databricks/done \
+	.cache/venvs/snowflake-driver/done
 EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
 
