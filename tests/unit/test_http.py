@@ -11,6 +11,7 @@ from tests.unit.vendor_setup import SECRET, Setup
 
 from flyteagents import (
     AgentError,
+    Endpoint,
     Forbidden,
     InvalidTask,
     JobConflict,
@@ -22,8 +23,10 @@ from flyteagents import (
 )
 from flyteagents._vendor import pool
 from flyteagents._vendor.budget import Budget
+from flyteagents._vendor.http import VendorClient
 from flyteagents.testing import (
     Delay,
+    Nonsense,
     Response,
 )
 
@@ -194,10 +197,28 @@ async def test_a_redirect_is_not_followed(setup: Setup) -> None:
 
 
 async def test_cookies_are_not_kept(setup: Setup) -> None:
+    # By its name: a cookie of an address would be refused anyway.
+    client = VendorClient("acme", ["localhost"])
+
+    async def endpoint(_: bool) -> Endpoint:
+        return Endpoint(f"http://localhost:{setup.vendor.port}")
+
     setup.vendor.script("*", "*", Response(200, headers={"Set-Cookie": "session=tenant-a"}))
-    await setup.http().get("/")
-    await setup.http().get("/")
+    for _ in range(2):
+        await client.bind(endpoint, Budget(time.monotonic() + 5)).get("/")
     assert "cookie" not in setup.vendor.requests[1].headers
+    await client.aclose()
+
+
+async def test_headers_that_come_twice_are_one_text(setup: Setup) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nX-Two: a\r\nx-two: b\r\ncontent-length: 0\r\n\r\n"
+    setup.vendor.script("*", "*", Nonsense(raw))
+    assert (await setup.http().get("/")).headers["x-two"] == "a, b"
+
+
+async def test_a_large_body_arrives_whole(setup: Setup) -> None:
+    await setup.http().post("/", content=b"x" * 3_000_000)
+    assert len(setup.vendor.requests[0].body) == 3_000_000
 
 
 async def test_cancelling_the_caller_cancels_the_request(setup: Setup) -> None:

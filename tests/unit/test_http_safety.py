@@ -73,7 +73,8 @@ async def test_credentials_go_to_allowed_hosts_only(host: str) -> None:
     for bound, path in ((endpoint, f"http://{host}:9/x"), (task_named, "/x")):
         with pytest.raises(Forbidden, match="FLYTEAGENTS_ALLOW_HOSTS") as raised:
             await client.bind(bound, budget).get(path)
-        assert host.strip("[]") in str(raised.value)
+        shown = "::ffff:7f00:1" if "::ffff" in host else host.strip("[]")
+        assert shown in str(raised.value)
     await client.aclose()
 
 
@@ -86,6 +87,18 @@ async def test_ports_and_case_do_not_matter_for_what_is_allowed(pattern: str) ->
         return Endpoint(f"http://{host or 'vendor.invalid'}:9")
 
     with pytest.raises(Unavailable, match="could not connect"):
+        await client.bind(endpoint, Budget(time.monotonic() + 5, retries=False)).get("/")
+    await client.aclose()
+
+
+@pytest.mark.parametrize("pattern", ["::ffff:127.0.0.1", "[::FFFF:7f00:1]:9", "[0:0::ffff:7f00:1]"])
+async def test_an_ipv6_address_is_the_same_in_each_of_its_spellings(pattern: str) -> None:
+    client = VendorClient("acme", [pattern])
+
+    async def endpoint(_: bool) -> Endpoint:
+        return Endpoint("http://[::ffff:127.0.0.1]:9")
+
+    with pytest.raises(Unavailable, match=r"could not connect to \[::ffff:7f00:1\]:9"):
         await client.bind(endpoint, Budget(time.monotonic() + 5, retries=False)).get("/")
     await client.aclose()
 

@@ -78,7 +78,7 @@ def test_the_form_can_be_asked_for() -> None:
 
 def test_lines_below_the_level_and_the_chatter_of_http_clients_are_left_out(lines: Lines) -> None:
     logging.getLogger("acme").debug("detail")
-    logging.getLogger("httpx2").info("GET https://vendor/?token=abc")
+    logging.getLogger("aiohttp.client").info("GET https://vendor/?token=abc")
     assert lines() == []
 
 

@@ -14,7 +14,7 @@ from opentelemetry.trace import get_current_span
 from flyteagents._redact import redact
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-_NOISY = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "google.auth", "asyncio")
+_NOISY = ("aiohttp", "httpx", "httpcore", "urllib3", "google.auth", "asyncio")
 
 
 def start_logging(

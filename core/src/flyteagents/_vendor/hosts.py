@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import ipaddress
 import re
 import socket
@@ -18,15 +19,29 @@ def check_host(host: str, patterns: Sequence[str]) -> None:
     """Raises Forbidden for a host that neither the settings nor the agent name: it came out of
     a task or an envelope, and would be handed the operator's credentials. Ports do not matter.
     This machine and its metadata service must be named; no wildcard means them."""
-    name = host.lower().rstrip(".")
-    bare = [_PORT.sub(r"\1", pattern).strip("[]").lower() for pattern in patterns]
-    if name in bare:
-        return
-    if _near(name) or not any(fnmatch.fnmatchcase(name, pattern) for pattern in bare):
+    if not _allowed(host, tuple(patterns)):
         raise Forbidden(
             f"the host {host[:100]!r} is not one that this service talks to; "
             "its operator can allow it with FLYTEAGENTS_ALLOW_HOSTS"
         )
+
+
+@functools.lru_cache(1000)  # hosts are few and requests are many
+def _allowed(host: str, patterns: tuple[str, ...]) -> bool:
+    name = _one_form(host)
+    bare = [_one_form(_PORT.sub(r"\1", pattern).strip("[]")) for pattern in patterns]
+    if name in bare:
+        return True
+    return not _near(name) and any(fnmatch.fnmatchcase(name, pattern) for pattern in bare)
+
+
+def _one_form(host: str) -> str:
+    """IPv6 addresses have many spellings: a URL's and the operator's may be two of them."""
+    host = host.lower().rstrip(".")
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
 
 
 def _near(host: str) -> bool:

@@ -21,7 +21,8 @@ from flyteagents._vendor.replies import error_of, fit, retry_after
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from flyteagents._vendor.pool import Pool, Sent, Trip
+    from flyteagents._vendor.pool import Pool, Trip
+    from flyteagents._vendor.written import Sent
 
 M = TypeVar("M", bound=BaseModel)
 Opening = Callable[[bool], Awaitable[Endpoint]]
@@ -164,8 +165,8 @@ class Http:
                 if 200 <= status < 300 or status in accept:
                     return reply
                 trip.retry_after = retry_after(reply.headers)
-                if status in (429, 503):
-                    trip.came = "unsent"  # it was turned away
+                if status in (407, 429, 503):
+                    trip.came = "unsent"  # it was turned away, by the vendor or by a proxy
                 raise self._explain(reply) or error_of(reply, trip.to)
             except AgentError as error:
                 span.set_attribute("error.type", str(status or type(error).__name__))

@@ -1,7 +1,7 @@
-"""Requests on the wire. httpx2 is behind this module and in none of its signatures.
+"""Requests on the wire. aiohttp is behind this module and in none of its signatures.
 
-httpx2 takes more than 0.1 s to import, so the first request imports this module: an agent without
-HTTP never pays that. What httpx2 raises and logs may hold URLs with queries and headers with
+aiohttp takes a third of a second to import, so the first request imports this module: an agent
+without HTTP never pays that. What aiohttp raises may hold URLs with queries and headers with
 credentials, so nothing of it leaves this module but why it could not connect.
 """
 
@@ -10,133 +10,145 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
-import re
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TypedDict
-from urllib.parse import unquote
+import io
+import ssl
+from contextvars import ContextVar
+from typing import Any
 
-import httpx2
-from importlib_metadata import version
+import aiohttp
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from flyteagents._call import Endpoint, Reply
-from flyteagents._errors import AgentError, Forbidden, InvalidTask, Unauthenticated, Unavailable
-from flyteagents._redact import remember
+from flyteagents._errors import AgentError, Unavailable
 from flyteagents._vendor.budget import OUT_OF_TIME, Budget, within
+from flyteagents._vendor.proxies import proxy_for
+from flyteagents._vendor.written import Sent, Written, written
 
 CONNECT_LIMIT = 3.0
+"""Seconds for TCP and TLS to one address; a new connection, with its name and its proxy, may take
+twice that."""
 ROOM_LIMIT = 10.0
 """Seconds to wait while all connections are in use."""
 IDLE_LIMIT = 55.0
 """Load balancers hang up after a minute; the next poll may come after half of one."""
 REPLY_LIMIT = 64 << 20
-SHARE = 4
-"""Connections that one httpx2 client keeps: not all its requests are to the same host."""
-_HEADERS = {
-    "accept": "application/json",
-    "accept-encoding": "gzip, deflate",
-    "user-agent": f"flyteagents/{version('flyteagents')}",
-}
-_BAD_HEADER = "a header is not valid HTTP; is there a line break in a credential?"
-_SECRET_HEADER = re.compile("auth|token|key|secret|cookie|passw|credential|sign", re.IGNORECASE)
-
-
-class Sent(TypedDict, total=False):
-    """What a request carries: at most one of json, content and form. A param of None is left
-    out; headers win over the endpoint's."""
-
-    json: object
-    content: bytes | str
-    form: Mapping[str, str]
-    params: Mapping[str, str | int | float | bool | Sequence[str] | None]
-    headers: Mapping[str, str]
+HEADER_LIMIT = 64 << 10
+_LARGE = 1 << 20
+"""Bytes of a body that aiohttp wants as a file, to write it in pieces."""
+_under_way: ContextVar[Trip] = ContextVar("trip")
 
 
 class Pool:
-    """Connections that are kept open. They belong to one event loop.
-
-    An httpx2 client looks at every idle connection, with system calls, whenever a request begins
-    or ends: with hundreds of them that takes longer than the rest of a poll. So each request has
-    a client to itself, and the one used last goes first."""
+    """Connections that are kept open. They belong to one event loop."""
 
     def __init__(self, connections: int) -> None:
-        # At INFO httpx2 logs every URL with its query, at DEBUG httpcore2 headers.
-        for name in ("httpx2", "httpcore2"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        self._new = functools.partial(
-            httpx2.AsyncClient,
-            verify=httpx2.create_ssl_context(),
-            limits=httpx2.Limits(max_connections=SHARE, keepalive_expiry=IDLE_LIMIT),
-            timeout=httpx2.Timeout(None, connect=CONNECT_LIMIT),
-            # Tenants share the pool: a session cookie of one must not be sent for another.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        )
         self.room = asyncio.Semaphore(connections)
-        self._idle: deque[tuple[httpx2.AsyncClient, float]] = deque()  # since when; latest last
         self.idle_limit = IDLE_LIMIT
+        # Read here, in the thread that makes the pool: it takes a tenth of a second.
+        self._certificates = ssl.create_default_context()
+        self._session: aiohttp.ClientSession | None = None
+        self._in_use = 0
+        self._closing = False
+        self.proxy = functools.lru_cache(1000)(proxy_for)
         self.trip = functools.partial(Trip, self)
 
-    @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[httpx2.AsyncClient]:
-        client = self._idle.pop()[0] if self._idle else self._new()
-        try:
-            yield client
-        finally:
-            self._idle.append((client, time.monotonic()))
-            oldest, since = self._idle[0]
-            if since + self.idle_limit <= time.monotonic():
-                # What a peak needed. One at a time: to close hundreds would take a while.
-                del self._idle[0]
-                await oldest.aclose()
+    def enter(self) -> aiohttp.ClientSession:
+        """The session, for one request; `leave` ends it."""
+        self._in_use += 1
+        if self._session is None:
+            self._session = self._open()
+        return self._session
+
+    async def leave(self) -> None:
+        self._in_use -= 1
+        if self._closing:
+            await self.aclose()
 
     async def aclose(self) -> None:
-        self.idle_limit = 0.0  # what is still in use is not kept either
-        with contextlib.suppress(RuntimeError):  # its loop may have ended before
-            while self._idle:
-                await self._idle.pop()[0].aclose()
+        """Close what is idle now; the last request that is still on its way closes the rest."""
+        self._closing = True
+        if self._in_use == 0 and self._session is not None:
+            session, self._session = self._session, None
+            with contextlib.suppress(RuntimeError):  # its loop may have ended before
+                await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
+            connector=_Connector(
+                limit=0,  # `room` is the limit, and says so when it is reached
+                ssl=self._certificates,
+                keepalive_timeout=self.idle_limit,
+                resolver=aiohttp.ThreadedResolver(),  # reads /etc/hosts, whatever is installed
+            ),
+            timeout=aiohttp.ClientTimeout(connect=2 * CONNECT_LIMIT, sock_connect=CONNECT_LIMIT),
+            # Tenants share the pool: a session cookie of one must not be sent for another.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("content-type",),
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+        )
+        # It would send a GET, a PUT or a DELETE once more when a kept connection breaks, and not
+        # tell. We count and limit what is sent. There is no public switch
+        # (aiohttp/client.py, `retry_persistent_connection`).
+        session._retry_connection = False  # noqa: SLF001
+        return session
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells the trip under way how far it came. aiohttp's hooks would say the same, and take a
+    tenth of a request's time."""
+
+    async def connect(self, *given: Any, **named: Any) -> Any:
+        connection = await super().connect(*given, **named)
+        # From here on bytes may go to the vendor; a proxy's CONNECT was before.
+        _under_way.get().came = "sent"
+        return connection
+
+    async def _create_connection(self, *given: Any, **named: Any) -> Any:
+        _under_way.get().kept = False
+        return await super()._create_connection(*given, **named)
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        """The connection that was used last is taken next, so that what only a peak needed grows
+        old and is closed. aiohttp takes the one that was idle longest: all of them stay."""
+        super()._release(key, protocol, should_close=should_close)
+        idle = self._conns.get(key)
+        if idle and idle[-1][0] is protocol:
+            idle.rotate(1)
 
 
 class Trip:
     """One request, and how far it came, which says whether there may be another.
 
-    to: host and port. where: its attributes in a span, with no query and no credentials.
+    to: host and port. where: its attributes in a span.
     came: "unsent" until it may have reached the vendor, then "sent"; "stale" when it met a pooled
     connection that the vendor had closed, "oversized" when its reply was too long.
+    kept: whether it goes over a connection from before, and no answer has begun.
     retry_after: the seconds that the vendor asked for.
     """
 
     def __init__(self, pool: Pool, method: str, path: str, sent: Sent) -> None:
-        self._pool, self.method, self._path, self._sent = pool, method, path, sent
-        self._kept, self.came = True, "unsent"
+        self._pool = pool
+        self.method = method
+        self._path = path
+        self._sent = sent
+        self.kept = True
+        self.came = "unsent"
         self.retry_after: float | None = None
 
     def aim(self, endpoint: Endpoint) -> None:
         """Raises Forbidden for what is no good URL."""
-        sent = self._sent
-        url = _url(endpoint.url, self._path, sent)
-        self.host, self.to = url.host, url.netloc.decode()
-        self.where: dict[str, str | int] = {
-            "url.full": f"{url.scheme}://{self.to}{url.raw_path.partition(b'?')[0].decode()}",
-            "server.address": url.host,
-            "server.port": url.port or (443 if url.scheme == "https" else 80),
-        }
-        headers = _headers(endpoint, sent)
-        try:
-            self._request = httpx2.Request(
-                self.method, url, headers=headers, extensions={"trace": self._event},
-                content=sent.get("content"), data=sent.get("form"), json=sent.get("json"),
-            )  # fmt: skip
-        except ValueError:
-            raise InvalidTask("a value of the request does not fit JSON, as NaN does not") from None
+        self._request: Written = written(endpoint, self._path, self._sent)
+        self.host = self._request.host
+        self.to = self._request.to
+        self.where = self._request.attributes
 
     async def exchange(self, limit: float, budget: Budget) -> Reply:
         """The request and its whole reply, in `limit` seconds from when there is room for it.
         Raises Unavailable without."""
         TraceContextTextMapPropagator().inject(self._request.headers)
+        url = self._request.url
+        self._proxy = self._pool.proxy(url.scheme, self.host.rstrip("."), url.port or 0)
         try:
             await within(min(limit, ROOM_LIMIT), self._pool.room.acquire())
         except asyncio.TimeoutError:
@@ -144,69 +156,58 @@ class Trip:
         try:
             if budget.closed:  # the caller has its answer by now
                 raise Unavailable(OUT_OF_TIME)
-            return await within(limit, self._converse())
-        except (httpx2.HTTPError, asyncio.TimeoutError) as error:
-            raise self._meaning(error, limit) from None
+            session = self._pool.enter()
+            try:
+                return await within(limit, self._converse(session))
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+                raise self._meaning(error, limit) from None
+            finally:
+                await self._pool.leave()
         finally:
             self._pool.room.release()
 
-    async def _converse(self) -> Reply:
-        async with self._pool.client() as client:
-            sending = client.send(self._request, stream=True)
-            async with contextlib.aclosing(await sending) as response:
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > REPLY_LIMIT:
-                        self.came = "oversized"
-                        raise Unavailable(f"the reply of {self.to} is over {REPLY_LIMIT >> 20} MiB")
-        return Reply(response.status_code, dict(response.headers), bytes(body))
-
-    async def _event(self, name: str, _: object) -> None:
-        """For httpcore's `trace` extension."""
-        if name.endswith("send_request_headers.started"):
-            self.came = "sent"
-        elif name.endswith(("connect_tcp.started", "receive_response_headers.complete")):
-            self._kept = False
+    async def _converse(self, session: aiohttp.ClientSession) -> Reply:
+        request = self._request
+        body: bytes | io.BytesIO = request.body
+        if len(request.body) > _LARGE:
+            body = io.BytesIO(request.body)
+        _under_way.set(self)
+        async with session.request(
+            self.method,
+            request.url,
+            headers=request.headers,
+            data=body or None,
+            allow_redirects=False,
+            proxy=self._proxy and self._proxy.url,
+        ) as response:
+            self.kept = False
+            reply = bytearray()
+            async for chunk in response.content.iter_any():
+                reply += chunk
+                if len(reply) > REPLY_LIMIT:
+                    self.came = "oversized"
+                    raise Unavailable(f"the reply of {self.to} is over {REPLY_LIMIT >> 20} MiB")
+        headers: dict[str, str] = {}
+        for name, value in response.headers.items():
+            before = headers.get(name.lower())
+            headers[name.lower()] = value if before is None else f"{before}, {value}"
+        return Reply(response.status, headers, bytes(reply))
 
     def _meaning(self, error: Exception, limit: float) -> AgentError:
-        if isinstance(error, httpx2.LocalProtocolError):
-            return Unauthenticated(_BAD_HEADER)  # the library's own words quote it
+        late = isinstance(error, asyncio.TimeoutError)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return Unavailable(
+                f"could not connect to {self.to}: the proxy {self._proxy} answered {error.status}"
+            )
         if self.came == "unsent":
-            return Unavailable(f"could not connect to {self.to}: {str(error) or 'no answer'}")
-        if isinstance(error, asyncio.TimeoutError):
+            # The library's own text has its settings in it, and the address once more.
+            why = getattr(error, "os_error", None) or getattr(error, "certificate_error", error)
+            words = "no answer" if late else str(why) or "no answer"
+            through = f" through the proxy {self._proxy}" if self._proxy else ""
+            return Unavailable(f"could not connect to {self.to}{through}: {words}")
+        if late:
             return Unavailable(f"no answer from {self.to} within {limit:g} s")
-        # Not for an answer that is no HTTP, which is a RemoteProtocolError too.
-        if self._kept and (isinstance(error, httpx2.NetworkError) or "disconnected" in str(error)):
+        # Not for an answer that is no HTTP.
+        if self.kept and isinstance(error, aiohttp.ServerDisconnectedError | OSError):
             self.came = "stale"
         return Unavailable(f"the connection to {self.to} broke, or what it answered is not HTTP")
-
-
-def _url(start: str, path: str, sent: Sent) -> httpx2.URL:
-    # Paths are made of ids that came over the wire.
-    if any(part in (".", "..") for part in unquote(path.partition("?")[0]).split("/")):
-        raise Forbidden("no path with '..' in it is asked for")
-    if not path.startswith(("http://", "https://")):
-        path = f"{start.rstrip('/')}/{path.lstrip('/')}" if path else start
-    given = sent.get("params", {})
-    params = {name: value for name, value in given.items() if value is not None}
-    with contextlib.suppress(httpx2.InvalidURL):
-        url = httpx2.URL(path)
-        if url.scheme in ("http", "https") and url.host:
-            return url.copy_merge_params(params) if params else url
-    raise Forbidden("the vendor's address, or the path, makes no http or https URL")
-
-
-def _headers(endpoint: Endpoint, sent: Sent) -> dict[str, str]:
-    opening = dict(endpoint.headers)
-    if endpoint.bearer is not None:
-        opening["authorization"] = f"Bearer {endpoint.bearer}"
-    for name, value in opening.items():
-        if _SECRET_HEADER.search(name):
-            # Masked wherever it turns up: vendors quote credentials in errors.
-            remember(value.partition(" ")[2] or value)
-    parts = (_HEADERS, opening, sent.get("headers", {}))
-    headers = {name.lower(): value for part in parts for name, value in part.items()}
-    if not all(map(str.isascii, headers.values())):
-        raise Unauthenticated(_BAD_HEADER)
-    return headers

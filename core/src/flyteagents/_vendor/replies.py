@@ -18,16 +18,23 @@ M = TypeVar("M", bound=BaseModel)
 TEXT_LIMIT = 400
 WAIT_LIMIT = 3600.0
 _ERRORS: Mapping[int, type[_errors.AgentError]] = {
-    401: _errors.Unauthenticated, 403: _errors.Forbidden, 404: _errors.JobNotFound,
-    408: _errors.Unavailable, 409: _errors.JobConflict, 410: _errors.JobNotFound,
+    401: _errors.Unauthenticated,
+    403: _errors.Forbidden,
+    404: _errors.JobNotFound,
+    # Only a proxy asks for this; the vendor and the task have no part in it.
+    407: _errors.Unavailable,
+    408: _errors.Unavailable,
+    409: _errors.JobConflict,
+    410: _errors.JobNotFound,
     425: _errors.Unavailable,
-}  # fmt: skip
+}
 
 
 def error_of(reply: Reply, host: str) -> _errors.AgentError:
     """The error that a reply's status stands for, with the vendor's own words."""
     code, words = _words(reply)
-    text = f"{host} answered {reply.status}" + (f": {words}" if words else "")
+    who = f"the proxy before {host}" if reply.status == 407 else host
+    text = f"{who} answered {reply.status}" + (f": {words}" if words else "")
     if reply.status == 429:
         return _errors.Throttled(text, retry_after=retry_after(reply.headers), code=code)
     # A redirect is no answer either: following it could take credentials elsewhere.
