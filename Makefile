@@ -25,7 +25,7 @@ SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done .cache/venvs/data
 EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
 
-.PHONY: help demo test quick versions check interop chaos bench sizes clean
+.PHONY: help demo test quick versions check interop chaos bench sizes image deploy-check clean
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -33,8 +33,8 @@ demo: .venv/demo.done ## run a real SQL job through a real agent server, and sho
 	@$(BIN)/python examples/demo.py
 
 test: .venv/test.done $(SDKS) $(EMULATOR) ## install what the tests need, and run them all
-	$(PYTEST) $(BESIDE) -m "not alone" --ignore=tests/interop
-	$(PYTEST) -m alone --ignore=tests/interop
+	$(PYTEST) $(BESIDE) -m "not alone" --ignore=tests/interop --ignore=tests/deploy
+	$(PYTEST) -m alone --ignore=tests/interop --ignore=tests/deploy
 	@$(MAKE) --no-print-directory versions
 
 quick: .venv/test.done ## the tests that take milliseconds, in under a minute
@@ -69,6 +69,14 @@ bench: .venv/test.done .cache/venvs/flytekit/done ## side by side with flytekit'
 sizes: .venv/test.done ## how much code each layer holds, in tokens
 	@$(BIN)/python -m tests.sizes
 
+image: ## an image with PLUGINS="bigquery snowflake", by docker, podman or buildah
+	@PLUGINS="$(PLUGINS)" deploy/build-image $(IMAGE_FLAGS)
+
+# Its tools are in an environment of their own: none of them is needed to work on the product.
+deploy-check: .venv/test.done .cache/venvs/deploy/done ## lint and try the image and the Helm chart
+	tests/deploy/debian-packages
+	$(PYTEST) tests/deploy -rs
+
 clean: ## remove what the other targets made
 	rm -rf .venv .cache build
 
@@ -88,6 +96,13 @@ clean: ## remove what the other targets made
 	@echo "installing what the tests need"
 	$(PIP) install $(LOCKED) -r requirements/test.txt
 	$(PIP) install --no-deps --no-build-isolation $(TEST)
+	@touch $@
+
+.cache/venvs/deploy/done: requirements/deploy.txt | .venv/made
+	@echo "making an environment for what checks the image and the chart"
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
 	@touch $@
 
 .cache/venvs/local-bigquery/done: requirements/local-bigquery.txt

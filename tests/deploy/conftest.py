@@ -1,0 +1,46 @@
+"""What the tests of the deployment share: one image, and what renders the chart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.deploy import images
+
+SECRET = "index-password-of-the-build"
+
+
+@dataclass(frozen=True)
+class Image:
+    name: str
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def vendors_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """All vendors' plugins in one image, built with an index's password as a secret."""
+    if why := images.missing():
+        pytest.skip(why)
+    pip = tmp_path_factory.mktemp("secret") / "pip.conf"
+    pip.write_text(f"[global]\n# {SECRET}\ntimeout = 60\n")
+    printed = images.build(" ".join(vendors()), "vendors", pip)
+    return Image("localhost/flyteagents:vendors", printed)
+
+
+def vendors() -> list[str]:
+    """The plugins of vendors: all but the embedded engine."""
+    names = {path.parent.name for path in (images.ROOT / "plugins").glob("*/pyproject.toml")}
+    return sorted(names - {"duckdb"})
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Path:
+    """A folder as a Kubernetes TLS secret is mounted."""
+    images.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
+         "-subj", "/CN=agents", "-addext", "subjectAltName=DNS:agents.flyte.svc.cluster.local",
+         "-keyout", str(tmp_path / "tls.key"), "-out", str(tmp_path / "tls.crt")]
+    )  # fmt: skip
+    (tmp_path / "tls.key").chmod(0o644)
+    return tmp_path
