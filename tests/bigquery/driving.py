@@ -10,10 +10,11 @@ from typing import Any
 
 from flyteagents import Phase, Status, Task, Type
 from flyteagents._kernel import tasks
-from flyteagents._kernel.host import AgentHost, KernelCall
+from flyteagents._kernel.call import KernelCall
 from flyteagents._kernel.keys import key_of
 from flyteagents._kernel.plugins import Models, Plugin
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._task import Identity
 from flyteagents._vendor.budget import Budget
@@ -40,16 +41,16 @@ class Driver:
             "bigquery", "flyteagents-bigquery", "0", "flyteagents_bigquery", [BigQueryAgent],
             {TASK_TYPE: models}, {BigQuerySettings: made},
         )  # fmt: skip
-        self.host = AgentHost(plugin, BigQueryAgent, KernelSettings())
-        self.agent: BigQueryAgent = self.host.agent
+        self.served = ServedAgent(plugin, BigQueryAgent, KernelSettings())
+        self.agent: BigQueryAgent = self.served.agent
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Driver]:
-        await self.host.open()
+        await self.served.open()
         try:
             yield self
         finally:
-            await self.host.close()
+            await self.served.close()
 
     def task(
         self,
@@ -76,7 +77,7 @@ class Driver:
         attempt = Attempt(made, execution=execution, number=number)
         raw = create_message(attempt).SerializeToString()
         request = messages.create_request(raw, 1)
-        return tasks.build_task(self.host, request, key_of("", TASK_TYPE, request.output_prefix))
+        return tasks.build_task(self.served, request, key_of("", TASK_TYPE, request.output_prefix))
 
     def call(
         self,
@@ -92,7 +93,7 @@ class Driver:
         budget = Budget(time.monotonic() + seconds, retries=operation not in ("get", "cancel"))
         identity = Identity(project=project, domain=domain)
         return KernelCall(
-            self.host, operation, identity, budget, of, declared=declared or {},
+            self.served, operation, identity, budget, of, declared=declared or {},
             connection=connection,
         )  # fmt: skip
 

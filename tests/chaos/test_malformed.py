@@ -25,7 +25,7 @@ BODIES = 200 * int(os.environ.get("CHAOS_ROUNDS", "50"))
 MOST_GROWTH = 24 << 20
 """Bytes. What a replica remembers of 10,000 calls is less."""
 ONE, TWO = "flyteidl.service", "flyteidl2.connector"
-ASYNC = ("CreateTask", "GetTask", "DeleteTask", "GetTaskMetrics", "GetTaskLogs")
+ASYNC = ("CreateTask", "GetTask", "DeleteTask", "GetTaskLogs")
 METHODS = [
     *(f"/{ONE}.AsyncAgentService/{name}" for name in ASYNC),
     *(f"/{TWO}.AsyncConnectorService/{name}" for name in ASYNC),
@@ -167,10 +167,6 @@ class Bodies:
             return flyte1.ListAgentsRequest()
         request = getattr(flyte1, f"{name}Request")(resource_meta=self._meta())
         request.task_category.name = chance.choice(("chaos_idle", "chaos_idle", "", "nobody"))
-        if name == "GetTaskMetrics":
-            request.queries.append("q")
-            request.start_time.seconds = chance.choice((0, 2**62, -(2**62)))
-            request.step.seconds = chance.choice((0, 2**62))
         return request
 
     def _meta(self) -> bytes:

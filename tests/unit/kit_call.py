@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from flyteagents import Endpoint, Identity, Type
+from flyteagents import Endpoint, Http, Identity, Type
 from flyteagents._vendor.budget import Budget
-from flyteagents._vendor.http import Http, VendorClient
+from flyteagents._vendor.http import VendorClient
 
 T = TypeVar("T")
 

@@ -24,11 +24,13 @@ from flyteagents import (
     Task,
     Unavailable,
 )
+from flyteagents._kernel.codec import Codec
+from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Envelope, load
-from flyteagents._kernel.host import AgentHost
+from flyteagents._kernel.kernel import Kernel
 from flyteagents._kernel.plugins import Models, Plugin
-from flyteagents._kernel.requests import Codec, CreateRequest, Deadline
-from flyteagents._kernel.runtime import Runtime
+from flyteagents._kernel.requests import CreateRequest
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.service import Service
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
@@ -82,9 +84,9 @@ async def test_the_next_call_for_a_key_is_not_forgotten_when_the_last_one_has_fa
         {Settings: Settings()},
     )  # fmt: skip
     settings = KernelSettings()
-    host = AgentHost(plugin, FailsOnce, settings)
+    served = ServedAgent(plugin, FailsOnce, settings)
     codec = Codec(encode_outputs, dump_types, load_types)
-    service = Service(Runtime(settings, {"once": host}, codec, telemetry))
+    service = Service(Kernel(settings, {"once": served}, codec, telemetry))
 
     async def create() -> Envelope:
         who = Identity(project="p", domain="d")
@@ -103,4 +105,4 @@ async def test_the_next_call_for_a_key_is_not_forgotten_when_the_last_one_has_fa
     assert (await other).parked is not None
     third = asyncio.create_task(create())
     assert (await first).job == (await third).job == {"id": "job-2"}
-    assert host.agent.creates == 2
+    assert served.agent.creates == 2

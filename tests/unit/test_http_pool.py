@@ -11,9 +11,9 @@ from types import FrameType
 
 import pytest
 
-from flyteagents import Endpoint, Unavailable
+from flyteagents import Endpoint, Http, Unavailable
 from flyteagents._vendor.budget import Budget
-from flyteagents._vendor.http import Http, VendorClient
+from flyteagents._vendor.http import VendorClient
 from flyteagents.testing import FakeVendor, Request, Response
 
 PEAK = 24

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.unit.vendor_setup import Setup
 
-from flyteagents import Endpoint, Unavailable
+from flyteagents import Endpoint, Http, Unavailable
 from flyteagents._redact import redact
 from flyteagents._vendor.budget import Budget
-from flyteagents._vendor.http import Http, VendorClient
+from flyteagents._vendor.http import VendorClient
 from flyteagents._vendor.proxies import proxy_for
 from flyteagents.testing import Response
 

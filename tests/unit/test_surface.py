@@ -16,8 +16,8 @@ CORE = ROOT / "core" / "src" / "flyteagents"
 SURFACE = set(
     """
     API Agent AgentError Binary Blob Call Column CommaList Container Endpoint Fingerprint Forbidden
-    Idempotency Identity InvalidTask Job JobConflict JobNotFound Key Kind Link LogLine LogPage
-    Metric MetricsQuery Name Phase Reply Schema Settings Status StructuredDataset SyncAgent Task
+    Http Idempotency Identity InvalidTask Job JobConflict JobNotFound Key Kind Link LogLine LogPage
+    Name Phase Reply Schema Settings Status StructuredDataset SyncAgent Task
     Throttled Type Unauthenticated Unavailable Unsupported VendorError hookimpl
     """.split()  # noqa: SIM905 # read at a glance
 )

@@ -9,11 +9,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from flyteagents import (
-    Endpoint,
-)
+from flyteagents import Endpoint, Http
 from flyteagents._vendor.budget import Budget
-from flyteagents._vendor.http import Http, VendorClient
+from flyteagents._vendor.http import VendorClient
 from flyteagents.testing import (
     FakeVendor,
     Request,

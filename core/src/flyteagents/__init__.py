@@ -4,7 +4,7 @@ Everything an author of an agent uses is here; modules that begin with an unders
 """
 
 from flyteagents._agent import Agent, Idempotency, SyncAgent
-from flyteagents._call import Call, Endpoint, Reply
+from flyteagents._call import Call
 from flyteagents._errors import (
     AgentError,
     Forbidden,
@@ -16,20 +16,55 @@ from flyteagents._errors import (
     Unavailable,
     Unsupported,
     VendorError,
-)  # fmt: skip
+)
+from flyteagents._hooks import API, hookimpl
+from flyteagents._http import Endpoint, Http, Reply
 from flyteagents._job import Job, Name
-from flyteagents._kernel.hooks import API, hookimpl
 from flyteagents._settings import CommaList, Settings
-from flyteagents._status import Link, LogLine, LogPage, Metric, MetricsQuery, Phase, Status
+from flyteagents._status import Link, LogLine, LogPage, Phase, Status
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
 from flyteagents._types import Column, Kind, Type
 from flyteagents._values import Binary, Blob, Schema, StructuredDataset
 
 __all__ = [
-    "API", "Agent", "AgentError", "Binary", "Blob", "Call", "Column", "CommaList", "Container",
-    "Endpoint", "Fingerprint", "Forbidden", "Idempotency", "Identity", "InvalidTask", "Job",
-    "JobConflict", "JobNotFound", "Key", "Kind", "Link", "LogLine", "LogPage", "Metric",
-    "MetricsQuery", "Name", "Phase", "Reply", "Schema", "Settings", "Status", "StructuredDataset",
-    "SyncAgent", "Task", "Throttled", "Type", "Unauthenticated", "Unavailable", "Unsupported",
-    "VendorError", "hookimpl",
-]  # fmt: skip
+    "API",
+    "Agent",
+    "AgentError",
+    "Binary",
+    "Blob",
+    "Call",
+    "Column",
+    "CommaList",
+    "Container",
+    "Endpoint",
+    "Fingerprint",
+    "Forbidden",
+    "Http",
+    "Idempotency",
+    "Identity",
+    "InvalidTask",
+    "Job",
+    "JobConflict",
+    "JobNotFound",
+    "Key",
+    "Kind",
+    "Link",
+    "LogLine",
+    "LogPage",
+    "Name",
+    "Phase",
+    "Reply",
+    "Schema",
+    "Settings",
+    "Status",
+    "StructuredDataset",
+    "SyncAgent",
+    "Task",
+    "Throttled",
+    "Type",
+    "Unauthenticated",
+    "Unavailable",
+    "Unsupported",
+    "VendorError",
+    "hookimpl",
+]

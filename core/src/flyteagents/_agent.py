@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal
 
-from flyteagents._call import Call, Endpoint, Reply
+from flyteagents._call import Call
 from flyteagents._errors import AgentError, Unsupported
+from flyteagents._http import Endpoint, Reply
 from flyteagents._job import JobT
 from flyteagents._settings import SettingsT
-from flyteagents._status import Link, LogPage, Metric, MetricsQuery, Status
+from flyteagents._status import Link, LogPage, Status
 from flyteagents._task import ConfigT, Task
 
 Idempotency = Literal["vendor", "lookup", "none"]
@@ -117,10 +118,6 @@ class Agent(AgentBase[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
     async def logs(self, job: JobT, call: Call, token: str, lines: int) -> LogPage:
         """A page of the job's log: at most `lines` lines from where `token` says ("" at first)."""
         raise Unsupported(f"{self.task_type} has no logs")
-
-    async def metrics(self, job: JobT, call: Call, query: MetricsQuery) -> Sequence[Metric]:
-        """Metrics of a running job."""
-        raise Unsupported(f"{self.task_type} has no metrics")
 
 
 class SyncAgent(AgentBase[SettingsT, ConfigT]):

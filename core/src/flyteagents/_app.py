@@ -12,10 +12,10 @@ from contextlib import AsyncExitStack
 
 from importlib_metadata import version
 
-from flyteagents._kernel.host import AgentHost
+from flyteagents._kernel.codec import Codec
+from flyteagents._kernel.kernel import Kernel
 from flyteagents._kernel.plugins import Broken, Found, discover
-from flyteagents._kernel.requests import Codec
-from flyteagents._kernel.runtime import Runtime
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.service import Service
 from flyteagents._kernel.settings import (
     KernelSettings,
@@ -88,23 +88,25 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
             metrics_port=settings.metrics_port or None,
         )
         ends.callback(telemetry.shutdown)
-        hosts = build_hosts(settings, found, telemetry)
-        await _open(hosts, found, settings, ends)
+        agents = serve_agents(settings, found, telemetry)
+        await _open(agents, found, settings, ends)
         codec = Codec(encode_outputs, dump_types, load_types)
-        runtime = Runtime(settings, hosts, codec, telemetry)
-        _watch_gauges(runtime)
-        server = Server(settings, Methods(Service(runtime)))
+        kernel = Kernel(settings, agents, codec, telemetry)
+        _watch_gauges(kernel)
+        server = Server(settings, Methods(Service(kernel)))
         ends.push_async_callback(server.stop)
         watch = LoopWatch(
-            telemetry.metrics, functools.partial(_owner, hosts), functools.partial(_isolate, hosts)
+            telemetry.metrics,
+            blame=functools.partial(_owner, agents),
+            blocked=functools.partial(_isolate, agents),
         )
         ends.callback(watch.stop)
-        plugins = {host.plugin.name for host in hosts.values()}
+        plugins = {served.plugin.name for served in agents.values()}
         await server.start(plugins, {broken.name for broken in found.broken})
         watch.start()
         gc.freeze()  # what start-up made stays; collecting it again and again takes time
-        served = ", ".join(sorted(hosts)) or "no task types: no plugin is installed"
-        log.info("flyteagents %s on port %d serves %s", version("flyteagents"), server.port, served)
+        types = ", ".join(sorted(agents)) or "no task types: no plugin is installed"
+        log.info("flyteagents %s on port %d serves %s", version("flyteagents"), server.port, types)
         if ready is not None:
             ready(server.port)
         quick = await stop
@@ -112,56 +114,62 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
         await server.leave()
         await asyncio.sleep(0 if quick else settings.drain_delay)
         await server.stop(settings.drain_limit)
-        dropped = await runtime.detached.drain(settings.drain_limit)
+        dropped = await kernel.detached.drain(settings.drain_limit)
         log.info("stopped; %d detached task(s) dropped", dropped)
 
 
 async def _open(
-    hosts: dict[str, AgentHost], found: Found, settings: KernelSettings, ends: AsyncExitStack
+    agents: dict[str, ServedAgent], found: Found, settings: KernelSettings, ends: AsyncExitStack
 ) -> None:
     """Open the agents. One that cannot be opened makes its whole plugin a broken one."""
-    for task_type, host in list(hosts.items()):
-        ends.push_async_callback(host.close)
+    for task_type, served in list(agents.items()):
+        ends.push_async_callback(served.close)
         try:
-            await host.open()
+            await served.open()
         except Exception as error:  # noqa: BLE001 # the agent's own code
             cause = f"its agent for {task_type} cannot open: {type(error).__name__}: {error}"
-            broken = Broken(host.plugin.name, host.plugin.origin, redact(cause))
+            broken = Broken(served.plugin.name, served.plugin.origin, redact(cause))
             _skip([broken], settings)
             found.broken.append(broken)
     gone = {broken.name for broken in found.broken}
-    for task_type, host in list(hosts.items()):
-        if host.plugin.name in gone:
-            del hosts[task_type]
+    for task_type, served in list(agents.items()):
+        if served.plugin.name in gone:
+            del agents[task_type]
 
 
-def build_hosts(
+def serve_agents(
     settings: KernelSettings, found: Found, telemetry: Telemetry
-) -> dict[str, AgentHost]:
+) -> dict[str, ServedAgent]:
     """The agents by task type, in a constant order."""
-    hosts: dict[str, AgentHost] = {}
-    for plugin in found.plugins:
-        for cls in plugin.agents:
-            hosts[cls.task_type] = AgentHost(
-                plugin, cls, settings, telemetry.metrics.vendor_request
-            )
-    return dict(sorted(hosts.items()))
+    agents = {
+        cls.task_type: ServedAgent(plugin, cls, settings, telemetry)
+        for plugin in found.plugins
+        for cls in plugin.agents
+    }
+    return dict(sorted(agents.items()))
 
 
-def _watch_gauges(runtime: Runtime) -> None:
-    metrics, hosts = runtime.telemetry.metrics, runtime.hosts
+def _watch_gauges(kernel: Kernel) -> None:
+    metrics, agents = kernel.telemetry.metrics, kernel.agents
     metrics.watch(
-        "flyteagents_oldest_hiccup_seconds", "s", "Age of the oldest unbroken series of hiccups",
-        "agent", read=runtime.soft.oldest_failures,
-    )  # fmt: skip
+        "flyteagents_oldest_hiccup_seconds",
+        "s",
+        "Age of the oldest unbroken series of hiccups",
+        "agent",
+        read=kernel.soft.oldest_failures,
+    )
     metrics.watch(
-        "flyteagents_in_flight", "", "Calls that agents work on", "agent", "operation",
+        "flyteagents_in_flight",
+        "",
+        "Calls that agents work on",
+        "agent",
+        "operation",
         read=lambda: {
             (agent, operation): limit.held
-            for agent, host in hosts.items()
-            for operation, limit in (("create", host.creates), ("get", host.polls))
+            for agent, served in agents.items()
+            for operation, limit in (("create", served.creates), ("get", served.polls))
         },
-    )  # fmt: skip
+    )
 
 
 def _stop_signals() -> asyncio.Future[bool]:
@@ -178,14 +186,14 @@ def _stop_signals() -> asyncio.Future[bool]:
     return stop
 
 
-def _owner(hosts: Mapping[str, AgentHost], module: str) -> str | None:
-    return next((name for name, host in hosts.items() if host.owns(module)), None)
+def _owner(agents: Mapping[str, ServedAgent], module: str) -> str | None:
+    return next((name for name, served in agents.items() if served.owns(module)), None)
 
 
-def _isolate(hosts: Mapping[str, AgentHost], task_type: str, seconds: float) -> None:
+def _isolate(agents: Mapping[str, ServedAgent], task_type: str, seconds: float) -> None:
     # The watch knows the package; which of its agents it was is not to be seen from outside.
-    plugin = hosts[task_type].plugin
-    for name, host in hosts.items():
-        if seconds >= INTOLERABLE and host.plugin is plugin and not host.lane.isolated:
+    plugin = agents[task_type].plugin
+    for name, served in agents.items():
+        if seconds >= INTOLERABLE and served.plugin is plugin and not served.lane.isolated:
             log.error("%s blocks the server's loop; giving it one of its own", name)
-            host.isolate()
+            served.isolate()

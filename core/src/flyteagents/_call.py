@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from flyteagents._errors import Unavailable
+from flyteagents._http import Http
 from flyteagents._task import Identity
 from flyteagents._types import Type
 
-if TYPE_CHECKING:
-    from flyteagents._vendor.http import Http
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where the vendor's API is, and what opens it.
-
-    url: the base that relative paths are joined to.
-    bearer: a token for the Authorization header; headers: any others. Neither is ever logged.
-    """
-
-    url: str
-    bearer: str | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A vendor's HTTP reply. Header names are lower-case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-    @property
-    def text(self) -> str:
-        return self.body.decode("utf-8", "replace")
-
-    def json(self) -> Any:
-        """The body as JSON; raises Unavailable when it is none, since a gateway wrote it then."""
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            raise Unavailable(f"the vendor's reply ({self.status}) is not JSON") from None
 
 
 class Call(Protocol):
@@ -55,7 +17,7 @@ class Call(Protocol):
 
     @property
     def operation(self) -> str:
-        """create, get, cancel, run, find, logs, metrics or check."""
+        """create, get, cancel, run, find, logs or check: the method that is called."""
 
     @property
     def http(self) -> Http:
@@ -69,7 +31,8 @@ class Call(Protocol):
     @property
     def output_prefix(self) -> str:
         """Where the job's outputs go: the prefix of the attempt that the job was made for.
-        Empty in cancel, logs and metrics, since Flyte does not send it there."""
+        Empty in cancel and logs, and in a `get` that the kernel asks while it cancels, since Flyte
+        does not send it there."""
 
     @property
     def declared(self) -> Mapping[str, Type]:

@@ -54,7 +54,7 @@ class JobConflict(AgentError):
 
 
 class Unsupported(AgentError):
-    """The agent does not offer what was asked, for example metrics."""
+    """The agent does not offer what was asked, for example a log."""
 
 
 class VendorError(AgentError):

@@ -79,21 +79,3 @@ class LogPage:
 
     lines: Sequence[LogLine]
     next: str = ""
-
-
-@dataclass(frozen=True)
-class MetricsQuery:
-    """What GetTaskMetrics asks for: PromQL-like query texts and a time range; step in seconds."""
-
-    queries: Sequence[str]
-    start: datetime | None = None
-    end: datetime | None = None
-    step: float | None = None
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric; `data` has the shape of a Prometheus range query's answer."""
-
-    name: str
-    data: Mapping[str, object]

@@ -18,8 +18,9 @@ from flyteagents._cli import screen
 from flyteagents._cli.listing import kernel_settings
 from flyteagents._cli.serve import CONFIG_ERROR
 from flyteagents._errors import AgentError
-from flyteagents._kernel.host import AgentHost, KernelCall
+from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.plugins import Found, Plugin, discover
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settings import PREFIX, KernelSettings, prefix_of, unknown_variables
 from flyteagents._redact import redact
 from flyteagents._task import Identity
@@ -153,16 +154,16 @@ async def _try_all(
 
 
 async def _try(kernel: KernelSettings, plugin: Plugin, cls: type[Any], timeout: float) -> Verdict:
-    host = AgentHost(plugin, cls, kernel)
-    call = KernelCall(host, "check", Identity(), Budget(time.monotonic() + timeout, limit=timeout))
+    served = ServedAgent(plugin, cls, kernel)
+    budget = Budget(time.monotonic() + timeout, limit=timeout)
 
     async def opened() -> object:
-        await host.open()
-        return await host.run(host.agent.check, call)
+        await served.open()
+        return await ask(KernelCall(served, "check", Identity(), budget), limit=timeout)
 
     try:
         said = await asyncio.wait_for(opened(), timeout)
-        return Verdict(host.task_type, ok=True, text=redact(str(said)))
+        return Verdict(served.task_type, ok=True, text=redact(str(said)))
     except asyncio.TimeoutError:
         text = f"no answer within {timeout:g} s; is the vendor reachable from here?"
     except AgentError as error:
@@ -170,8 +171,8 @@ async def _try(kernel: KernelSettings, plugin: Plugin, cls: type[Any], timeout: 
     except Exception as error:  # noqa: BLE001 # the agent's own code
         text = f"the check failed with {type(error).__name__}: {redact(str(error))}"
     finally:
-        await host.close()
-    return Verdict(host.task_type, ok=False, text=text)
+        await served.close()
+    return Verdict(served.task_type, ok=False, text=text)
 
 
 def _print_settings(title: str, settings: Sequence[Setting]) -> None:

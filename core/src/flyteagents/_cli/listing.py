@@ -10,7 +10,7 @@ import click
 from flyteagents._agent import Agent
 from flyteagents._cli import screen
 from flyteagents._cli.serve import CONFIG_ERROR
-from flyteagents._kernel.hooks import GROUP
+from flyteagents._hooks import GROUP
 from flyteagents._kernel.plugins import Found, discover
 from flyteagents._kernel.settings import BadSettings, KernelSettings, read_settings
 

@@ -1,4 +1,10 @@
-"""DeleteTask: asks the vendor to stop the job, and sees to it that it stops."""
+"""DeleteTask: asks the vendor to stop the job, and sees to it that it stops.
+
+Flyte 1 sends the next attempt 70 ms after a DeleteTask that was answered OK, and that attempt must
+not take over a job that is about to die: so the answer waits. And it aborts the whole workflow
+after eleven that failed (flytepropeller/pkg/controller/workflow/executor.go:478-520): so the answer
+is OK in the end. What is left goes on without a caller.
+"""
 
 from __future__ import annotations
 
@@ -8,43 +14,45 @@ import time
 
 from flyteagents._errors import JobNotFound, VendorError
 from flyteagents._job import Job
+from flyteagents._kernel.answers import Refused
+from flyteagents._kernel.call import ask
+from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.detached import wait_within
-from flyteagents._kernel.host import AgentHost, KernelCall
+from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.open_job import OpenJob
-from flyteagents._kernel.requests import Deadline, Refused
-from flyteagents._kernel.runtime import Runtime, log
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.verdicts import Verdict, verdict
+from flyteagents._status import Status
 from flyteagents._vendor.budget import Budget
 
 PERSISTENCE = 600.0
 """Seconds for which a cancel goes on after its caller was answered."""
-YOUNG = 180.0
-"""Seconds in which a job that was submitted may still become visible at its vendor."""
-
-
-def dying(runtime: Runtime, host: AgentHost, job: Job) -> bool:
-    """Whether this replica is stopping the job."""
-    return _name(host, job) in runtime.soft.cancelling
+STEP_LIMIT = 30.0
+"""Seconds that one look, or one request to cancel, may take: half of what a submit may, since the
+next one repeats it."""
+FIRST_PAUSE, GROWTH, LAST_PAUSE = 0.1, 1.5, 5.0
+"""Seconds between looks: most jobs stop at once, and a caller waits for it; of those that do not,
+ten minutes see some 130 looks."""
 
 
 class Cancelling:
     """Cancels, answered and detached."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._unconfirmed = runtime.telemetry.metrics.cancels_unconfirmed
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._unconfirmed = kernel.telemetry.metrics.cancels_unconfirmed
 
     def detach(self, opened: OpenJob) -> asyncio.Task[None]:
         """Stop a job in the background."""
-        seen = opened.seen
-        if seen.cancel is None or seen.cancel.done():
-            seen.accepted = False
-            seen.cancel = self._runtime.detached.start(self._until_stopped(opened))
-        return seen.cancel
+        cancel = opened.seen.cancel
+        if cancel is None:
+            cancel = self._kernel.detached.start(self._until_stopped(opened))
+            opened.seen.cancel_began(cancel)
+        return cancel
 
     async def delete(self, opened: OpenJob, deadline: Deadline) -> None:
         """OK when the job has stopped, or was never there. Raises Refused."""
-        host, seen = opened.host, opened.seen
+        served, seen = opened.served, opened.seen
         # Kept here: another caller may begin the next one before this one wakes up.
         cancelling = self.detach(opened)
         if await wait_within(cancelling, deadline.left):
@@ -52,82 +60,92 @@ class Cancelling:
             if error is None:
                 return
             bug = verdict("cancel", error) is Verdict.BUG
-            text = self._runtime.tell(host, "cancel", error)
+            text = self._kernel.tell(served, "cancel", error)
             raise Refused("INTERNAL" if bug else "UNAVAILABLE", text)
-        if not seen.accepted:
-            self._unconfirmed.add(host.task_type, "not accepted")
+        if not seen.stop_accepted:
+            self._unconfirmed.add(served.task_type, "not accepted")
             raise Refused(
-                "UNAVAILABLE", f"{host.task_type}: the vendor has not accepted the cancel"
+                "UNAVAILABLE", f"{served.task_type}: the vendor has not accepted the cancel"
             )
-        if not seen.told_unavailable and not opened.envelope.unconfirmed:
-            # Once, so that the next attempt waits a little longer; the caller gives up a whole
-            # workflow after eleven of these.
-            seen.told_unavailable = True
-            raise Refused("UNAVAILABLE", f"{host.task_type}: the job is stopping; ask again")
-        self._unconfirmed.add(host.task_type, "still stopping")
-        log.warning("%s: job %s has not stopped yet; going on", host.task_type, opened.job)
+        # Once, so that the next attempt waits a little longer.
+        if not opened.envelope.unconfirmed and seen.tells_stopping():
+            raise Refused("UNAVAILABLE", f"{served.task_type}: the job is stopping; ask again")
+        self._unconfirmed.add(served.task_type, "still stopping")
+        log.warning("%s: job %s has not stopped yet; going on", served.task_type, opened.job)
 
     async def _until_stopped(self, opened: OpenJob) -> None:
-        host, job, seen = opened.host, opened.job, opened.seen
-        end, tries, detached = time.monotonic() + PERSISTENCE, 0, self._runtime.detached
-        call = opened.call("cancel", Budget(end, limit=30.0, retries=False))
-        name = _name(host, job)
-        self._runtime.soft.cancelling.add(name)
+        """Look and ask until the job has stopped. Raises VendorError, or a bug, when it cannot be
+        known whether it has."""
+        served, job = opened.served, opened.job
+        end, pause = time.monotonic() + PERSISTENCE, FIRST_PAUSE
+        name = _name(served, job)
+        self._kernel.soft.stopping.add(name)
         try:
-            while True:
-                try:
-                    if await self._step(opened, call):
-                        return
-                    if seen.accepted and detached.draining:
-                        return  # what is left is only to watch it stop
-                except JobNotFound:
-                    if not opened.envelope.unconfirmed or opened.age >= YOUNG:
-                        return
-                    seen.accepted = True  # there is nothing to accept it yet
-                except VendorError as error:
-                    if time.monotonic() > end:
-                        raise
-                    log.info("%s: cancel of %s: %s", host.task_type, job, error)
-                except Exception as error:
-                    what = verdict("cancel", error)
-                    if what is Verdict.BUG:
-                        raise
-                    if what is Verdict.NOTED:
-                        log.error("%s: may not cancel %s: %s", host.task_type, job, error)
-                        self._unconfirmed.add(host.task_type, "forbidden")
-                    return
+            while not await self._try(opened, end):
                 if time.monotonic() > end:
-                    log.error("%s: job %s did not stop in %d s", host.task_type, job, PERSISTENCE)
+                    log.error("%s: job %s did not stop in %d s", served.task_type, job, PERSISTENCE)
                     return
-                await asyncio.sleep(min(0.1 * 1.5**tries, 5.0))
-                tries += 1
+                await asyncio.sleep(pause)
+                pause = min(pause * GROWTH, LAST_PAUSE)
         finally:
-            self._runtime.soft.cancelling.discard(name)
+            self._kernel.soft.stopping.discard(name)
 
-    async def _step(self, opened: OpenJob, call: KernelCall) -> bool:
+    async def _try(self, opened: OpenJob, end: float) -> bool:
+        """One step. Whether there is nothing left to do."""
+        served, seen = opened.served, opened.seen
+        try:
+            if await self._step(opened, Budget(end, limit=STEP_LIMIT, retries=False)):
+                return True
+            # What is left is only to watch it stop.
+            return seen.stop_accepted and self._kernel.detached.draining
+        except JobNotFound:
+            if not opened.envelope.unconfirmed or not opened.young:
+                return True
+            seen.stop_accepted = True  # there is nothing to accept it yet
+            return False
+        except VendorError as error:
+            if time.monotonic() > end:
+                raise
+            log.info("%s: cancel of %s: %s", served.task_type, opened.job, error)
+            return False
+        except Exception as error:
+            what = verdict("cancel", error)
+            if what is Verdict.BUG:
+                raise
+            if what is Verdict.NOTED:
+                log.error("%s: may not cancel %s: %s", served.task_type, opened.job, error)
+                self._unconfirmed.add(served.task_type, "forbidden")
+            return True
+
+    async def _step(self, opened: OpenJob, budget: Budget) -> bool:
         """Look, and ask for the cancel unless that was done. Whether the job has ended.
 
         Looking first keeps a cancel away from jobs that have ended: Flyte 2 sends DeleteTask an
         hour after success, and some vendors' cancel does more than stop."""
-        host, job, seen, status = opened.host, opened.job, opened.seen, None
-        operate = self._runtime.operate
+        served, seen = opened.served, opened.seen
+        status: Status | None = None
         try:
-            status = await operate(host, "get", host.agent.get, job, call, limit=30.0)
+            status = await ask(opened.call("get", budget), limit=STEP_LIMIT)
         except Exception as error:  # a job that cannot be seen may still be stopped
-            if seen.accepted:
+            if seen.stop_accepted:
                 if verdict("cancel", error) is not Verdict.BUG:
                     raise
-                self._runtime.tell(host, "get", error)
+                self._kernel.tell(served, "get", error)
                 return True
         if status is not None:
             if status.phase is not None and status.phase.terminal:
                 return True
-            seen.accepted |= status.cancelling
-        if not seen.accepted:
-            await operate(host, "cancel", host.agent.cancel, job, call, limit=30.0)
-            seen.accepted = True
+            seen.stop_accepted |= status.cancelling
+        if not seen.stop_accepted:
+            await ask(opened.call("cancel", budget), limit=STEP_LIMIT)
+            seen.stop_accepted = True
         return False
 
 
-def _name(host: AgentHost, job: Job) -> str:
-    return json.dumps([host.task_type, job.model_dump(mode="json")], sort_keys=True)
+def dying(kernel: Kernel, served: ServedAgent, job: Job) -> bool:
+    """Whether this replica is stopping the job."""
+    return _name(served, job) in kernel.soft.stopping
+
+
+def _name(served: ServedAgent, job: Job) -> str:
+    return json.dumps([served.task_type, job.model_dump(mode="json")], sort_keys=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
@@ -19,9 +20,12 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from flyteagents._status import Phase
+from flyteagents._task import Identity
 
 VERSION = 1
 LIMIT = 1024
+"""Bytes. Flyte stores an envelope three times over, in base64, with the workflow, whose limit is
+etcd's: about 1.5 MiB for all of its tasks (flytepropeller/pkg/controller/handler.go:379-411)."""
 MESSAGE_LIMIT = 400
 UNKNOWN = "?"
 """As `declared`, where nobody knows any more which outputs the task declares."""
@@ -77,6 +81,35 @@ class Envelope:
     parked: Annotated[Parked | None, Field(alias="x")] = None
     foreign: Annotated[bool, Field(exclude=True)] = False
     newer: Annotated[bool, Field(exclude=True)] = False
+
+    @property
+    def identity(self) -> Identity:
+        """Who asked, as far as the envelope keeps it."""
+        return Identity(
+            project=self.project,
+            domain=self.domain,
+            execution=self.execution,
+            node=self.node,
+            attempt=self.attempt,
+        )
+
+
+def new_envelope(
+    who: Identity, key: str, task_type: str, trace: str = "", wrote: int = -1
+) -> Envelope:
+    """The envelope of an attempt that is created now."""
+    return Envelope(
+        key,
+        task_type,
+        created=round(time.time(), 3),
+        trace=trace,
+        wrote=wrote,
+        attempt=who.attempt,
+        project=who.project,
+        domain=who.domain,
+        execution=who.execution,
+        node=who.node,
+    )
 
 
 _FORM = TypeAdapter(Envelope)

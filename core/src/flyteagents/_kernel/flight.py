@@ -1,19 +1,26 @@
-"""One CreateTask on its way, whoever waits for it."""
+"""One CreateTask on its way to its vendor, whoever waits for it.
+
+A flight outlives its callers: when all have left, what is on the wire ends by itself, and what it
+made must not be forgotten. Only this module writes what became of a flight; `Flights` flies them,
+`settle` and `Creating` read them and say what happened.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-from flyteagents._errors import Throttled, VendorError
 from flyteagents._job import Job
+from flyteagents._kernel.answers import Answer
+from flyteagents._kernel.call import KernelCall
+from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.detached import wait_within
-from flyteagents._kernel.host import AgentHost, KernelCall
-from flyteagents._kernel.requests import Answer, Connection, Deadline
-from flyteagents._kernel.runtime import Runtime
+from flyteagents._kernel.requests import CreateRequest
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._task import Task
-from flyteagents._vendor.budget import Budget, backoff
+from flyteagents._vendor.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -25,78 +32,90 @@ class Made:
     adopted: bool = False
 
 
-@dataclass(frozen=True)
-class Untold:
-    """What a flight made when its callers had gone; `at` is by `time.monotonic`."""
+class Stage(Enum):
+    """How far a flight is; the values say what an answer that comes too late has waited for."""
 
-    made: Made
-    fingerprint: str
-    at: float
+    QUEUED = "{limit} creates are under way; try later"
+    SETTLING = "an earlier attempt's job is not settled yet"
+    SUBMITTING = "the vendor did not answer in time"
 
 
-@dataclass
 class Flight:
-    """Repeated calls for one key share one flight; it goes on when all of them have left.
+    """Repeated calls for one key share one flight.
 
-    waits_for: what an answer that comes too late is said to have waited for.
-    submitting: the attempt's own job is being asked for, earlier attempts are settled.
-    told: a caller got what the flight made, or it was seen to that nobody needs it.
+    work: what it comes to: the job, or a synchronous agent's answer.
     unconfirmed: a caller was told a handle before the vendor had answered.
     """
 
-    runtime: Runtime
-    host: AgentHost
-    task: Task[Any]
-    connection: Connection
-    generation: int
-    budget: Budget
-    waits_for: str = ""
-    waiting: int = 0
-    submitting: bool = False
-    told: bool = False
-    unconfirmed: bool = False
-    work: asyncio.Task[Made | Answer] = field(init=False)
+    work: asyncio.Task[Made | Answer]
+
+    def __init__(
+        self, served: ServedAgent, task: Task[Any], request: CreateRequest, deadline: Deadline
+    ) -> None:
+        self.served = served
+        self.task = task
+        self.connection = request.connection
+        self.generation = request.generation
+        # What the vendor dedupes may be sent again whatever became of the first request.
+        dedupes = served.idempotency == "vendor"
+        self.budget = Budget(deadline.until, "any" if dedupes else "unsent")
+        self.stage = Stage.QUEUED
+        self.unconfirmed = False
+        self._waiting = 0
+        self._heard = False
+
+    @property
+    def key(self) -> str:
+        return self.task.key.hex
+
+    @property
+    def waits_for(self) -> str:
+        """For the user, where the answer comes too late."""
+        text = self.stage.value.format(limit=self.served.creates.limit)
+        return text if self.stage is Stage.SETTLING else f"{self.served.task_type}: {text}"
+
+    @property
+    def last_attempt(self) -> bool:
+        """Whether no attempt can follow. Only Flyte 2 tells how many there are: in Flyte 1
+        `with_overrides` beats the template, and system failures raise the attempt's number."""
+        return self.generation == 2 and self.task.identity.attempt >= self.task.retries
 
     async def wait(self, deadline: Deadline) -> bool:
         """Wait for the flight with the others that do. Whether it has landed in time."""
-        self.waiting += 1
+        self._waiting += 1
         self.budget.until = max(self.budget.until, deadline.until)
         self.budget.closed = False
         try:
             landed = await wait_within(self.work, deadline.left)
             if landed and self.work.exception() is None:
-                self.told = True
+                self._heard = True
             return landed
         finally:
-            self.waiting -= 1
+            self._waiting -= 1
             # After the last caller has gone, answered or not, nothing new is sent.
-            self.budget.closed = self.waiting == 0
+            self.budget.closed = self._waiting == 0
 
-    @property
-    def last_attempt(self) -> bool:
-        """Whether no attempt can follow. Only Flyte 2 tells how many there are."""
-        return self.generation == 2 and self.task.identity.attempt >= self.task.retries
+    def was_told_unconfirmed(self) -> None:
+        """A caller got a handle in place of the vendor's answer."""
+        self.unconfirmed = True
 
-    async def operate(self, operation: str, task: Task[Any], of: Any = None) -> Any:
-        """Call the agent's method of that name for `task`, or for its job `of`."""
-        of = task if of is None else of
-        call = KernelCall(
-            self.host, operation, task.identity, self.budget, of, task.output_prefix,
-            task.declared, self.connection,
-        )  # fmt: skip
-        method = getattr(self.host.agent, operation)
-        return await self.runtime.operate(self.host, operation, method, of, call)
+    def is_unheard(self) -> bool:
+        """Whether it has landed and no caller will hear of it. True once: what follows from that
+        follows once."""
+        if self._waiting or self._heard or self.work.cancelled():
+            return False
+        self._heard = True
+        return True
 
-    async def patiently(self, operation: str, task: Task[Any], of: Any = None) -> Any:
-        """What is safe to repeat is repeated while the vendor fails and there is time."""
-        tries = 0
-        while True:
-            try:
-                return await self.operate(operation, task, of)
-            except VendorError as error:
-                asked = error.retry_after if isinstance(error, Throttled) else None
-                seconds = backoff(tries, asked)
-                if seconds >= self.budget.left:
-                    raise
-            await asyncio.sleep(seconds)
-            tries += 1
+    def call(self, operation: str, task: Task[Any], of: Any = None) -> KernelCall:
+        """A call of the agent for `task`, this attempt's or an earlier one's, or for its job."""
+        return KernelCall(
+            self.served,
+            operation,
+            task.identity,
+            self.budget,
+            of=task if of is None else of,
+            output_prefix=task.output_prefix,
+            declared=task.declared,
+            connection=self.connection,
+        )

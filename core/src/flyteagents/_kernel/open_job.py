@@ -7,21 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flyteagents._job import Job
+from flyteagents._kernel.call import KernelCall
 from flyteagents._kernel.envelope import Envelope
-from flyteagents._kernel.host import AgentHost, KernelCall
 from flyteagents._kernel.keys import prefix_of_attempt
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
-from flyteagents._kernel.soft_state import Seen
-from flyteagents._task import Identity
+from flyteagents._kernel.seen import Seen
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget
+
+YOUNG = 180.0
+"""Seconds in which a job that was submitted may still become visible at its vendor: a submit may
+take 60 s on the wire, and an agent's look-up lags behind its vendor's writes."""
 
 
 @dataclass(frozen=True)
 class OpenJob:
     """`output_prefix` is that of the attempt that asks."""
 
-    host: AgentHost
+    served: ServedAgent
     job: Job
     envelope: Envelope
     output_prefix: str = ""
@@ -29,34 +33,22 @@ class OpenJob:
     seen: Seen = field(default_factory=Seen)
 
     @property
-    def age(self) -> float:
-        """Seconds since CreateTask."""
-        return time.time() - self.envelope.created
+    def young(self) -> bool:
+        """Whether the job may be under way to its vendor still."""
+        return time.time() - self.envelope.created < YOUNG
 
     def call(
         self, operation: str, budget: Budget, declared: Mapping[str, Type] | None = None
     ) -> KernelCall:
+        """A call about the job. Its prefix is that of the attempt the job was made for."""
         prefix, wrote = self.output_prefix, self.envelope.wrote
         return KernelCall(
-            self.host, operation, identity_of(self.envelope), budget, self.job,
-            prefix if wrote < 0 else prefix_of_attempt(prefix, wrote),
-            declared or {}, self.connection,
-        )  # fmt: skip
-
-
-def identity_of(envelope: Envelope) -> Identity:
-    """Who asked, as far as the envelope keeps it."""
-    return Identity(
-        project=envelope.project, domain=envelope.domain, execution=envelope.execution,
-        node=envelope.node, attempt=envelope.attempt,
-    )  # fmt: skip
-
-
-def envelope_of(
-    who: Identity, key: str, task_type: str, trace: str = "", wrote: int = -1
-) -> Envelope:
-    """A new envelope, with what it keeps of who asks."""
-    return Envelope(
-        key, task_type, round(time.time(), 3), trace=trace, wrote=wrote, attempt=who.attempt,
-        project=who.project, domain=who.domain, execution=who.execution, node=who.node,
-    )  # fmt: skip
+            self.served,
+            operation,
+            self.envelope.identity,
+            budget,
+            of=self.job,
+            output_prefix=prefix if wrote < 0 else prefix_of_attempt(prefix, wrote),
+            declared=declared or {},
+            connection=self.connection,
+        )

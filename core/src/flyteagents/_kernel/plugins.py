@@ -13,9 +13,9 @@ import pluggy
 from importlib_metadata import EntryPoint, entry_points
 from pydantic import BaseModel
 
+from flyteagents import _hooks
 from flyteagents._agent import Agent, AgentBase, Idempotency, SyncAgent
 from flyteagents._job import Job
-from flyteagents._kernel import hooks
 from flyteagents._kernel.settings import BadSettings, KernelSettings, prefix_of, read
 from flyteagents._settings import Settings
 
@@ -68,7 +68,7 @@ class Found:
 
 def discover(
     chosen: Sequence[str] | None,
-    offered: Callable[[], Iterable[EntryPoint]] = lambda: entry_points(group=hooks.GROUP),
+    offered: Callable[[], Iterable[EntryPoint]] = lambda: entry_points(group=_hooks.GROUP),
 ) -> Found:
     """Load the chosen plugins (None: all that are installed), and report every failure."""
     found = Found()
@@ -111,9 +111,9 @@ def _load(point: EntryPoint) -> Plugin:
     if not isinstance(module, ModuleType):
         raise PluginProblem(f"its entry point {point.value!r} must name a module")
     version = getattr(module, "API", None)
-    if version != hooks.API:
+    if version != _hooks.API:
         raise PluginProblem(
-            f"it was written for API {version}, this kernel has API {hooks.API}; "
+            f"it was written for API {version}, this kernel has API {_hooks.API}; "
             "install versions that fit each other"
         )
     classes = _hook_result(point.name, module)
@@ -130,8 +130,8 @@ def _load(point: EntryPoint) -> Plugin:
 
 
 def _hook_result(name: str, module: ModuleType) -> Sequence[type[AgentBase[Any, Any]]]:
-    manager = pluggy.PluginManager(hooks.GROUP)
-    manager.add_hookspecs(sys.modules[hooks.__name__])
+    manager = pluggy.PluginManager(_hooks.GROUP)
+    manager.add_hookspecs(sys.modules[_hooks.__name__])
     try:
         manager.register(module, name)
         manager.check_pending()
@@ -161,7 +161,7 @@ def _checked(cls: type[AgentBase[Any, Any]]) -> Models:
     settings = next((a for a in arguments if issubclass(a, Settings)), Settings)
     job = next((a for a in arguments if issubclass(a, Job)), None)
     others = [a for a in arguments if issubclass(a, BaseModel) and a not in (settings, job)]
-    methods = (*needed, "endpoint", "open", "close", "check", "find", "logs", "metrics")
+    methods = (*needed, "endpoint", "open", "close", "check", "find", "logs")
     rules = {
         "has no task_type": not isinstance(task_type, str) or not task_type,
         'must have idempotency "vendor", "lookup" or "none"': is_async

@@ -1,75 +1,95 @@
 """Earlier attempts, settled before a new job is asked for: the job of one of them may be there,
-or on its way from another replica, and nobody else will ever ask for it."""
+or on its way from another replica, and nobody else will ever ask for it.
+
+Flyte comes back 0.1 s after a CreateTask that failed, with the next attempt, and never cancels the
+job of the last one, whose name it was not told (flyteplugins .../webapi/launcher.go:17-20).
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
 
 from flyteagents._errors import JobConflict, JobNotFound, Throttled, Unavailable, VendorError
+from flyteagents._job import Job
+from flyteagents._kernel.call import ask_patiently
 from flyteagents._kernel.cancel import dying
 from flyteagents._kernel.detached import wait_within
-from flyteagents._kernel.flight import Flight, Made, Untold
+from flyteagents._kernel.flight import Flight, Made
+from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.keys import earlier_attempts
-from flyteagents._kernel.runtime import log
-from flyteagents._kernel.soft_state import Bounded
 from flyteagents._kernel.tasks import as_attempt
 from flyteagents._status import Phase, Status
-
-FRESH = 30.0
-"""Seconds for which a job that the vendor has named counts as running."""
+from flyteagents._task import Task
 
 
-async def settle(
-    flight: Flight, flights: Mapping[str, Flight], untold: Bounded[Untold]
-) -> Made | None:
-    """The job that the flight's attempt takes over, the oldest first. `flights` are those on
-    their way by key, `untold` those that landed when their caller had gone.
+class OtherFlights(Protocol):
+    """What is known here of the earlier attempts' own flights."""
+
+    def under_way(self, key: str) -> Flight | None: ...
+
+    def just_named(self, key: str, task: Task[Any]) -> Made | None: ...
+
+
+async def settle(kernel: Kernel, flight: Flight, others: OtherFlights) -> Made | None:
+    """The job that the flight's attempt takes over, the oldest first; None where there is none.
 
     Raises VendorError when it cannot be known yet."""
-    host, task = flight.host, flight.task
-    vendor = host.idempotency == "vendor"
-    numbers = earlier_attempts(task.output_prefix, task.identity.attempt, flight.generation)
-    for number in numbers:
-        earlier = as_attempt(task, flight.runtime.settings.cluster, number)
-        if made := _just_named(flight, untold.pop(earlier.key.hex)):
-            return made
-        flying = flights.get(earlier.key.hex)
-        if not vendor and flying and not await wait_within(flying.work, flight.budget.left):
-            raise Throttled(f"attempt {number} is still being submitted")
-        try:
-            job = await flight.patiently("create" if vendor else "find", earlier)
-        except JobConflict:
+    served, task = flight.served, flight.task
+    attempt = task.identity.attempt
+    for number in earlier_attempts(task.output_prefix, attempt, flight.generation):
+        earlier = as_attempt(task, kernel.settings.cluster, number)
+        named = others.just_named(earlier.key.hex, task)
+        if named is not None and not dying(kernel, served, named.job):
+            # Taken over unseen, and GetTask sorts it out: where every answer of the vendor's
+            # outlasts the caller, asking again would burn all attempts.
+            return replace(named, adopted=True)
+        job = await _job_of(flight, earlier, number, others)
+        if job is None or dying(kernel, served, job):
             continue
-        if job is None or dying(flight.runtime, host, job):
-            continue
-        try:
-            status = await flight.patiently("get", earlier, job)
-        except JobNotFound:
-            status = None  # just named and not visible yet
-        except VendorError:
-            raise
-        except Exception as error:  # noqa: BLE001 # the agent's own code
-            # Whatever is wrong with the earlier job, this attempt is not to blame.
-            text = flight.runtime.tell(host, "get", error)
-            raise Unavailable(f"attempt {number} is not settled: {text}") from None
+        status = await _status_of(kernel, flight, earlier, job, number)
         if status is None or not history(status, task.timeout):
-            log.info("%s: attempt takes over the job of attempt %d", host.task_type, number)
+            log.info("%s: attempt takes over the job of attempt %d", served.task_type, number)
             return Made(job, number, adopted=True)
     return None
 
 
-def _just_named(flight: Flight, untold: Untold | None) -> Made | None:
-    """What the vendor has just named for an attempt that is over by now. It is taken over unseen,
-    and GetTask sorts it out: where every answer outlasts the caller, asking again would burn all
-    attempts."""
-    if untold is None or time.monotonic() - untold.at > FRESH:
+async def _job_of(
+    flight: Flight, earlier: Task[Any], number: int, others: OtherFlights
+) -> Job | None:
+    """The earlier attempt's job, None where it has none that does the same work."""
+    if flight.served.idempotency == "vendor":
+        # To look up is to create: what comes back is the job that is there, or a new one that a
+        # submit which is still on its way cannot double.
+        look = flight.call("create", earlier)
+    else:
+        flying = others.under_way(earlier.key.hex)
+        if flying and not await wait_within(flying.work, flight.budget.left):
+            raise Throttled(f"attempt {number} is still being submitted")
+        look = flight.call("find", earlier)
+    try:
+        job: Job | None = await ask_patiently(look)
+    except JobConflict:
         return None
-    gone = dying(flight.runtime, flight.host, untold.made.job)
-    same = flight.task.fingerprint.matches(untold.fingerprint)
-    return replace(untold.made, adopted=True) if same and not gone else None
+    return job
+
+
+async def _status_of(
+    kernel: Kernel, flight: Flight, earlier: Task[Any], job: Job, number: int
+) -> Status | None:
+    """How the earlier attempt's job is doing; None where it was just named and is not visible."""
+    try:
+        status: Status = await ask_patiently(flight.call("get", earlier, job))
+    except JobNotFound:
+        return None
+    except VendorError:
+        raise
+    except Exception as error:  # noqa: BLE001 # the agent's own code
+        # Whatever is wrong with the earlier job, this attempt is not to blame.
+        text = kernel.tell(flight.served, "get", error)
+        raise Unavailable(f"attempt {number} is not settled: {text}") from None
+    return status
 
 
 def history(status: Status, timeout: timedelta | None) -> bool:

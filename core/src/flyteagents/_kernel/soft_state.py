@@ -1,66 +1,25 @@
-"""What a replica remembers to answer better. Losing it breaks no promise."""
+"""What a replica remembers to answer better. Losing it breaks no promise.
+
+Here is how much is remembered, and under which names; what is remembered of one job is `Seen`.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import secrets
-import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 from flyteagents._kernel.envelope import Envelope, Parked
-from flyteagents._kernel.requests import Answer, JobRequest
-from flyteagents._status import Phase
+from flyteagents._kernel.requests import JobRequest
+from flyteagents._kernel.seen import Seen
 
 V = TypeVar("V")
-SMALL = 8 * 1024
-"""Bytes of outputs that are remembered, or ride in an envelope."""
-
-
-@dataclass
-class Series:
-    """An unbroken series of failed polls."""
-
-    count: int = 0
-    since: float = 0.0
-
-    def add(self) -> None:
-        if self.count == 0:
-            self.since = time.monotonic()
-        self.count += 1
-
-    def end(self) -> None:
-        self.count = 0
-
-    @property
-    def age(self) -> float:
-        """Seconds since the series began."""
-        return time.monotonic() - self.since
-
-
-@dataclass(eq=False)
-class Seen:
-    """One job as this replica has seen it."""
-
-    phase: Phase | None = None
-    latest: Answer | None = None
-    final: Answer | None = None
-    failures: Series = field(default_factory=Series)
-    refusals: Series = field(default_factory=Series)
-    poll: asyncio.Task[Answer] | None = None
-    cancel: asyncio.Task[None] | None = None
-    accepted: bool = False
-    told_unavailable: bool = False
-    refused: int = 0
-
-    @property
-    def busy(self) -> bool:
-        return any(task is not None and not task.done() for task in (self.poll, self.cancel))
+LOOKED_AT = 8
+"""Old values that one `put` looks at for some to forget. With all of them busy it would otherwise
+go through the whole memory each time."""
 
 
 class Bounded(Generic[V]):
@@ -80,7 +39,7 @@ class Bounded(Generic[V]):
     def put(self, name: str, value: V) -> V:
         self._values[name] = value
         self._values.move_to_end(name)
-        for _ in range(min(8, len(self._values) - self._size)):
+        for _ in range(min(LOOKED_AT, len(self._values) - self._size)):
             oldest, old = self._values.popitem(last=False)
             if self._keep(old):
                 self._values[oldest] = old
@@ -89,30 +48,37 @@ class Bounded(Generic[V]):
     def pop(self, name: str) -> V | None:
         return self._values.pop(name, None)
 
+    def values(self) -> list[V]:
+        return list(self._values.values())
+
 
 class SoftState:
-    """All that one replica remembers: jobs that were asked about, creates that were answered,
-    and the ends of creates that were answered before they were known."""
+    """All that one replica remembers.
+
+    created: creates that were answered, by key. late_ends: the ends of those that were answered
+    before their vendor had. stopping: the names of jobs that are being stopped here.
+    """
 
     def __init__(self, size: int = 20_000) -> None:
         self._salt = secrets.token_bytes(32)
-        self.jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
+        self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
         self.created: Bounded[Envelope] = Bounded(size // 2)
-        self.verdicts: Bounded[Parked] = Bounded(size // 4)
-        self.cancelling: set[str] = set()
-        self.failing: WeakKeyDictionary[Seen, str] = WeakKeyDictionary()
+        self.late_ends: Bounded[Parked] = Bounded(size // 4)
+        self.stopping: set[str] = set()
 
-    def oldest_failures(self) -> dict[tuple[str, ...], float]:
-        """The age in seconds of each task type's oldest unbroken series of failed polls."""
-        ages: dict[tuple[str, ...], float] = {}
-        for seen, task_type in list(self.failing.items()):
-            ages[task_type,] = max(seen.failures.age, ages.get((task_type,), 0.0))
-        return ages
-
-    def seen(self, request: JobRequest) -> Seen:
+    def seen(self, request: JobRequest, task_type: str) -> Seen:
         """The job's memory. Jobs asked for with other credentials do not share it."""
         hashed = hashlib.blake2b(request.meta, key=self._salt, digest_size=16)
         for name, secret in sorted(request.connection.secrets.items()):
             hashed.update(json.dumps([name, secret]).encode())
         name = hashed.hexdigest()
-        return self.jobs.get(name) or self.jobs.put(name, Seen())
+        return self._jobs.get(name) or self._jobs.put(name, Seen(task_type))
+
+    def oldest_failures(self) -> dict[tuple[str, ...], float]:
+        """The age in seconds of each task type's oldest unbroken series of failed polls. Called
+        from another thread."""
+        ages: dict[tuple[str, ...], float] = {}
+        for seen in self._jobs.values():
+            if seen.failures.count:
+                ages[seen.task_type,] = max(seen.failures.age, ages.get((seen.task_type,), 0.0))
+        return ages

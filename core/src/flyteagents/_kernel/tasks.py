@@ -9,21 +9,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from flyteagents._errors import InvalidTask
-from flyteagents._kernel.host import AgentHost
 from flyteagents._kernel.keys import fingerprint_of, key_of, prefix_of_attempt
 from flyteagents._kernel.requests import CreateRequest
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._task import Key, Task
 
 # Flyte 2 reads these out of `custom` itself; they are not the agent's.
 RESERVED = frozenset({"secrets", "configs", "task_type", "taskType"})
 
 
-def build_task(host: AgentHost, request: CreateRequest, key: Key) -> Task[Any]:
+def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[Any]:
     """Check and assemble the task. Raises InvalidTask."""
     task = request.read()
     given = {name: whole(value) for name, value in task.config.items() if name not in RESERVED}
     try:
-        config = host.models.config.model_validate(given)
+        config = served.models.config.model_validate(given)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'config'}: {problem['msg']}"
@@ -32,7 +32,7 @@ def build_task(host: AgentHost, request: CreateRequest, key: Key) -> Task[Any]:
         raise InvalidTask(f"the task's config is not valid: {problems}") from None
     task = replace(task, config=config, key=key)
     # A run has no job to compare with.
-    work = {} if host.is_sync else host.agent.fingerprint(task)
+    work = {} if served.is_sync else served.agent.fingerprint(task)
     return replace(task, fingerprint=fingerprint_of(work))
 
 

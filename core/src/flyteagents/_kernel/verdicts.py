@@ -14,6 +14,7 @@ from flyteagents._errors import (
     Unsupported,
     VendorError,
 )
+from flyteagents._status import Phase
 
 
 class Verdict(Enum):
@@ -50,6 +51,11 @@ def verdict(operation: str, error: BaseException) -> Verdict:
     """What `error` becomes in `operation`, one of OPERATIONS."""
     kind = next((kind for kind in TABLE if isinstance(error, kind)), Exception)
     return TABLE[kind][OPERATIONS.index(operation)]
+
+
+def phase_of(what: Verdict) -> Phase:
+    """The phase that FAIL and RETRY stand for."""
+    return Phase.RETRYABLE_FAILED if what is Verdict.RETRY else Phase.FAILED
 
 
 def cause(error: BaseException) -> str:

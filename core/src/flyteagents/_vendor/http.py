@@ -7,24 +7,19 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from pydantic import BaseModel
 
-from flyteagents._call import Endpoint, Reply
 from flyteagents._errors import AgentError, Throttled, Unauthenticated, Unavailable, VendorError
+from flyteagents._http import Endpoint, Http, Reply, Sent
 from flyteagents._vendor.budget import OUT_OF_TIME, Budget, backoff, within
 from flyteagents._vendor.hosts import check_host
-from flyteagents._vendor.replies import error_of, fit, retry_after
+from flyteagents._vendor.replies import error_of, retry_after
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from flyteagents._vendor.pool import Pool, Trip
-    from flyteagents._vendor.written import Sent
 
-M = TypeVar("M", bound=BaseModel)
 Opening = Callable[[bool], Awaitable[Endpoint]]
 Explain = Callable[[Reply], AgentError | None]
 _SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
@@ -45,7 +40,7 @@ class VendorClient:
 
     def bind(self, endpoint: Opening, budget: Budget, explain: Explain = lambda _: None) -> Http:
         """The client for one call. `endpoint(True)` must look past every cache of credentials."""
-        return Http(self, endpoint, budget, explain)
+        return Http(Requests(self, endpoint, budget, explain).send)
 
     async def pool(self) -> Pool:
         async with self._opening:
@@ -65,53 +60,27 @@ def _pool(connections: int) -> Pool:
     return Pool(connections)
 
 
-class Http:
-    """Requests to the vendor, with the methods get, post, put, patch and delete.
-
-    ```python
-    state = await call.http.get(f"/jobs/{job.id}", into=AcmeState)        # a pydantic model
-    reply = await call.http.put("/jobs/x", json=body, accept=[409])       # a Reply, also for 409
-    ```
-    Paths are relative to the endpoint; absolute URLs must be of an allowed host. With `into`, the
-    reply's JSON is checked by that model; without, a `Reply` is returned. Other statuses than 2xx
-    raise, but for those in `accept`; redirects are not followed. Requests are repeated while there
-    is time, as far as that is safe, and after a 401 once with a fresh endpoint.
-
-    `endpoint=Endpoint(...)` is for a request to another service, a token endpoint say: the agent's
-    `endpoint` is not asked, so it may use this itself, and a 401 is not repeated.
-
-    Raises InvalidTask (400, 422), Unauthenticated (401 after fresh credentials), Forbidden (403,
-    or a host that is not allowed), JobNotFound (404, 410), JobConflict (409), Throttled (429),
-    Unavailable (5xx, no reply); or what the agent's `explain` makes of the reply.
-    """
+class Requests:
+    """The requests of one call: with credentials, repeated as far as that is safe."""
 
     def __init__(
         self, client: VendorClient, endpoint: Opening, budget: Budget, explain: Explain
     ) -> None:
-        self._client, self._endpoint = client, endpoint
-        self._budget, self._explain = budget, explain
-        self.get, self.post = Method(self, "GET"), Method(self, "POST")
-        self.put, self.patch = Method(self, "PUT"), Method(self, "PATCH")
-        self.delete = Method(self, "DELETE")
+        self._client = client
+        self._endpoint = endpoint
+        self._budget = budget
+        self._explain = explain
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        accept: Collection[int] = (),
-        endpoint: Endpoint | None = None,
-        **sent: Unpack[Sent],
-    ) -> Reply:
-        """Any method; see the class."""
+    async def send(self, method: str, path: str, accept: Collection[int], sent: Sent) -> Reply:
+        """See `Http`."""
         budget, fresh, tries = self._budget, False, 0
         last: AgentError = Unavailable(OUT_OF_TIME)
         while budget.left > 0:
             trip = (await self._client.pool()).trip(method, path, sent)
             try:
-                return await self._once(trip, accept, endpoint, fresh, tries)
+                return await self._once(trip, accept, sent.get("endpoint"), fresh, tries)
             except Unauthenticated as error:
-                if fresh or endpoint is not None or trip.came == "unsent":
+                if fresh or "endpoint" in sent or trip.came == "unsent":
                     raise
                 fresh, last = True, error
             except VendorError as error:
@@ -155,9 +124,12 @@ class Http:
             attributes["http.request.resend_count"] = tries
         began, status = time.monotonic(), None
         with _tracer.start_as_current_span(
-            trip.method, kind=trace.SpanKind.CLIENT, attributes=attributes,
-            record_exception=False, set_status_on_exception=False,
-        ) as span:  # fmt: skip
+            trip.method,
+            kind=trace.SpanKind.CLIENT,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
             try:
                 reply = await trip.exchange(limit, self._budget)
                 status = reply.status
@@ -175,40 +147,3 @@ class Http:
             finally:
                 if client.observe is not None:
                     client.observe(status, time.monotonic() - began)
-
-
-class Method:
-    """One HTTP method of the vendor's API; see `Http`."""
-
-    def __init__(self, http: Http, name: str) -> None:
-        self._http, self._name = http, name
-
-    @overload
-    async def __call__(
-        self,
-        path: str,
-        *,
-        into: type[M],
-        endpoint: Endpoint | None = None,
-        **sent: Unpack[Sent],
-    ) -> M: ...
-    @overload
-    async def __call__(
-        self,
-        path: str,
-        *,
-        accept: Collection[int] = (),
-        endpoint: Endpoint | None = None,
-        **sent: Unpack[Sent],
-    ) -> Reply: ...
-    async def __call__(
-        self,
-        path: str,
-        *,
-        into: type[M] | None = None,
-        accept: Collection[int] = (),
-        endpoint: Endpoint | None = None,
-        **sent: Unpack[Sent],
-    ) -> M | Reply:
-        reply = await self._http.request(self._name, path, accept=accept, endpoint=endpoint, **sent)
-        return reply if into is None else fit(into, reply)

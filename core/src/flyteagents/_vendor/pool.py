@@ -18,11 +18,11 @@ from typing import Any
 import aiohttp
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from flyteagents._call import Endpoint, Reply
 from flyteagents._errors import AgentError, Unavailable
+from flyteagents._http import Endpoint, Reply, Sent
 from flyteagents._vendor.budget import OUT_OF_TIME, Budget, within
 from flyteagents._vendor.proxies import proxy_for
-from flyteagents._vendor.written import Sent, Written, written
+from flyteagents._vendor.written import Written, written
 
 CONNECT_LIMIT = 3.0
 """Seconds for TCP and TLS to one address; a new connection, with its name and its proxy, may take

@@ -7,14 +7,10 @@ import json
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
-
-from pydantic import BaseModel, ValidationError
 
 from flyteagents import _errors
-from flyteagents._call import Reply
+from flyteagents._http import Reply
 
-M = TypeVar("M", bound=BaseModel)
 TEXT_LIMIT = 400
 WAIT_LIMIT = 3600.0
 _ERRORS: Mapping[int, type[_errors.AgentError]] = {
@@ -52,21 +48,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = parsedate_to_datetime(text).timestamp() - time.time()
         return min(max(seconds, 0.0), WAIT_LIMIT)
     return None
-
-
-def fit(into: type[M], reply: Reply) -> M:
-    """The body as a model. Fields that the model does not have are ignored, also where the model
-    forbids them, since vendors add fields. Raises Unavailable: values may be secret, so it names
-    fields only."""
-    try:
-        return into.model_validate_json(reply.body, extra="ignore")
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-        fields = [".".join(map(str, problem["loc"])) or "all of it" for problem in problems[:5]]
-        what = f"does not fit {into.__name__}: {', '.join(fields)[:TEXT_LIMIT]}"
-        if problems[0]["type"] == "json_invalid":
-            what = "is not JSON"
-        raise _errors.Unavailable(f"the vendor's reply ({reply.status}) {what}") from None
 
 
 def _words(reply: Reply) -> tuple[str | None, str]:

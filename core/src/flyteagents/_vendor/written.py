@@ -12,14 +12,13 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
 from urllib.parse import unquote, urlencode
 
 import yarl
 from importlib_metadata import version
 
-from flyteagents._call import Endpoint
 from flyteagents._errors import Forbidden, InvalidTask, Unauthenticated
+from flyteagents._http import Endpoint, Sent
 from flyteagents._redact import remember
 
 _HEADERS = {
@@ -33,17 +32,6 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # RFC 9110, 5.5: what is visible, and blanks within.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|")
 _PORTS = {"http": 80, "https": 443}
-
-
-class Sent(TypedDict, total=False):
-    """What a request carries: at most one of json, content and form. A param of None is left
-    out; headers win over the endpoint's."""
-
-    json: object
-    content: bytes | str
-    form: Mapping[str, str]
-    params: Mapping[str, str | int | float | bool | Sequence[str] | None]
-    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,10 @@ from flyteidl2.task import common_pb2 as task2
 from google.protobuf.message import DecodeError, Message
 
 from flyteagents._errors import InvalidTask
-from flyteagents._kernel.requests import (
-    NO_CONNECTION,
-    Answer,
-    Connection,
-    CreateRequest,
-    JobRequest,
-    Refused,
-)
+from flyteagents._kernel.answers import Answer, Refused
+from flyteagents._kernel.requests import NO_CONNECTION, Connection, CreateRequest, JobRequest
 from flyteagents._redact import remember
-from flyteagents._status import LogLine, MetricsQuery, Phase
+from flyteagents._status import LogLine, Phase
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
 from flyteagents._types import Type
 from flyteagents._wire.literals import decode_literals, encode_literals
@@ -79,13 +73,17 @@ def sync_request(header: flyte1.CreateRequestHeader, inputs: Any) -> CreateReque
 def _create(said: Any, inputs: Any, generation: int, connection: Connection) -> CreateRequest:
     who = _identity(said.task_execution_metadata)
     return CreateRequest(
-        said.template.type, generation, said.output_prefix, who,
-        lambda: _task(said.template, inputs, who, said.output_prefix), connection,
-    )  # fmt: skip
+        task_type=said.template.type,
+        generation=generation,
+        output_prefix=said.output_prefix,
+        identity=who,
+        read=lambda: _task(said.template, inputs, who, said.output_prefix),
+        connection=connection,
+    )
 
 
 def job_request(message: Any, raw: bytes, generation: int) -> JobRequest:
-    """GetTask, DeleteTask, GetTaskLogs and GetTaskMetrics, from their Flyte 1 message."""
+    """GetTask, DeleteTask and GetTaskLogs, from their Flyte 1 message."""
     connection = NO_CONNECTION
     if generation == FLYTE2 and isinstance(
         message, flyte1.GetTaskRequest | flyte1.DeleteTaskRequest
@@ -100,17 +98,6 @@ def job_request(message: Any, raw: bytes, generation: int) -> JobRequest:
         output_prefix=getattr(message, "output_prefix", ""),
         connection=connection,
     )
-
-
-def metrics_query(message: flyte1.GetTaskMetricsRequest) -> MetricsQuery:
-    def moment(field: str) -> Any:
-        return getattr(message, field).ToDatetime(timezone.utc) if message.HasField(field) else None
-
-    try:
-        step = message.step.ToTimedelta().total_seconds() if message.HasField("step") else None
-        return MetricsQuery(tuple(message.queries), moment("start_time"), moment("end_time"), step)
-    except (ValueError, OverflowError):
-        raise Refused("INVALID_ARGUMENT", "a time of the query is out of range") from None
 
 
 def resource(answer: Answer, generation: int) -> Message:

@@ -11,8 +11,8 @@ from flyteidl.admin import agent_pb2 as flyte1
 from flyteidl2.connector import connector_pb2 as flyte2
 from google.protobuf.message import Message
 
-from flyteagents._kernel.host import AgentHost
-from flyteagents._kernel.requests import Refused
+from flyteagents._kernel.answers import Refused
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._wire.messages import parse
 
 T = TypeVar("T")
@@ -20,9 +20,9 @@ Handlers = dict[str, dict[str, "grpc.RpcMethodHandler[bytes, bytes]"]]
 """Service name to method name to handler."""
 
 
-def metadata_handlers(hosts: Collection[AgentHost]) -> Handlers:
-    agents = {host.name: _agent(host) for host in hosts}
-    connectors = {host.name: _connector(host) for host in hosts}
+def metadata_handlers(served: Collection[ServedAgent]) -> Handlers:
+    agents = {each.name: _agent(each) for each in served}
+    connectors = {each.name: _connector(each) for each in served}
     one, two = flyte1, flyte2
     return {
         "flyteidl.service.AgentMetadataService": {
@@ -67,17 +67,17 @@ def _named(agents: Mapping[str, T], name: str) -> T:
     return agents[name]
 
 
-def _agent(host: AgentHost) -> flyte1.Agent:
+def _agent(served: ServedAgent) -> flyte1.Agent:
     # `supported_task_types` is what callers before 1.13 read; without categories newer ones
     # would not see the agent. The version is 0 in both, since callers keep only one.
     return flyte1.Agent(
-        name=host.name,
-        supported_task_types=[host.task_type],
-        is_sync=host.is_sync,
-        supported_task_categories=[flyte1.TaskCategory(name=host.task_type, version=0)],
+        name=served.name,
+        supported_task_types=[served.task_type],
+        is_sync=served.is_sync,
+        supported_task_categories=[flyte1.TaskCategory(name=served.task_type, version=0)],
     )
 
 
-def _connector(host: AgentHost) -> flyte2.Connector:
-    categories = [flyte2.TaskCategory(name=host.task_type, version=0)]
-    return flyte2.Connector(name=host.name, supported_task_categories=categories)
+def _connector(served: ServedAgent) -> flyte2.Connector:
+    categories = [flyte2.TaskCategory(name=served.task_type, version=0)]
+    return flyte2.Connector(name=served.name, supported_task_categories=categories)

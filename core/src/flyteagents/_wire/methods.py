@@ -11,14 +11,15 @@ from flyteidl.admin import agent_pb2 as flyte1
 from flyteidl2.connector import connector_pb2 as flyte2
 from google.protobuf.message import Message
 
-from flyteagents._kernel.requests import CreateRequest, Deadline, Refused
+from flyteagents._kernel.answers import Refused
+from flyteagents._kernel.deadline import Deadline
+from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.service import Service
 from flyteagents._telemetry.tracing import Rpc
 from flyteagents._wire import messages
 from flyteagents._wire.messages import FLYTE1, FLYTE2, parse
 from flyteagents._wire.metadata import Handlers, metadata_handlers
 from flyteagents._wire.serving import Context, Serving
-from flyteagents._wire.structs import to_struct
 
 Body = Callable[[bytes, Deadline, Rpc], Awaitable[Message]]
 LINES = 1000
@@ -31,7 +32,7 @@ class Methods:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._runtime = service.runtime
+        self._kernel = service.kernel
         self.begun = 0
 
     def handlers(self) -> Handlers:
@@ -42,7 +43,7 @@ class Methods:
         return {
             **{name: self._asynchronous(name, each) for name, each in asynchronous.items()},
             _SYNC: {"ExecuteTaskSync": grpc.stream_stream_rpc_method_handler(self._execute)},
-            **metadata_handlers(self._runtime.hosts.values()),
+            **metadata_handlers(self._kernel.agents.values()),
         }
 
     def _asynchronous(
@@ -66,15 +67,6 @@ class Methods:
             await self._service.delete(request, deadline, rpc)
             return pb.DeleteTaskResponse()
 
-        async def metrics(raw: bytes, deadline: Deadline, rpc: Rpc) -> Message:
-            message = parse(flyte1.GetTaskMetricsRequest, raw)
-            request = messages.job_request(message, raw, generation)
-            found = await self._service.metrics(request, messages.metrics_query(message), rpc)
-            response = flyte1.GetTaskMetricsResponse()
-            for metric in found:
-                response.results.add(metric=metric.name, data=to_struct(metric.data))
-            return response
-
         async def logs(raw: bytes, context: Context) -> AsyncIterator[bytes]:
             async with self._serving(service, "GetTaskLogs", "logs", context) as (_, rpc):
                 message = parse(flyte1.GetTaskLogsRequest, raw)
@@ -91,7 +83,6 @@ class Methods:
             "CreateTask": self._unary(service, "CreateTask", "create", create),
             "GetTask": self._unary(service, "GetTask", "get", get),
             "DeleteTask": self._unary(service, "DeleteTask", "delete", delete),
-            "GetTaskMetrics": self._unary(service, "GetTaskMetrics", "metrics", metrics),
             "GetTaskLogs": grpc.unary_stream_rpc_method_handler(logs),
         }
 
@@ -130,8 +121,8 @@ class Methods:
 
     def _serving(self, service: str, method: str, operation: str, context: Context) -> Serving:
         self.begun += 1
-        return Serving(self._runtime, service, method, operation, context)
+        return Serving(self._kernel, service, method, operation, context)
 
     def _count_input(self, request: CreateRequest, size: int) -> None:
-        label = self._runtime.label(request.task_type)
-        self._runtime.telemetry.metrics.input_bytes(label, size)
+        label = self._kernel.label(request.task_type)
+        self._kernel.telemetry.metrics.input_bytes(label, size)

@@ -10,8 +10,9 @@ import time
 
 import grpc
 
-from flyteagents._kernel.requests import Deadline, Refused
-from flyteagents._kernel.runtime import Runtime
+from flyteagents._kernel.answers import Refused
+from flyteagents._kernel.deadline import Deadline
+from flyteagents._kernel.kernel import Kernel
 from flyteagents._redact import redact
 from flyteagents._telemetry.tracing import Rpc
 
@@ -23,14 +24,14 @@ class Serving:
     """Around the work on one RPC. `operation` has the name that flytekit's metrics use."""
 
     def __init__(
-        self, runtime: Runtime, service: str, method: str, operation: str, context: Context
+        self, kernel: Kernel, service: str, method: str, operation: str, context: Context
     ) -> None:
-        self._runtime = runtime
+        self._kernel = kernel
         self._operation = operation
         self._context = context
         self._started = time.perf_counter()
-        tracing, metadata = runtime.telemetry.tracing, context.invocation_metadata() or ()
-        self._rpc = Rpc(tracing, service, method, metadata)
+        metadata = context.invocation_metadata() or ()
+        self._rpc = Rpc(kernel.telemetry.tracing, service, method, metadata)
 
     async def __aenter__(self) -> tuple[Deadline, Rpc]:
         return Deadline(self._context.time_remaining()), self._rpc
@@ -45,9 +46,9 @@ class Serving:
             error_id = secrets.token_hex(4)
             code, text = "INTERNAL", f"internal error; id {error_id} finds the server's log line"
             log.error("%s failed", self._operation, exc_info=error, extra={"error_id": error_id})
-        runtime, seconds = self._runtime, time.perf_counter() - self._started
-        label = runtime.label(self._rpc.task_type)
-        runtime.telemetry.metrics.request(label, self._operation, seconds, code)
+        kernel, seconds = self._kernel, time.perf_counter() - self._started
+        label = kernel.label(self._rpc.task_type)
+        kernel.telemetry.metrics.request(label, self._operation, seconds, code)
         self._rpc.end(code, text)
         if text:
             await self._context.abort(grpc.StatusCode[code], redact(text))

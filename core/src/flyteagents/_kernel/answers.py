@@ -1,0 +1,37 @@
+"""What Flyte is answered, the same for both generations and free of protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flyteagents._status import Link, Phase
+
+ANSWER_LIMIT = 4 * 1024 * 1024 - 64 * 1024
+"""Bytes of outputs that fit an answer. grpc-go refuses messages over 4 MiB, and Flyte's clients
+do not raise that (flyteplugins .../webapi/agent/client.go:42-75); the rest of the answer gets
+64 KiB."""
+SMALL = 8 * 1024
+"""Bytes of outputs that are kept, in a replica's memory or in an envelope. What Flyte stores with
+the workflow has etcd's limit of about 1.5 MiB for all of its tasks together
+(flytepropeller/pkg/controller/handler.go:379-411)."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How the task stands. `outputs` is a serialized LiteralMap; None: the job wrote them."""
+
+    phase: Phase
+    message: str = ""
+    outputs: bytes | None = None
+    links: Sequence[Link] = ()
+    info: Mapping[str, object] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """The call gets a gRPC error; `code` is the name of its status code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

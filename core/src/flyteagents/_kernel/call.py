@@ -1,0 +1,109 @@
+"""The `Call` that agents see, and the one door into an agent.
+
+Whatever the kernel wants of an agent goes through `ask`: the call names the method, what it is
+about, and how long it may take, so nobody hands these along beside it. The door adds the agent's
+place to run, the span, and the limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from flyteagents._errors import Throttled, Unavailable, VendorError
+from flyteagents._http import Endpoint, Http
+from flyteagents._kernel.requests import NO_CONNECTION, Connection
+from flyteagents._kernel.served import ServedAgent
+from flyteagents._task import Identity
+from flyteagents._types import Type
+from flyteagents._vendor.budget import Budget, backoff, within
+from flyteagents._vendor.http import VendorClient
+
+T = TypeVar("T")
+CALL_LIMIT = 60.0
+"""Seconds for one call of an agent: what never answers must not hold its place for ever. It is as
+long as one request may take (`Budget.limit`), so a submit is never torn down by it."""
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One call of an agent. operation: the name of its method. of: the task or the job."""
+
+    served: ServedAgent
+    operation: str
+    identity: Identity
+    budget: Budget
+    of: object = None
+    output_prefix: str = ""
+    declared: Mapping[str, Type] = field(default_factory=dict)
+    connection: Connection = NO_CONNECTION
+    fresh: bool = False
+    agent: Any = field(init=False, repr=False)
+    client: VendorClient = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Taken now: while the call is under way the agent may be moved to another loop.
+        object.__setattr__(self, "agent", self.served.agent)
+        object.__setattr__(self, "client", self.served.client)
+
+    @property
+    def configs(self) -> Mapping[str, str]:
+        return self.connection.configs
+
+    @property
+    def remaining(self) -> float:
+        return max(self.budget.until - time.monotonic(), 0.0)
+
+    @functools.cached_property
+    def http(self) -> Http:
+        return self.client.bind(self._endpoint, self.budget, self.agent.explain)
+
+    async def _endpoint(self, fresh: bool) -> Endpoint:
+        call = replace(self, fresh=True) if fresh else self
+        endpoint: Endpoint = await self.agent.endpoint(self.of, call)
+        return endpoint
+
+    async def secret(self, name: str) -> str:
+        return self.served.secrets.require(name, self.connection.secrets)
+
+    async def find_secret(self, name: str) -> str | None:
+        return self.served.secrets.find(name, self.connection.secrets)
+
+    async def blocking(self, function: Callable[..., T], *args: object) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.served.threads, functools.partial(function, *args))
+
+
+async def ask(call: KernelCall, *more: object, limit: float = CALL_LIMIT) -> Any:
+    """Call the agent's method, with `more` after the call. Raises what the method raises, and
+    Unavailable when it takes more than `limit` seconds."""
+    served = call.served
+    method = getattr(call.agent, call.operation)
+    about = (call,) if call.of is None else (call.of, call)
+    with served.span(call.operation):
+        try:
+            return await within(limit, served.lane.run(method, *about, *more))
+        except asyncio.TimeoutError:
+            raise Unavailable(
+                f"{served.task_type}: {call.operation} took over {limit:.0f} s"
+            ) from None
+
+
+async def ask_patiently(call: KernelCall) -> Any:
+    """`ask` again while the vendor fails and the call's budget lasts. For what is safe to
+    repeat."""
+    tries = 0
+    while True:
+        try:
+            return await ask(replace(call))  # anew, since the agent may be on another loop by now
+        except VendorError as error:
+            asked = error.retry_after if isinstance(error, Throttled) else None
+            seconds = backoff(tries, asked)
+            if seconds >= call.budget.left:
+                raise
+        await asyncio.sleep(seconds)
+        tries += 1

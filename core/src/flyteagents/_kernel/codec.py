@@ -1,0 +1,45 @@
+"""The wire's part in the life of a job: outputs as protobuf, and declared types as a text.
+
+The kernel knows no protobuf, so the functions are handed to it; what is decided here is what an
+envelope has room for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from flyteagents._types import Type
+
+DECLARED_LIMIT = 400
+"""Characters of declared types in an envelope with their columns; without if they take more. The
+rest of an envelope takes some 500 of its 1024 bytes."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """outputs: to a serialized LiteralMap, by the declared types or, where these are None, by what
+    the values suggest. Raises InvalidTask for what does not fit.
+    dump_types, load_types: declared types to a short text and back. Raises ValueError."""
+
+    outputs: Callable[[Mapping[str, object], Mapping[str, Type] | None], bytes]
+    dump_types: Callable[[Mapping[str, Type]], str]
+    load_types: Callable[[str], Mapping[str, Type]]
+
+    def declared_text(self, types: Mapping[str, Type]) -> str:
+        """The declared outputs for an envelope, without columns where they take too much room."""
+        text = self.dump_types(types)
+        if len(text) > DECLARED_LIMIT:
+            text = self.dump_types({name: _narrow(of) for name, of in types.items()})
+        return text
+
+    def declared(self, text: str) -> Mapping[str, Type] | None:
+        """The outputs that the task declares, out of its envelope; None where nobody knows."""
+        try:
+            return self.load_types(text)
+        except ValueError:
+            return None
+
+
+def _narrow(of: Type) -> Type:
+    return replace(of, columns=(), of=tuple(map(_narrow, of.of)))

@@ -1,0 +1,71 @@
+"""What every part of the life cycle needs: the server's parts, and its words for errors."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flyteagents._errors import AgentError
+from flyteagents._kernel.answers import Refused
+from flyteagents._kernel.codec import Codec
+from flyteagents._kernel.detached import Detached
+from flyteagents._kernel.served import ServedAgent
+from flyteagents._kernel.settings import KernelSettings
+from flyteagents._kernel.soft_state import SoftState
+from flyteagents._kernel.verdicts import OPERATIONS, Verdict, verdict
+from flyteagents._redact import redact
+from flyteagents._telemetry.providers import Telemetry
+from flyteagents._tenants import fits_tenant
+
+log = logging.getLogger("flyteagents")
+
+
+@dataclass
+class Kernel:
+    """The server's parts. `agents` are those that are served, by task type."""
+
+    settings: KernelSettings
+    agents: Mapping[str, ServedAgent]
+    codec: Codec
+    telemetry: Telemetry
+    soft: SoftState = field(default_factory=SoftState)
+    detached: Detached = field(default_factory=Detached)
+
+    def served(self, task_type: str) -> ServedAgent:
+        """The agent of a task type. Raises Refused with NOT_FOUND."""
+        served = self.agents.get(task_type)
+        if served is None:
+            there = ", ".join(sorted(self.agents)) or "none"
+            raise Refused(
+                "NOT_FOUND", f"no agent here serves task type {task_type[:80]!r}; served: {there}"
+            )
+        return served
+
+    def allowed(self, project: str, domain: str) -> bool:
+        """Whether FLYTEAGENTS_ALLOW lets this project and domain in."""
+        return any(fits_tenant(pattern, project, domain) for pattern in self.settings.allow)
+
+    def label(self, task_type: str) -> str:
+        """The task type for metrics: it comes from outside, so only served ones have series."""
+        return task_type if task_type in self.agents else "unknown"
+
+    def tell(self, served: ServedAgent, operation: str, error: BaseException) -> str:
+        """The user's text for an error. A bug's is in the log, and the text has the id for it."""
+        bug = operation in OPERATIONS and verdict(operation, error) is Verdict.BUG
+        if isinstance(error, AgentError) and not bug:
+            return redact(str(error))
+        error_id = secrets.token_hex(4)
+        log.error(
+            "%s: %s raised %s",
+            served.task_type,
+            operation,
+            type(error).__name__,
+            exc_info=error,
+            extra={"error_id": error_id, "agent": served.task_type},
+        )
+        return (
+            f"the agent for {served.task_type} failed with {type(error).__name__} in {operation}; "
+            f"error id {error_id} finds the server's log line"
+        )

@@ -1,0 +1,136 @@
+"""One job as this replica has seen it: what was answered, how its polls fare, how its cancel fares.
+
+Only this module writes these facts; poll, cancel and service say what happened. Some of it may be
+lost at any time, with the replica or for want of room, and no promise is broken by that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from flyteagents._kernel.answers import SMALL, Answer
+from flyteagents._status import Phase
+
+REFUSALS = 3
+"""How often a DeleteTask is refused for a job that no agent here can read. Another replica may
+read it, so the caller is to ask again; but Flyte 1 aborts the whole workflow after eleven, counted
+over all of its tasks (flytepropeller/pkg/controller/workflow/executor.go:478-520)."""
+
+
+class Series:
+    """An unbroken series of failed polls."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._since = 0.0
+
+    def add(self) -> None:
+        if self.count == 0:
+            self._since = time.monotonic()
+        self.count += 1
+
+    def end(self) -> None:
+        self.count = 0
+
+    @property
+    def age(self) -> float:
+        """Seconds since the series began; 0 where there is none."""
+        return time.monotonic() - self._since if self.count else 0.0
+
+
+class Seen:
+    """What this replica has seen of one job.
+
+    phase: the last one that was answered, which is not taken back. latest: that answer.
+    final: the answer of a job that has ended, which every later poll gets.
+    failures: the polls that failed since the vendor's last word. refusals: those among them that
+    failed for credentials, in a row.
+    stop_accepted: the vendor has taken the cancel on, or there is nothing to accept it yet.
+    """
+
+    def __init__(self, task_type: str = "") -> None:
+        self.task_type = task_type
+        self.phase: Phase | None = None
+        self.latest: Answer | None = None
+        self.final: Answer | None = None
+        self.failures = Series()
+        self.refusals = Series()
+        self.stop_accepted = False
+        self._poll: asyncio.Task[Answer] | None = None
+        self._cancel: asyncio.Task[None] | None = None
+        self._told_stopping = False
+        self._refused = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a poll or a cancel is under way, so that the memory must not go."""
+        return self.poll is not None or self.cancel is not None
+
+    @property
+    def poll(self) -> asyncio.Task[Answer] | None:
+        """The poll under way."""
+        return self._poll if self._poll is not None and not self._poll.done() else None
+
+    @property
+    def cancel(self) -> asyncio.Task[None] | None:
+        """The cancel under way."""
+        return self._cancel if self._cancel is not None and not self._cancel.done() else None
+
+    # Polls.
+
+    def poll_began(self, poll: asyncio.Task[Answer]) -> None:
+        self._poll = poll
+
+    def poll_ended(self) -> None:
+        self._poll = None  # a task that has ended still holds its context, with spans
+
+    def poll_failed(self, *, refused: bool) -> Series:
+        """The series that the patience for this failure counts from."""
+        self.failures.add()
+        if not refused:
+            self.refusals.end()
+            return self.failures
+        self.refusals.add()
+        return self.refusals
+
+    def vendor_spoke(self) -> None:
+        """Any answer of the vendor's ends a series."""
+        self.failures.end()
+        self.refusals.end()
+
+    def was_answered(self, answer: Answer) -> Answer:
+        """The vendor's answer, or an end of our own, goes to Flyte."""
+        self.phase = answer.phase
+        self.latest = answer
+        if answer.phase.terminal:
+            self.failures.end()
+            if answer.outputs is None or len(answer.outputs) <= SMALL:
+                self.final = answer
+            else:  # ask the vendor again rather than keep megabytes
+                self.phase = Phase.RUNNING
+                self.latest = None
+        return answer
+
+    def was_guessed(self, answer: Answer) -> Answer:
+        """Nobody knows how the job is doing, and this answer goes to Flyte."""
+        if self.phase is None and answer.phase is Phase.RUNNING:
+            self.phase = Phase.RUNNING  # said once, it is not taken back
+        return answer
+
+    # Cancels.
+
+    def cancel_began(self, cancel: asyncio.Task[None]) -> None:
+        self._cancel = cancel
+        self.stop_accepted = False
+
+    def tells_stopping(self) -> bool:
+        """Whether to say that the job is still stopping: once."""
+        first = not self._told_stopping
+        self._told_stopping = True
+        return first
+
+    def refuses_cancel(self) -> bool:
+        """Whether to refuse a cancel that no agent here can do: the first times."""
+        self._refused += 1
+        return self._refused <= REFUSALS

@@ -1,0 +1,193 @@
+"""A flight is shared by its callers, outlives them, and is not forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from tests.unit.kernel_setup import Numbered, Setup, within
+
+from flyteagents import Forbidden, Idempotency, InvalidTask, Phase, Unavailable
+from flyteagents._kernel import flights
+from flyteagents._kernel.flight import Flight, Made, Stage
+from flyteagents._telemetry.providers import Telemetry
+
+JOB = Numbered(id="job-1")
+
+
+def begin(setup: Setup, seconds: float = 1.0, **of: Any) -> Flight:
+    request = setup.request(**of)
+    return setup.flights.start(setup.served, request.read(), request, within(seconds))
+
+
+async def ends(flight: Flight) -> None:
+    await asyncio.wait({flight.work})
+    await asyncio.sleep(0)  # what is called back when it has landed
+
+
+async def test_it_submits_and_lands(setup: Setup) -> None:
+    flight = begin(setup)
+    assert await setup.flights.wait(flight, within(1))
+    assert flight.work.result() == Made(JOB, 0)
+    assert setup.flights.under_way(flight.key) is None
+    assert not flight.is_unheard()
+
+
+async def test_a_submit_outlives_its_callers_and_sends_nothing_new(setup: Setup) -> None:
+    answers = asyncio.Event()
+    setup.agent.script["create"] = [answers, Unavailable("not now"), JOB]
+    flight = begin(setup)
+    assert not await setup.flights.wait(flight, within(0.005))
+    assert not flight.work.done()
+    assert flight.budget.left == 0
+    answers.set()
+    await ends(flight)
+    assert isinstance(flight.work.exception(), Unavailable)
+    assert setup.agent.asked == ["create"]
+
+
+async def test_a_new_caller_opens_the_budget_again(setup: Setup) -> None:
+    answers = asyncio.Event()
+    setup.agent.script["create"] = [answers, Unavailable("not now"), JOB]
+    flight = begin(setup)
+    await setup.flights.wait(flight, within(0.005))
+    second = asyncio.create_task(setup.flights.wait(flight, within(5)))
+    await asyncio.sleep(0)
+    answers.set()
+    assert await second
+    assert flight.work.result() == Made(JOB, 0)
+
+
+@pytest.mark.parametrize(("idempotency", "tries"), [("vendor", 2), ("lookup", 1), ("none", 1)])
+async def test_only_what_the_vendor_dedupes_is_submitted_again(
+    quiet_telemetry: Telemetry, idempotency: Idempotency, tries: int
+) -> None:
+    setup = Setup(quiet_telemetry, idempotency)
+    setup.agent.script["create"] = [Unavailable("not now"), JOB]
+    flight = begin(setup)
+    await setup.flights.wait(flight, within(1))
+    assert setup.agent.asked.count("create") == tries
+
+
+async def test_a_job_that_is_found_is_not_created(quiet_telemetry: Telemetry) -> None:
+    setup = Setup(quiet_telemetry, "lookup")
+    setup.agent.script["find"] = [JOB]
+    flight = begin(setup)
+    await setup.flights.wait(flight, within(1))
+    assert setup.agent.asked == ["find"]
+
+
+async def unheard(setup: Setup, **of: Any) -> Flight:
+    """A flight whose job is named when its caller has gone."""
+    answers = asyncio.Event()
+    setup.agent.script["create"] = [answers, JOB]
+    flight = begin(setup, **of)
+    await setup.flights.wait(flight, within(0.005))
+    answers.set()
+    await ends(flight)
+    return flight
+
+
+async def test_a_job_named_unheard_is_known_to_the_next_attempt_once(setup: Setup) -> None:
+    flight = await unheard(setup)
+    assert setup.flights.just_named(flight.key, setup.task()) == Made(JOB, 0)
+    assert setup.flights.just_named(flight.key, setup.task()) is None
+    assert "cancel" not in setup.agent.asked
+
+
+async def test_a_job_named_unheard_is_not_taken_for_other_work(setup: Setup) -> None:
+    flight = await unheard(setup)
+    assert setup.flights.just_named(flight.key, setup.task(statement="SELECT 2")) is None
+
+
+async def test_a_job_named_unheard_counts_for_a_moment(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flight = await unheard(setup)
+    monkeypatch.setattr(flights, "FRESH", 0.0)
+    time.sleep(0.001)  # noqa: ASYNC251 # a moment
+    assert setup.flights.just_named(flight.key, setup.task()) is None
+
+
+async def test_a_job_that_no_attempt_can_find_is_cancelled(setup: Setup) -> None:
+    await unheard(setup, generation=2, retries=0)
+    await asyncio.sleep(0.005)
+    assert setup.agent.asked[:3] == ["create", "get", "cancel"]
+
+
+async def test_a_job_of_an_agent_without_idempotency_is_cancelled(
+    quiet_telemetry: Telemetry,
+) -> None:
+    setup = Setup(quiet_telemetry, "none")
+    await unheard(setup)
+    await asyncio.sleep(0.005)
+    assert "cancel" in setup.agent.asked
+
+
+async def test_a_job_that_was_told_unconfirmed_is_left_to_its_polls(setup: Setup) -> None:
+    answers = asyncio.Event()
+    setup.agent.script["create"] = [answers, JOB]
+    flight = begin(setup, generation=2, retries=0)
+    await setup.flights.wait(flight, within(0.005))
+    flight.was_told_unconfirmed()
+    answers.set()
+    await ends(flight)
+    assert setup.agent.asked == ["create"]
+
+
+@pytest.mark.parametrize(
+    ("error", "phase"),
+    [(InvalidTask("bad SQL"), Phase.FAILED), (Forbidden("you may not"), Phase.FAILED)],
+)
+async def test_a_no_after_an_unconfirmed_answer_is_kept_for_the_polls(
+    setup: Setup, error: Exception, phase: Phase
+) -> None:
+    answers = asyncio.Event()
+    setup.agent.script["create"] = [answers, error]
+    flight = begin(setup)
+    await setup.flights.wait(flight, within(0.005))
+    flight.was_told_unconfirmed()
+    answers.set()
+    await ends(flight)
+    end = setup.kernel.soft.late_ends.get(flight.key)
+    assert end is not None
+    assert (end.phase, end.message) == (phase, str(error))
+
+
+async def test_who_finds_no_room_is_told_what_it_waited_for(setup: Setup) -> None:
+    setup.served.creates.held = setup.served.creates.limit
+    flight = begin(setup, seconds=0.01)
+    assert flight.stage is Stage.QUEUED
+    await setup.flights.wait(flight, within(0.05))
+    assert "64 creates are under way" in str(flight.work.exception())
+    assert setup.agent.asked == []
+
+
+@pytest.mark.parametrize(
+    ("reached", "says"),
+    [
+        (Stage.QUEUED, "creates are under way"),
+        (Stage.SETTLING, "an earlier attempt's job is not settled yet"),
+        (Stage.SUBMITTING, "the vendor did not answer in time"),
+    ],
+)
+async def test_each_stage_says_what_a_late_answer_waited_for(
+    setup: Setup, reached: Stage, says: str
+) -> None:
+    request = setup.request()
+    flight = Flight(setup.served, request.read(), request, within(1))
+    flight.stage = reached
+    assert says in flight.waits_for
+
+
+@pytest.mark.parametrize(
+    ("generation", "attempt", "last"), [(1, 9, False), (2, 2, False), (2, 3, True)]
+)
+async def test_only_flyte_2_tells_which_attempt_is_the_last(
+    setup: Setup, generation: int, attempt: int, last: bool
+) -> None:
+    task = setup.task(attempt=attempt, retries=3)
+    request = setup.request(generation=generation)
+    assert Flight(setup.served, task, request, within(1)).last_attempt is last
