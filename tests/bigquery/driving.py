@@ -38,9 +38,14 @@ class Driver:
         made = BigQuerySettings(**{"url": url, "anonymous": True, **settings})
         models = Models(BigQuerySettings, BigQueryConfig, BigQueryJob)
         plugin = Plugin(
-            "bigquery", "flyteagents-bigquery", "0", "flyteagents_bigquery", [BigQueryAgent],
-            {TASK_TYPE: models}, {BigQuerySettings: made},
-        )  # fmt: skip
+            "bigquery",
+            "flyteagents-bigquery",
+            "0",
+            "flyteagents_bigquery",
+            [BigQueryAgent],
+            {TASK_TYPE: models},
+            {BigQuerySettings: made},
+        )
         self.served = ServedAgent(plugin, BigQueryAgent, KernelSettings())
         self.agent: BigQueryAgent = self.served.agent
 
@@ -66,9 +71,14 @@ class Driver:
     ) -> Task[BigQueryConfig]:
         """A task as it comes out of the protobuf messages that Flyte sends."""
         made = task_template(
-            TASK_TYPE, custom=custom, sql=statement, inputs=inputs, interface=interface,
-            outputs=outputs, timeout=timeout,
-        )  # fmt: skip
+            TASK_TYPE,
+            custom=custom,
+            sql=statement,
+            inputs=inputs,
+            interface=interface,
+            outputs=outputs,
+            timeout=timeout,
+        )
         return self.read(made, execution=execution, number=number)
 
     def read(
@@ -93,9 +103,14 @@ class Driver:
         budget = Budget(time.monotonic() + seconds, retries=operation not in ("get", "cancel"))
         identity = Identity(project=project, domain=domain)
         return KernelCall(
-            self.served, operation, identity, budget, of, declared=declared or {},
+            self.served,
+            operation,
+            identity,
+            budget,
+            of,
+            declared=declared or {},
             connection=connection,
-        )  # fmt: skip
+        )
 
     async def create(self, task: Task[BigQueryConfig], **options: Any) -> BigQueryJob:
         return await self.agent.create(task, self.call("create", task, **options))

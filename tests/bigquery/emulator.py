@@ -58,13 +58,22 @@ def emulator(port: int | None = None) -> Iterator[str]:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [
-                    ENVIRONMENT / "bin" / "local-bigquery", "serve", "--host", "127.0.0.1",
-                    "--port", str(chosen), "--grpc-port", str(free_port()),
-                    "--data-dir", str(data),
+                    ENVIRONMENT / "bin" / "local-bigquery",
+                    "serve",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(chosen),
+                    "--grpc-port",
+                    str(free_port()),
+                    "--data-dir",
+                    str(data),
                 ],
                 env={"HOME": str(home), "PATH": os.environ.get("PATH", "")},
-                stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         try:
             url = f"http://127.0.0.1:{chosen}"
             _until_ready(process, url, log)

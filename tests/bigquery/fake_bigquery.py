@@ -95,12 +95,14 @@ class FakeJob:
             "kind": "bigquery#job",
             "id": f"{self.project}:{self.location}.{self.id}",
             "jobReference": {
-                "projectId": self.project, "jobId": self.id, "location": self.location,
+                "projectId": self.project,
+                "jobId": self.id,
+                "location": self.location,
             },
             "configuration": self.configuration,
             "statistics": self._statistics(state),
             "status": status,
-        }  # fmt: skip
+        }
 
     def _statistics(self, state: str) -> dict[str, Any]:
         statistics: dict[str, Any] = {"creationTime": _ms(self.created)}

@@ -58,20 +58,27 @@ class GoogleTokens(FakeVendor):
         return Response(
             200,
             {
-                "access_token": token, "expires_in": self.lifetime, "token_type": "Bearer",
+                "access_token": token,
+                "expires_in": self.lifetime,
+                "token_type": "Bearer",
                 "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
             },
-        )  # fmt: skip
+        )
 
     def service_account(self, **more: Any) -> str:
         """The text of a service account's key."""
         return json.dumps(
             {
-                "type": "service_account", "project_id": "p", "private_key_id": "1",
-                "private_key": private_key(), "client_email": EMAIL, "client_id": "1",
-                "token_uri": f"{self.url}/token", **more,
+                "type": "service_account",
+                "project_id": "p",
+                "private_key_id": "1",
+                "private_key": private_key(),
+                "client_email": EMAIL,
+                "client_id": "1",
+                "token_uri": f"{self.url}/token",
+                **more,
             }
-        )  # fmt: skip
+        )
 
     def federated(self, token: Path, impersonate: bool = False) -> str:
         """A workload identity federation whose own token is in a file."""

@@ -74,18 +74,23 @@ async def test_the_whole_query_config_is_honoured(
             "keyResultStatement": "LAST",
         },
         "timePartitioning": {
-            "type": "DAY", "field": "day", "expirationMs": "86400000",
+            "type": "DAY",
+            "field": "day",
+            "expirationMs": "86400000",
             "requirePartitionFilter": True,
         },
         "userDefinedFunctionResources": [{"resourceUri": "gs://bucket/udf.js"}],
         "useQueryCache": False,
         "writeDisposition": "WRITE_TRUNCATE",
-    }  # fmt: skip
+    }
     assert "1.0" not in json.dumps(configuration)  # whole numbers are whole again
     assert external["sheet"]["sourceUris"] == ["gs://bucket/file.csv"]
     assert {one["name"]: one["parameterValue"].get("value") for one in parameters} == {
-        "fixed": "42", "several": None, "n": "7", "s": "it's",
-    }  # fmt: skip
+        "fixed": "42",
+        "several": None,
+        "n": "7",
+        "s": "it's",
+    }
     assert configuration["jobTimeoutMs"] == "720000"
     reference = bigquery.body["jobReference"]
     assert (reference["projectId"], reference["location"]) == ("the-project", "EU")

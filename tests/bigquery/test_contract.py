@@ -74,9 +74,12 @@ class TestBigQuery(AgentContract):
     def task(self, statement: str, **config: Any) -> FlyteTask:
         table = {"projectId": "p", "datasetId": "ds", "tableId": "t"}
         return task_template(
-            TASK_TYPE, custom={**CUSTOM, "destinationTable": table, **config}, sql=statement,
-            inputs={"n": 1}, outputs={"results": StructuredDataset},
-        )  # fmt: skip
+            TASK_TYPE,
+            custom={**CUSTOM, "destinationTable": table, **config},
+            sql=statement,
+            inputs={"n": 1},
+            outputs={"results": StructuredDataset},
+        )
 
     def succeeds(self) -> FlyteTask:
         return self.task("SELECT 'slowly', @n")

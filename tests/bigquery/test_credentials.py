@@ -20,7 +20,8 @@ from tests.bigquery.google_tokens import EMAIL, GoogleTokens, private_key
 from flyteagents import Forbidden, InvalidTask, Phase, Unauthenticated, Unavailable
 from flyteagents._kernel.requests import Connection
 from flyteagents.testing import Response
-from flyteagents_bigquery.credentials import Source, Trust, obtain
+from flyteagents_bigquery.credentials import Source, obtain
+from flyteagents_bigquery.keys import Trust
 
 SCOPES = ["https://www.googleapis.com/auth/bigquery"]
 
@@ -75,9 +76,12 @@ async def test_calls_count_against_the_quota_project(
 
 @pytest.mark.parametrize("impersonate", [False, True])
 async def test_workload_identity_federation_is_used(
-    bigquery: FakeBigQuery, google: GoogleTokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    bigquery: FakeBigQuery,
+    google: GoogleTokens,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     impersonate: bool,
-) -> None:  # fmt: skip
+) -> None:
     (tmp_path / "token").write_text("of-the-cluster")
     default(monkeypatch, tmp_path, google.federated(tmp_path / "token", impersonate))
     async with opened(bigquery) as driver:
@@ -180,9 +184,11 @@ async def test_a_token_is_renewed_ahead_of_its_end_and_nobody_waits(
 
 
 async def test_a_renewal_that_fails_is_tried_again_while_the_token_lasts(
-    bigquery: FakeBigQuery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    bigquery: FakeBigQuery,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     async with GoogleTokens(lifetime=200) as google:
         default(monkeypatch, tmp_path, google.service_account())
         async with opened(bigquery) as driver:
@@ -233,28 +239,33 @@ async def test_nothing_that_is_kept_has_a_key_in_it(
         (
             '{"type": "service_account", "client_email": "a@b", "private_key": "c4nary", '
             '"token_uri": "https://oauth2.googleapis.com/token"}',
-            Unauthenticated, "the secret x cannot be used",
+            Unauthenticated,
+            "the secret x cannot be used",
         ),
         (
             '{"type": "authorized_user", "token_uri": "https://evil.example/t"}',
-            InvalidTask, "token_uri is not an address of Google's",
+            InvalidTask,
+            "token_uri is not an address of Google's",
         ),
         (
             '{"type": "authorized_user", "token_uri": "http://oauth2.googleapis.com/t"}',
-            InvalidTask, "token_uri",
+            InvalidTask,
+            "token_uri",
         ),
         (
             '{"type": "service_account", "universe_domain": "evil.example"}',
-            InvalidTask, "universe_domain",
+            InvalidTask,
+            "universe_domain",
         ),
         (
             '{"type": "impersonated_service_account", '
             '"source_credentials": {"token_uri": "https://evil.example"}}',
-            InvalidTask, "token_uri",
+            InvalidTask,
+            "token_uri",
         ),
         ('{"type": "external_account"}', InvalidTask, "FEDERATED_SECRETS"),
     ],
-)  # fmt: skip
+)
 def test_a_key_that_is_no_good_is_refused_without_quoting_it(
     key: str, kind: type[Exception], words: str
 ) -> None:

@@ -127,9 +127,10 @@ async def test_a_duration_can_be_microseconds(emulated: Driver) -> None:
     # The emulator does not read an INTERVAL as BigQuery writes it.
     task = emulated.task(
         "SELECT IF(@x = 1500000, 1, ERROR('another number')) AS x",
-        {**CUSTOM, "durationParamType": "INT64"}, {"x": timedelta(seconds=1.5)},
+        {**CUSTOM, "durationParamType": "INT64"},
+        {"x": timedelta(seconds=1.5)},
         execution="duration",
-    )  # fmt: skip
+    )
     status = await ended(emulated, await emulated.create(task))
     assert status.phase is Phase.SUCCEEDED, status
 
@@ -137,9 +138,11 @@ async def test_a_duration_can_be_microseconds(emulated: Driver) -> None:
 async def test_the_type_that_the_config_declares_reaches_the_query(emulated: Driver) -> None:
     theirs = {"queryParameters": [{"name": "x", "parameterType": {"type": "DATE"}}]}
     task = emulated.task(
-        "SELECT EXTRACT(DAY FROM @x) AS x", {**CUSTOM, **theirs},
-        {"x": NOON.replace(hour=0, minute=0, second=0, microsecond=0)}, execution="date",
-    )  # fmt: skip
+        "SELECT EXTRACT(DAY FROM @x) AS x",
+        {**CUSTOM, **theirs},
+        {"x": NOON.replace(hour=0, minute=0, second=0, microsecond=0)},
+        execution="date",
+    )
     status = await ended(emulated, await emulated.create(task))
     assert status.phase is Phase.SUCCEEDED, status
 

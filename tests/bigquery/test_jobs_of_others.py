@@ -49,8 +49,10 @@ async def test_a_job_without_a_location_is_looked_for_in_the_services_too(
 def test_what_is_kept_of_a_job_is_small_and_no_secret() -> None:
     job = BigQueryJob.model_validate_json(FLYTE_SDK)
     assert job.model_dump(mode="json", exclude_none=True) == {
-        "job_id": "b1c2", "project": "p", "location": "asia-east1",
-    }  # fmt: skip
+        "job_id": "b1c2",
+        "project": "p",
+        "location": "asia-east1",
+    }
 
 
 @pytest.mark.parametrize(

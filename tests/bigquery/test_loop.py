@@ -23,9 +23,16 @@ async def apart() -> AsyncIterator[str]:
     """A fake BigQuery in a process of its own, so that its work is not measured."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bigquery.fake_bigquery", "--port", str(port),
-        "--delay", "0.2", cwd=ROOT, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "tests.bigquery.fake_bigquery",
+        "--port",
+        str(port),
+        "--delay",
+        "0.2",
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
     try:
         assert process.stdout is not None
         await process.stdout.readline()

@@ -108,9 +108,12 @@ async def test_a_scripts_result_is_that_of_its_last_select(
     bigquery: FakeBigQuery, driver: Driver
 ) -> None:
     children = [
-        Plan(statistics=STATEMENT), Plan(statistics=STATEMENT), Plan(statement_type="INSERT"),
-        Plan(statistics=EXPRESSION), Plan(error=("invalidQuery", "handled")),
-    ]  # fmt: skip
+        Plan(statistics=STATEMENT),
+        Plan(statistics=STATEMENT),
+        Plan(statement_type="INSERT"),
+        Plan(statistics=EXPRESSION),
+        Plan(error=("invalidQuery", "handled")),
+    ]
     bigquery.will("BEGIN", script(*children))
     found = await results(driver, "BEGIN ... END")
     wanted = bigquery.jobs["p", "script_job_1"].configuration["query"]["destinationTable"]

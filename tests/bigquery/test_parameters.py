@@ -123,12 +123,14 @@ def test_a_list_is_an_array(
 
 def test_options_choose_other_types(driver: Driver) -> None:
     assert parameter(driver, NOON, datetime, datetimeParamType="TIMESTAMP") == (
-        {"type": "TIMESTAMP"}, {"value": "2024-01-02T03:04:05.000006+00:00"},
-    )  # fmt: skip
+        {"type": "TIMESTAMP"},
+        {"value": "2024-01-02T03:04:05.000006+00:00"},
+    )
     span = timedelta(seconds=1.5)
     assert parameter(driver, span, timedelta, durationParamType="INT64") == (
-        INT, {"value": "1500000"},
-    )  # fmt: skip
+        INT,
+        {"value": "1500000"},
+    )
 
 
 def test_a_dict_can_be_a_struct(driver: Driver) -> None:
@@ -137,10 +139,12 @@ def test_a_dict_can_be_a_struct(driver: Driver) -> None:
     types = {field["name"]: field["type"] for field in kind["structTypes"]}
     assert kind["type"] == "STRUCT"
     assert types == {
-        "name": TEXT, "ok": {"type": "BOOL"}, "tags": {"type": "ARRAY", "arrayType": TEXT},
+        "name": TEXT,
+        "ok": {"type": "BOOL"},
+        "tags": {"type": "ARRAY", "arrayType": TEXT},
         "inner": {"type": "STRUCT", "structTypes": [{"name": "n", "type": {"type": "FLOAT64"}}]},
         "none": TEXT,
-    }  # fmt: skip
+    }
     assert found["structValues"]["inner"] == {"structValues": {"n": {"value": "0.5"}}}
     assert found["structValues"]["tags"] == {"arrayValues": [{"value": "x"}]}
     assert found["structValues"]["none"] == {"value": None}
@@ -184,10 +188,13 @@ def test_configured_parameters_stay_without_inputs(driver: Driver) -> None:
     [
         ({"x": 1}, {"parameterMode": "POSITIONAL"}, "positional"),
         ({"x": {"a": math.nan}}, {}, "'x'.*JSON"),
-        ({"day": NOON}, {"queryParameters": [
-            {"name": "day", "parameterType": {"type": "DATE"}}]}, "'day'.*time of day"),
+        (
+            {"day": NOON},
+            {"queryParameters": [{"name": "day", "parameterType": {"type": "DATE"}}]},
+            "'day'.*time of day",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_a_parameter_is_named(
     inputs: dict[str, object], config: dict[str, object], words: str
 ) -> None:

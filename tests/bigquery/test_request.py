@@ -10,7 +10,7 @@ import pytest
 from tests.bigquery.driving import CUSTOM, Driver
 
 from flyteagents import InvalidTask
-from flyteagents_bigquery.labels import label_value
+from flyteagents_bigquery.labels import RULES
 from flyteagents_bigquery.request import insert_body, named_job
 
 TABLE = {"projectId": "p", "datasetId": "ds", "tableId": "t"}
@@ -30,28 +30,41 @@ def test_the_configuration_arrives_with_whole_numbers_and_without_the_keys_of_th
     driver: Driver,
 ) -> None:
     custom = {
-        "Location": None, "ProjectID": "p", "Domain": "d", "maximumBytesBilled": "1000000000",
-        "maximumBillingTier": 2.0, "destinationTable": TABLE, "useQueryCache": False,
+        "Location": None,
+        "ProjectID": "p",
+        "Domain": "d",
+        "maximumBytesBilled": "1000000000",
+        "maximumBillingTier": 2.0,
+        "destinationTable": TABLE,
+        "useQueryCache": False,
         "timePartitioning": {"type": "DAY", "expirationMs": "86400000"},
         "tableDefinitions": {"sheet": {"csvOptions": {"skipLeadingRows": 1.0}}},
         "secrets": {"google_application_credentials": "key"},
-    }  # fmt: skip
+    }
     made = body(driver, "SELECT 1", custom)
     assert made["configuration"]["query"] == {
-        "query": "SELECT 1", "useLegacySql": False, "maximumBytesBilled": "1000000000",
-        "maximumBillingTier": 2, "destinationTable": TABLE, "useQueryCache": False,
+        "query": "SELECT 1",
+        "useLegacySql": False,
+        "maximumBytesBilled": "1000000000",
+        "maximumBillingTier": 2,
+        "destinationTable": TABLE,
+        "useQueryCache": False,
         "timePartitioning": {"type": "DAY", "expirationMs": "86400000"},
         "tableDefinitions": {"sheet": {"csvOptions": {"skipLeadingRows": 1}}},
-    }  # fmt: skip
+    }
     assert type(made["configuration"]["query"]["maximumBillingTier"]) is int
     assert made["jobReference"].keys() == {"projectId", "jobId"}
 
 
 def test_what_the_sdks_drop_is_honoured(driver: Driver) -> None:
     custom = {
-        **CUSTOM, "labels": {"team": "data", "flyte-fp": "forged"}, "jobTimeoutMs": "5000",
-        "reservation": "projects/x/locations/EU/reservations/r", "maxSlots": 100.0, "dryRun": True,
-    }  # fmt: skip
+        **CUSTOM,
+        "labels": {"team": "data", "flyte-fp": "forged"},
+        "jobTimeoutMs": "5000",
+        "reservation": "projects/x/locations/EU/reservations/r",
+        "maxSlots": 100.0,
+        "dryRun": True,
+    }
     made = body(driver, "SELECT 1", custom, timeout=60.0)["configuration"]
     assert made["labels"]["team"] == "data"
     assert made["labels"]["flyte-fp"] != "forged"
@@ -95,17 +108,21 @@ def test_the_job_id_and_the_labels_say_whose_job_it_is(driver: Driver) -> None:
     assert made["jobReference"]["jobId"] == f"flyte-{task.key.hex}"
     assert re.fullmatch(r"flyte-[0-9a-f]{40}", made["jobReference"]["jobId"])
     assert made["configuration"]["labels"] == {
-        "flyte-project": "tests", "flyte-domain": "development", "flyte-exec": "run_1",
-        "flyte-node": "n0", "flyte-task": "tests_task", "flyte-attempt": "2",
+        "flyte-project": "tests",
+        "flyte-domain": "development",
+        "flyte-exec": "run_1",
+        "flyte-node": "n0",
+        "flyte-task": "tests_task",
+        "flyte-attempt": "2",
         "flyte-fp": str(task.fingerprint),
-    }  # fmt: skip
+    }
 
 
 def test_labels_fit_what_bigquery_allows() -> None:
-    assert label_value("a.b/C d") == "a_b_c_d"
-    long = label_value("x" * 80)
+    assert RULES.value("a.b/C d") == "a_b_c_d"
+    long = RULES.value("x" * 80)
     assert len(long) == 63
-    assert long != label_value("x" * 81)
+    assert long != RULES.value("x" * 81)
 
 
 def test_many_labels_of_the_users_leave_ours_out_but_the_fingerprint(driver: Driver) -> None:
@@ -152,9 +169,14 @@ def test_a_configuration_that_cannot_be_is_named(
 def test_the_fingerprint_is_of_the_work_and_nothing_else(driver: Driver) -> None:
     same = driver.task().fingerprint
     incidental = {
-        **CUSTOM, "Location": "US", "labels": {"a": "b"}, "priority": "BATCH", "maxSlots": 5,
-        "jobTimeoutMs": "1", "Domain": "other",
-    }  # fmt: skip
+        **CUSTOM,
+        "Location": "US",
+        "labels": {"a": "b"},
+        "priority": "BATCH",
+        "maxSlots": 5,
+        "jobTimeoutMs": "1",
+        "Domain": "other",
+    }
     assert driver.task("SELECT 1", incidental, number=1, timeout=9.0).fingerprint == same
     assert driver.task("SELECT 2").fingerprint != same
     assert driver.task("SELECT 1", {**CUSTOM, "useQueryCache": False}).fingerprint != same

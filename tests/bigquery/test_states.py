@@ -14,16 +14,38 @@ from flyteagents_bigquery.states import read_state
 F, R, A = Phase.FAILED, Phase.RETRYABLE_FAILED, Phase.ABORTED
 
 REASONS = {
-    "backendError": R, "internalError": R, "jobBackendError": R, "jobInternalError": R,
-    "jobRateLimitExceeded": R, "rateLimitExceeded": R, "tableUnavailable": R, "resourceInUse": R,
+    "backendError": R,
+    "internalError": R,
+    "jobBackendError": R,
+    "jobInternalError": R,
+    "jobRateLimitExceeded": R,
+    "rateLimitExceeded": R,
+    "tableUnavailable": R,
+    "resourceInUse": R,
     "badGateway": R,
-    "accessDenied": F, "attributeError": F, "badRequest": F, "billingNotEnabled": F,
-    "billingTierLimitExceeded": F, "blocked": F, "duplicate": F, "invalid": F, "invalidQuery": F,
-    "invalidUser": F, "notFound": F, "notImplemented": F, "policyViolation": F,
-    "proxyAuthenticationRequired": F, "resourcesExceeded": F, "responseTooLarge": F,
-    "timeout": F, "quotaExceeded": F, "bytesBilledLimitExceeded": F, "stopped": A,
-    "inventedTomorrow": F, "": F,
-}  # fmt: skip
+    "accessDenied": F,
+    "attributeError": F,
+    "badRequest": F,
+    "billingNotEnabled": F,
+    "billingTierLimitExceeded": F,
+    "blocked": F,
+    "duplicate": F,
+    "invalid": F,
+    "invalidQuery": F,
+    "invalidUser": F,
+    "notFound": F,
+    "notImplemented": F,
+    "policyViolation": F,
+    "proxyAuthenticationRequired": F,
+    "resourcesExceeded": F,
+    "responseTooLarge": F,
+    "timeout": F,
+    "quotaExceeded": F,
+    "bytesBilledLimitExceeded": F,
+    "stopped": A,
+    "inventedTomorrow": F,
+    "": F,
+}
 
 
 def ended(reason: str, message: str, **labels: str) -> JobResource:

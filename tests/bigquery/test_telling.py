@@ -21,34 +21,53 @@ QUERY: dict[str, Any] = {
     "queryPlan": [{"recordsWritten": "500"}, {"recordsWritten": "7", "name": "S01: Output"}],
     "timeline": [
         {
-            "elapsedMs": "1000", "totalSlotMs": "3000", "pendingUnits": "2",
-            "completedUnits": "1", "activeUnits": "4",
+            "elapsedMs": "1000",
+            "totalSlotMs": "3000",
+            "pendingUnits": "2",
+            "completedUnits": "1",
+            "activeUnits": "4",
         }
     ],
-}  # fmt: skip
+}
 STATISTICS = {
-    **AT, "totalBytesProcessed": "5000000", "totalSlotMs": "8000", "edition": "ENTERPRISE",
+    **AT,
+    "totalBytesProcessed": "5000000",
+    "totalSlotMs": "8000",
+    "edition": "ENTERPRISE",
     "reservation_id": "x:EU.r",
-}  # fmt: skip
+}
 
 
 async def test_a_finished_jobs_numbers_are_told(bigquery: FakeBigQuery, driver: Driver) -> None:
     bigquery.will("SELECT", Plan(statistics=STATISTICS, query=QUERY))
     status = await driver.run(driver.task())
     numbers = {
-        "statement_type": "SELECT", "bytes_processed": 5_000_000, "bytes_billed": 10_485_760,
-        "slot_ms": 8000, "cache_hit": False, "rows": 7, "queue_ms": 250, "run_ms": 2000,
-        "reservation": "x:EU.r", "edition": "ENTERPRISE",
-    }  # fmt: skip
+        "statement_type": "SELECT",
+        "bytes_processed": 5_000_000,
+        "bytes_billed": 10_485_760,
+        "slot_ms": 8000,
+        "cache_hit": False,
+        "rows": 7,
+        "queue_ms": 250,
+        "run_ms": 2000,
+        "reservation": "x:EU.r",
+        "edition": "ENTERPRISE",
+    }
     assert status.statistics == numbers
     assert status.started == datetime.fromtimestamp((T0 + 250) / 1000, timezone.utc)
     assert status.ended == datetime.fromtimestamp((T0 + 2250) / 1000, timezone.utc)
     table = bigquery.job.configuration["query"]["destinationTable"]
     assert status.info == {
-        **numbers, "job": bigquery.job.id, "project": "p", "location": "EU", "state": "DONE",
-        "average_slots": 4.0, "billing_tier": 1, "referenced_tables": ["p.ds.t1", "p.ds.t2"],
+        **numbers,
+        "job": bigquery.job.id,
+        "project": "p",
+        "location": "EU",
+        "state": "DONE",
+        "average_slots": 4.0,
+        "billing_tier": 1,
+        "referenced_tables": ["p.ds.t1", "p.ds.t2"],
         "destination_table": f"p.{table['datasetId']}.{table['tableId']}",
-    }  # fmt: skip
+    }
 
 
 async def test_rows_that_dml_changed_are_told(bigquery: FakeBigQuery, driver: Driver) -> None:

@@ -5,10 +5,9 @@ https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs
 
 from __future__ import annotations
 
-import fnmatch
-import functools
-import re
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from flyteagents import (
     Agent,
@@ -24,21 +23,27 @@ from flyteagents import (
     Reply,
     Status,
     Task,
+    Unauthenticated,
     Unavailable,
 )
-from flyteagents_bigquery import credentials, reasons
+from flyteagents.kit.credentials import for_tenant
+from flyteagents.kit.pages import page
+from flyteagents.kit.tokens import Tokens
+from flyteagents_bigquery import places, reasons
 from flyteagents_bigquery.config import BigQueryConfig
-from flyteagents_bigquery.credentials import Source
+from flyteagents_bigquery.credentials import GOOGLE_UNIVERSE, GoogleToken, Source, obtain
 from flyteagents_bigquery.job import BigQueryJob
-from flyteagents_bigquery.logs import log_lines, log_page
+from flyteagents_bigquery.keys import Trust
+from flyteagents_bigquery.logs import log_lines
 from flyteagents_bigquery.outputs import child_jobs, job_outputs
-from flyteagents_bigquery.request import insert_body, named_job
+from flyteagents_bigquery.request import hint, insert_body, named_job
 from flyteagents_bigquery.resource import POLLED, JobResource, number
-from flyteagents_bigquery.settings import BigQuerySettings
+from flyteagents_bigquery.settings import GOOGLE, BigQuerySettings
 from flyteagents_bigquery.states import read_state
 from flyteagents_bigquery.statistics import job_info, job_statistics, moment
-from flyteagents_bigquery.tokens import Tokens
 
+T = TypeVar("T")
+Params = Mapping[str, str | None]
 SECRET = "google_application_credentials"  # noqa: S105 # a name, by which Flyte 2 sends a key
 CONSOLE = "https://console.cloud.google.com/bigquery"
 
@@ -52,11 +57,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
     hosts = ("*.googleapis.com",)
 
     async def open(self) -> None:
-        settings = self.settings
-        trust = credentials.Trust(settings.key_hosts, settings.federated_secrets)
-        self._tokens = Tokens(
-            functools.partial(credentials.obtain, scopes=settings.scopes, trust=trust)
-        )
+        self._tokens: Tokens[Source, GoogleToken] = Tokens(self._obtain)
 
     async def close(self) -> None:
         self._tokens.close()
@@ -65,7 +66,15 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         url = f"{self.settings.url}/bigquery/v2"
         if self.settings.anonymous:
             return Endpoint(url)
-        token = await self._tokens.token(await self._source(call), call)
+
+        source = await self._source(call)
+        token = await self._tokens.get(source, call)
+        if token.universe != GOOGLE_UNIVERSE and self.settings.url == GOOGLE:
+            # Its tokens open nothing at Google's own host, and are none of its business.
+            raise Unauthenticated(
+                f"{source.shown} is of the universe {token.universe}, whose BigQuery is elsewhere: "
+                f"set FLYTEAGENTS_BIGQUERY_URL, to https://bigquery.{token.universe} for example"
+            )
         quota = self.settings.quota_project or token.quota_project
         headers = {"x-goog-user-project": quota} if quota else {}
         return Endpoint(url, bearer=token.value, headers=headers)
@@ -83,10 +92,9 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
     def links(self, job: BigQueryJob) -> Sequence[Link]:
         if job.dry_bytes is not None:
             return ()
-        name = f"bq:{job.location or self.settings.location or 'US'}:{job.job_id}"
-        return [
-            Link("BigQuery Console", f"{CONSOLE}?project={job.project}&j={name}&page=queryresults")
-        ]
+        name = f"bq:{places.to_show(job, self.settings)}:{job.job_id}"
+        url = f"{CONSOLE}?project={job.project}&j={name}&page=queryresults"
+        return [Link("BigQuery Console", url)]
 
     async def create(self, task: Task[BigQueryConfig], call: Call) -> BigQueryJob:
         job = named_job(task, self.settings)
@@ -97,14 +105,14 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         except JobNotFound as error:  # the project, a dataset or a table that the query names
             raise InvalidTask(error.message, code=error.code) from None
         except InvalidTask as error:
-            raise InvalidTask(error.message + _hint(task.statement), code=error.code) from None
+            raise InvalidTask(error.message + hint(task.statement), code=error.code) from None
         if reply.status == 409:
             return await self._existing(job, reply, call)
         made = _resource(reply)
         if task.config.dry_run:
             size = number(made.statistics.get("totalBytesProcessed")) or 0
             return job.model_copy(update={"dry_bytes": size})
-        return job.model_copy(update={"location": made.job_reference.location or job.location})
+        return places.told(job, made)
 
     async def get(self, job: BigQueryJob, call: Call) -> Status:
         if job.dry_bytes is not None:
@@ -117,6 +125,8 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         message, code, phase = reading.message, reading.code, reading.phase
         outputs: Mapping[str, object] | None = None
         if phase is Phase.SUCCEEDED:
+            if not state.described:
+                state = await self._job(job, call, None)  # all of it may say where the result is
             try:
                 outputs = await job_outputs(job, state, call)
             except InvalidTask as error:
@@ -136,21 +146,18 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         """A script's job takes its children with it."""
         if job.dry_bytes is not None:
             return
-        for location in self._places(job):
-            try:
-                params = {"location": location}
-                await call.http.post(f"{job.path}/cancel", params=params)
-            except JobNotFound:
-                continue
-            return
-        raise JobNotFound(f"BigQuery has no job {job}")
+
+        async def ask(params: Params) -> None:
+            await call.http.post(f"{job.path}/cancel", params=params)
+
+        await self._where_it_is(job, ask)
 
     async def logs(self, job: BigQueryJob, call: Call, token: str, lines: int) -> LogPage:
         if job.dry_bytes is not None:
             return LogPage(())
         state = await self._job(job, call, None)
         children = await child_jobs(job, call) if state.children else ()
-        return log_page(log_lines(state, children), token, lines)
+        return page(log_lines(state, children), token, lines)
 
     async def check(self, call: Call) -> str:
         await call.http.get("/projects", params={"maxResults": 1})
@@ -159,7 +166,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         told = [f"BigQuery accepts {(await self._source(call)).shown}"]
         for named in dict.fromkeys(self.settings.credentials.values()):
             source = await self._named(named, call)
-            await self._tokens.token(source, call)
+            await self._tokens.get(source, call)
             told.append(f"there is a token for {source.shown}")
         if self.settings.credentials and await call.find_secret(SECRET):
             told.append(f"the service has a secret {SECRET}, which goes before all of these")
@@ -171,11 +178,12 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         key = await call.find_secret(SECRET)
         if key is not None:
             return Source(key=key, shown=f"the secret {SECRET}")
-        who = f"{call.identity.project}/{call.identity.domain}"
-        for pattern, named in self.settings.credentials.items():
-            if fnmatch.fnmatchcase(who, pattern):
-                return await self._named(named, call)
-        return Source()
+        named = for_tenant(self.settings.credentials, call.identity)
+        return Source() if named is None else await self._named(named, call)
+
+    async def _obtain(self, source: Source, call: Call) -> GoogleToken:
+        trust = Trust(self.settings.key_hosts, self.settings.federated_secrets)
+        return await call.blocking(obtain, source, self.settings.scopes, trust)
 
     async def _named(self, named: str, call: Call) -> Source:
         """What a setting names: a service account, or else a secret."""
@@ -188,35 +196,31 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         reason, message = reasons.words(reply)
         if reason not in ("duplicate", ""):
             raise Unavailable(message or "BigQuery answered 409", code=reasons.code_of(reason))
-        # The project and the id are known, and what stands between them is the location.
-        named = re.search(rf"\bJob {re.escape(job.project)}:([\w-]+)\.{job.job_id}\b", message)
-        location = named[1] if named else job.location
-        job = job.model_copy(update={"location": location})
+        job = places.told_by_conflict(job, message)
         try:
             there = await self._job(job, call, "jobReference,configuration(labels)")
         except JobNotFound:
-            if location is None:
+            if job.location is None:
                 raise Unavailable(f"BigQuery has a job {job} and does not say where") from None
             return job  # a new job may take minutes to be seen; polls sort it out
-        if not job.is_ours(there):
+        if there.described and not job.is_ours(there):
             raise JobConflict(_other_work(job))
-        return job.model_copy(update={"location": there.job_reference.location or location})
+        return places.told(job, there)
 
     async def _job(self, job: BigQueryJob, call: Call, fields: str | None) -> JobResource:
-        for location in self._places(job):
-            params = {"location": location, "fields": fields}
-            try:
-                return await call.http.get(job.path, into=JobResource, params=params)
-            except JobNotFound:
-                continue
-        raise JobNotFound(f"BigQuery has no job {job}")
+        async def ask(params: Params) -> JobResource:
+            return await call.http.get(
+                job.path, into=JobResource, params={**params, "fields": fields}
+            )
 
-    def _places(self, job: BigQueryJob) -> Sequence[str | None]:
-        """Where the job may be. Other connectors did not always know; without a location
-        BigQuery looks into its multi-regions only."""
-        if job.location is not None or self.settings.location is None:
-            return (job.location,)
-        return (None, self.settings.location)
+        return await self._where_it_is(job, ask)
+
+    async def _where_it_is(self, job: BigQueryJob, ask: Callable[[Params], Awaitable[T]]) -> T:
+        """What `ask` comes to in the first place that has the job. Raises JobNotFound."""
+        for location in places.to_look(job, self.settings):
+            with contextlib.suppress(JobNotFound):
+                return await ask({"location": location})
+        raise JobNotFound(f"BigQuery has no job {job}")
 
 
 def _resource(reply: Reply) -> JobResource:
@@ -236,12 +240,3 @@ def _dry(job: BigQueryJob, call: Call) -> Status:
         text = "a dry run has no result, and the task declares an output"
         return Status(Phase.FAILED, text, info=info)
     return Status(Phase.SUCCEEDED, outputs={}, info=info, statistics=info)
-
-
-def _hint(statement: str) -> str:
-    if "{{" in statement:
-        return " | inputs are query parameters: write @name instead of a template"
-    if "--" in statement and "\n" not in statement.strip():
-        # Both SDKs join the lines of a query.
-        return " | the SDK made one line of the query, and -- comments out its rest; use /* */"
-    return ""

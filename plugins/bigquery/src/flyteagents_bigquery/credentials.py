@@ -5,32 +5,45 @@ google-auth is imported where it is used: it takes a while, and an emulator need
 
 from __future__ import annotations
 
-import fnmatch
-import functools
-import importlib
+import contextlib
 import json
+import os
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timezone
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from flyteagents import AgentError, InvalidTask, Unauthenticated, Unavailable
+from flyteagents import AgentError, Unauthenticated, Unavailable
+from flyteagents.kit.tokens import Token
+from flyteagents_bigquery.keys import Trust, credentials_of, federated, from_secret
+from flyteagents_bigquery.transport import Transport
 
-LIMIT = 10.0
-"""Seconds that one request for a token may take."""
 UNKNOWN_LIFE = 300.0
 """Seconds for which a token is used that does not say how long it lasts."""
+GOOGLE_UNIVERSE = "googleapis.com"
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+METADATA = "http://169.254.169.254"
+# The kubelet, or whoever writes the file, had not replaced the subject token yet.
+_NOT_YET = re.compile(r"\bstale\b|\bexpired\b|not yet valid|too early", re.I)
+_ON_GOOGLE = (
+    "GCE_METADATA_HOST",
+    "GCE_METADATA_ROOT",
+    "GCE_METADATA_IP",
+    "K_SERVICE",
+    "CLOUD_RUN_JOB",
+)
 
 
 @dataclass(frozen=True)
-class Token:
-    """An access token. `expires` is a time of `time.time()`."""
+class GoogleToken(Token):
+    """quota_project: what Google's own libraries would send as `x-goog-user-project`.
+    universe: the domain of the cloud that it is for."""
 
-    value: str = field(repr=False)
-    expires: float
     quota_project: str | None = None
+    universe: str = GOOGLE_UNIVERSE
 
 
 @dataclass(frozen=True)
@@ -42,27 +55,23 @@ class Source:
     impersonate: str = ""
     shown: str = "the application default credentials"
 
-
-@dataclass(frozen=True)
-class Trust:
-    """What keys out of secrets may do: the hosts that they may name, and whether they may make
-    this service read a file or a URL."""
-
-    hosts: Sequence[str] = ("*.googleapis.com",)
-    federated: bool = False
+    @property
+    def identity(self) -> str:
+        return f"{self.impersonate}\0{self.key}"
 
 
-def obtain(source: Source, scopes: Sequence[str], trust: Trust) -> Token:
-    """A new token. Raises Unauthenticated, Unavailable, or InvalidTask for a key that is none."""
-    from google.auth.exceptions import GoogleAuthError, TransportError
-    from google.auth.transport.requests import Request
+def obtain(source: Source, scopes: Sequence[str], trust: Trust) -> GoogleToken:
+    """A new token. Raises Unauthenticated, Unavailable where it cannot be had yet, or InvalidTask
+    for a key that may not do what it asks for."""
+    from google.auth.exceptions import GoogleAuthError
 
-    request = functools.partial(Request(), timeout=LIMIT)
+    transport = Transport()
+    credentials: Any = None
     try:
-        credentials = _credentials(source, list(scopes), trust)
-        credentials.refresh(request)
+        credentials = _credentials(source, list(scopes), trust, transport)
+        credentials.refresh(transport)
     except GoogleAuthError as error:
-        passing = isinstance(error, TransportError) or error.retryable
+        passing = transport.passing or error.retryable or _not_yet(credentials, error)
         raise _told(source, error, passing) from None
     except AgentError:
         raise
@@ -73,97 +82,91 @@ def obtain(source: Source, scopes: Sequence[str], trust: Trust) -> Token:
         raise Unauthenticated(
             f"{source.shown} cannot be used: {type(error).__name__} while reading them"
         ) from None
-    expiry = credentials.expiry
-    lasts = time.time() + UNKNOWN_LIFE
-    if expiry is not None:
-        lasts = expiry.replace(tzinfo=timezone.utc).timestamp()
-    return Token(credentials.token, lasts, getattr(credentials, "quota_project_id", None))
+
+    expires = time.time() + UNKNOWN_LIFE
+    if credentials.expiry is not None:
+        expires = credentials.expiry.replace(tzinfo=timezone.utc).timestamp()
+    return GoogleToken(
+        credentials.token,
+        expires,
+        quota_project=getattr(credentials, "quota_project_id", None),
+        universe=credentials.universe_domain,
+    )
 
 
-def _credentials(source: Source, scopes: list[str], trust: Trust) -> Any:
-    import google.auth
-
+def _credentials(source: Source, scopes: list[str], trust: Trust, transport: Transport) -> Any:
     if source.key:
-        return _from_key(_read(source), scopes, trust)
+        return from_secret(_read(source), scopes, trust)
     if not source.impersonate:
-        return google.auth.default(scopes=scopes)[0]
-    own, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-    return _class("google.auth.impersonated_credentials")(own, source.impersonate, scopes)
+        return _default(scopes, transport)
+    impersonated = credentials_of("google.auth.impersonated_credentials")
+    return impersonated(_default([CLOUD_PLATFORM], transport), source.impersonate, scopes)
 
 
 def _read(source: Source) -> Mapping[str, Any]:
-    try:
-        info = json.loads(source.key)
-    except ValueError:
-        info = None
-    if not isinstance(info, dict):
+    info = _json(source.key)
+    if info is None:
         raise Unauthenticated(f"{source.shown} is not a key: it must be the text of a JSON file")
     return info
 
 
-def _from_key(info: Mapping[str, Any], scopes: list[str], trust: Trust) -> Any:
-    """Credentials from a key, whose addresses are checked: it may come from a user.
+def _default(scopes: list[str], transport: Transport) -> Any:
+    """The application default credentials, found as google-auth finds them, but without its
+    look-ups of a project: they cost requests, and fail where their service is not reachable.
 
-    https://cloud.google.com/docs/authentication/external/externally-sourced-credentials
+    https://cloud.google.com/docs/authentication/application-default-credentials
     """
-    for name, url in _addresses(info):
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        safe = parts.scheme == "https" or host in trust.hosts
-        if not safe or not any(fnmatch.fnmatchcase(host, pattern) for pattern in trust.hosts):
-            raise InvalidTask(
-                f"the key's {name} is not an address of Google's; the operator can allow others "
-                "with FLYTEAGENTS_BIGQUERY_KEY_HOSTS"
-            )
-    kind = info.get("type")
-    if kind == "service_account":
-        loads = _class("google.oauth2.service_account").from_service_account_info
-        return loads(info, scopes=scopes)
-    if kind == "authorized_user":
-        return _class("google.oauth2.credentials").from_authorized_user_info(info, scopes)
-    if kind == "impersonated_service_account":
-        impersonated = _class("google.auth.impersonated_credentials")
-        return impersonated.from_impersonated_service_account_info(info, scopes)
-    if kind == "external_account":
-        return _federated(info, scopes, trust.federated)
+    named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+    if named:
+        info = _json(Path(named).read_text()) if Path(named).is_file() else None
+        if info is not None and info.get("type") == "external_account":
+            return federated(info, scopes).with_quota_project_from_environment()
+    if named or _gcloud().is_file():
+        import google.auth
+
+        return google.auth.default(scopes=scopes)[0]
+
+    _see_metadata_server(transport)
+    universe = os.environ.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN") or GOOGLE_UNIVERSE
+    machine = credentials_of("google.auth.compute_engine")
+    return machine(scopes=scopes, universe_domain=universe).with_quota_project_from_environment()
+
+
+def _gcloud() -> Path:
+    """Where `gcloud auth application-default login` puts them."""
+    folder = os.environ.get("CLOUDSDK_CONFIG") or "~/.config/gcloud"
+    return Path(folder).expanduser() / "application_default_credentials.json"
+
+
+def _see_metadata_server(transport: Transport) -> None:
+    """Raises Unauthenticated where there is none. Where this may be one of Google's machines, it
+    is not asked for first: in a fresh pod it answers late, and that passes."""
+    from google.auth.compute_engine import detect_gce_residency_linux
+    from google.auth.exceptions import TransportError
+
+    if any(map(os.environ.get, _ON_GOOGLE)):
+        return
+    if detect_gce_residency_linux():  # type: ignore[no-untyped-call] # google-auth has no types
+        return
+    with contextlib.suppress(TransportError):
+        # Other clouds have a server at this address as well.
+        flavor = {"metadata-flavor": "Google"}
+        if transport(METADATA, headers=flavor).headers.get("metadata-flavor") == "Google":
+            return
     raise Unauthenticated(
-        "a key must have the type service_account, authorized_user, "
-        "impersonated_service_account or external_account"
+        "there are no application default credentials here: set GOOGLE_APPLICATION_CREDENTIALS, "
+        "or run `gcloud auth application-default login`"
     )
 
 
-def _federated(info: Mapping[str, Any], scopes: list[str], allowed: bool) -> Any:
-    if not allowed:
-        raise InvalidTask(
-            "a secret may not hold an external_account configuration, since that makes the "
-            "service read a file or a URL; the operator can allow it with "
-            "FLYTEAGENTS_BIGQUERY_FEDERATED_SECRETS"
-        )
-    source = info.get("credential_source") or {}
-    if "executable" in source:
-        raise InvalidTask("a secret may not name a program to run")
-    amazon = str(source.get("environment_id", "")).startswith("aws")
-    module = "google.auth.aws" if amazon else "google.auth.identity_pool"
-    return _class(module).from_info(info, scopes=scopes)
-
-
-def _class(module: str) -> Any:
-    """The Credentials of one of google-auth's modules, which have no types."""
-    return importlib.import_module(module).Credentials
-
-
-def _addresses(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The addresses that get the key's secrets, or what is made of them."""
-    names = ("token_uri", "token_url", "service_account_impersonation_url", "token_info_url")
-    for name in names:
-        if info.get(name):
-            yield name, str(info[name])
-    universe = info.get("universe_domain")
-    if universe:
-        yield "universe_domain", f"https://bigquery.{universe}"
-    inner = info.get("source_credentials")
-    if isinstance(inner, Mapping):
-        yield from _addresses(inner)
+def _not_yet(credentials: Any, error: Exception) -> bool:
+    """Whether a refusal says that the machine is not ready: its metadata server answers 404 until
+    then, and the token of a federation may be an old one for a moment."""
+    of = type(credentials).__module__
+    if of.startswith("google.auth.compute_engine"):
+        return True
+    federations = ("google.auth.identity_pool", "google.auth.aws", "google.auth.pluggable")
+    return of in federations and bool(_NOT_YET.search(str(error.args[0]) if error.args else ""))
 
 
 def _told(source: Source, error: Exception, passing: bool) -> AgentError:
@@ -171,3 +174,11 @@ def _told(source: Source, error: Exception, passing: bool) -> AgentError:
     text = str(error.args[0]) if error.args else type(error).__name__
     kind = Unavailable if passing else Unauthenticated
     return kind(f"no access token from {source.shown}: {text[:300]}")
+
+
+def _json(text: str) -> Mapping[str, Any] | None:
+    try:
+        info = json.loads(text)
+    except ValueError:
+        return None
+    return info if isinstance(info, dict) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 
-from flyteagents import LogLine, LogPage
+from flyteagents import LogLine
 from flyteagents_bigquery.resource import JobResource, number
 from flyteagents_bigquery.statistics import job_statistics, moment
 
@@ -13,18 +13,9 @@ TEXT = 200
 _END = datetime.max.replace(tzinfo=timezone.utc)
 
 
-def log_page(lines: Sequence[LogLine], token: str, count: int) -> LogPage:
-    """At most `count` lines from the one that `token` numbers."""
-    start = int(token) if token.isascii() and token.isdigit() else 0
-    end = start + max(count, 1)
-    return LogPage(lines[start:end], str(end) if end < len(lines) else "")
-
-
 def log_lines(job: JobResource, children: Sequence[JobResource]) -> list[LogLine]:
     """All lines, in the order of time."""
-    lines = [
-        *_life(job), *_timeline(job), *_stages(job), *(_statement(child) for child in children),
-    ]  # fmt: skip
+    lines = [*_life(job), *_timeline(job), *_stages(job), *map(_statement, children)]
     # Lines of one moment stay as they are; those without one are told at the end.
     return sorted(lines, key=lambda line: line.timestamp or _END)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flyteagents import Call, InvalidTask, Kind, StructuredDataset, Type
+from flyteagents import Call, InvalidTask, Kind, StructuredDataset, Type, Unavailable
+from flyteagents.kit.outputs import table_output
 from flyteagents_bigquery.job import BigQueryJob
 from flyteagents_bigquery.resource import JobPage, JobResource, Table, number
 
@@ -18,14 +19,16 @@ async def job_outputs(job: BigQueryJob, done: JobResource, call: Call) -> Mappin
         # Another connector may have started it, and nobody knows: what it has, by flytekit's name.
         table = None if _is_script(done) else _own_table(done)
         return {"results": _dataset(table, Type(Kind.STRUCTURED_DATASET))} if table else {}
+    found = table_output(declared)
     for name, of in declared.items():
-        if of.kind not in (Kind.STRUCTURED_DATASET, Kind.SCHEMA):
+        if found is None or name != found[0]:
             raise InvalidTask(
                 f"output {name!r} is declared as {of.kind.value}, and BigQuery's result is a "
-                "table; declare a structured dataset"
+                "table; declare a structured dataset, and nothing else"
             )
-    table = await _table(job, done, call)
-    return {name: _dataset(table, of) for name, of in declared.items()}
+    assert found is not None  # something is declared
+    name, of = found
+    return {name: _dataset(await _table(job, done, call), of)}
 
 
 async def child_jobs(job: BigQueryJob, call: Call) -> Sequence[JobResource]:
@@ -33,14 +36,13 @@ async def child_jobs(job: BigQueryJob, call: Call) -> Sequence[JobResource]:
     children: list[JobResource] = []
     token: str | None = None
     for _ in range(PAGES):
-        page = await call.http.get(
-            f"/projects/{job.project}/jobs",
-            into=JobPage,
-            params={
-                "parentJobId": job.job_id, "projection": "full", "maxResults": PAGE,
-                "pageToken": token,
-            },
-        )  # fmt: skip
+        params: dict[str, str | int | None] = {
+            "parentJobId": job.job_id,
+            "projection": "full",
+            "maxResults": PAGE,
+            "pageToken": token,
+        }
+        page = await call.http.get(f"/projects/{job.project}/jobs", into=JobPage, params=params)
         children += page.jobs
         token = page.next_page_token
         if not token:
@@ -52,6 +54,10 @@ async def _table(job: BigQueryJob, done: JobResource, call: Call) -> Table:
     if _is_script(done):
         return await _key_result(job, done, call)
     table = _own_table(done)
+    if table is None and not done.described:
+        raise Unavailable(
+            f"BigQuery says that job {job} is done, and not what it did or where its result is"
+        )
     if table is None:
         what = done.statement_type or "this statement"
         raise InvalidTask(
@@ -99,5 +105,7 @@ def _is_statement(child: JobResource) -> bool:
 
 def _dataset(table: Table, of: Type) -> StructuredDataset:
     # flytekit splits it at "://", ":" and "." and takes exactly four parts.
-    uri = f"bq://{table.project_id}:{table.dataset_id}.{table.table_id}"
+    # A destination may be a partition, `events$20250502`; its decorator is no part of the name.
+    name = table.table_id.partition("$")[0]
+    uri = f"bq://{table.project_id}:{table.dataset_id}.{name}"
     return StructuredDataset(uri, of.columns, of.format)

@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flyteagents import Binary, InvalidTask, Kind, Type
+from flyteagents.kit.outputs import first_fitting
 from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.values import parameter_value
 
@@ -38,25 +39,47 @@ _SCALARS = {
     Kind.NONE: "STRING",
     Kind.ERROR: "JSON",
 }
+_PYTHON: Mapping[Kind, type | tuple[type, ...]] = {
+    Kind.INTEGER: int,
+    Kind.FLOAT: float,
+    Kind.STRING: str,
+    Kind.ENUM: str,
+    Kind.BOOLEAN: bool,
+    Kind.DATETIME: datetime,
+    Kind.DURATION: timedelta,
+    Kind.COLLECTION: list,
+    Kind.MAP: dict,
+    Kind.STRUCT: (dict, list),
+    Kind.BINARY: Binary,
+}
 
 
 def query_parameters(
     inputs: Mapping[str, object], interface: Mapping[str, Type], config: BigQueryConfig
 ) -> list[dict[str, Any]]:
     """The configured parameters and the inputs. Raises InvalidTask that names the input."""
-    given = {str(one.get("name", "")).lower(): one for one in config.parameters}
     if inputs and config.mode == "POSITIONAL":
         raise InvalidTask(
             "the query's parameters are positional (?), and the task's inputs have names; "
             "use named parameters (@name), or no inputs"
         )
+
+    asked: dict[str, Mapping[str, Any]] = {}
+    parameters = []
     named = {name.lower() for name in inputs}
-    parameters = [one for one in config.parameters if str(one.get("name", "")).lower() not in named]
+    for number, one in enumerate(config.parameters):
+        name = str(one.get("name", "")).lower()
+        if name not in named:
+            parameters.append(one)  # BigQuery itself says what is wrong with it
+        elif one.get("parameterType"):
+            asked[name] = checked_type(
+                one["parameterType"], f"queryParameters[{number}].parameterType"
+            )
+
     for name, value in inputs.items():
         declared = interface.get(name, Type(Kind.NONE))
-        asked = given.get(name.lower(), {}).get("parameterType")
         try:
-            kind = asked or parameter_type(declared, value, config)
+            kind = asked.get(name.lower()) or parameter_type(declared, value, config)
             text = parameter_value(value, kind)
         except InvalidTask as error:
             raise InvalidTask(f"input {name!r} as a query parameter: {error.message}") from None
@@ -64,11 +87,30 @@ def query_parameters(
     return parameters
 
 
+def checked_type(declared: object, path: str) -> Mapping[str, Any]:
+    """A QueryParameterType that the task's author wrote, whole as far as a value is put into it.
+    Raises InvalidTask with the path of what is wrong."""
+    if not isinstance(declared, Mapping) or not isinstance(declared.get("type"), str):
+        raise InvalidTask(f"{path} must be an object with a type")
+    if declared["type"] == "ARRAY":
+        checked_type(declared.get("arrayType"), f"{path}.arrayType")
+    if declared["type"] == "STRUCT":
+        fields = declared.get("structTypes")
+        if not isinstance(fields, list) or not fields:
+            raise InvalidTask(f"{path}.structTypes must be a list of the STRUCT's fields")
+        for number, one in enumerate(fields):
+            here = f"{path}.structTypes[{number}]"
+            if not isinstance(one, Mapping) or not isinstance(one.get("name"), str):
+                raise InvalidTask(f"{here} has no name, so no part of the input is its value")
+            checked_type(one.get("type"), f"{here}.type")
+    return declared
+
+
 def parameter_type(declared: Type, value: object, config: BigQueryConfig) -> dict[str, Any]:
     """The QueryParameterType for a value of a declared type."""
     kind = declared.kind
     if kind is Kind.UNION:
-        return parameter_type(_variant(declared.of, value), value, config)
+        return parameter_type(_variant(declared, value), value, config)
     if kind is Kind.DATETIME:
         return {"type": config.datetimes}
     if kind is Kind.DURATION:
@@ -93,27 +135,19 @@ def _element(declared: Type, items: Sequence[object], config: BigQueryConfig) ->
     return kinds[0] if all(kind == kinds[0] for kind in kinds) else {"type": "JSON"}
 
 
-def _variant(variants: Sequence[Type], value: object) -> Type:
+def _variant(union: Type, value: object) -> Type:
     """The variant that a union's value has; for None the first that is not None."""
-    real = [variant for variant in variants if variant.kind is not Kind.NONE]
-    if value is not None:
-        for variant in real:
-            if _fits(value, variant):
-                return variant
-    return real[0] if real else Type(Kind.NONE)
+    found = None if value is None else first_fitting(union, lambda of: _fits(value, of))
+    some = first_fitting(union, lambda of: of.kind is not Kind.NONE)
+    return found or some or Type(Kind.NONE)
 
 
 def _fits(value: object, declared: Type) -> bool:
-    plain: Mapping[Kind, type | tuple[type, ...]] = {
-        Kind.INTEGER: int, Kind.FLOAT: float, Kind.STRING: str, Kind.ENUM: str,
-        Kind.BOOLEAN: bool, Kind.DATETIME: datetime, Kind.DURATION: timedelta,
-        Kind.COLLECTION: list, Kind.MAP: dict, Kind.STRUCT: (dict, list), Kind.BINARY: Binary,
-    }  # fmt: skip
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # an int to Python
         return declared.kind is Kind.BOOLEAN
-    if declared.kind not in plain:
+    if declared.kind not in _PYTHON:
         return not isinstance(value, int | float | str | list | dict | datetime | timedelta)
-    if not isinstance(value, plain[declared.kind]):
+    if not isinstance(value, _PYTHON[declared.kind]):
         return False
     if isinstance(value, list) and declared.kind is Kind.COLLECTION:
         return all(item is None or _fits(item, declared.element) for item in value)

@@ -20,8 +20,12 @@ from flyteagents import (
     Unavailable,
 )
 
-_TOO_FAST = frozenset({"jobRateLimitExceeded", "rateLimitExceeded"})
-_PASSING = _TOO_FAST | {
+_TOO_FAST = frozenset(
+    {"jobRateLimitExceeded", "quotaExceeded", "rateLimitExceeded", "resourcesExceeded"}
+)
+_PASSING = {
+    "jobRateLimitExceeded",
+    "rateLimitExceeded",
     "backendError",
     "badGateway",
     "internalError",
@@ -30,8 +34,17 @@ _PASSING = _TOO_FAST | {
     "resourceInUse",
     "tableUnavailable",
 }
-# Some quotas are rates, and free again in a while; others are a day's, or what somebody may spend.
-_RATE = re.compile(r"concurrent|too many|\brates?\b|imports per|updates to this table", re.I)
+# Some quotas are rates or queues, and free again in a while; others are a day's, or what somebody
+# may spend: https://cloud.google.com/bigquery/docs/troubleshoot-quotas
+_RATE = re.compile(
+    r"concurrent|too many|\brates?\b|imports per|updates to this table"
+    r"|\bqueued\b|\bpending\b|per (?:\d+ )?(?:seconds?|minutes?)\b|per(?:second|minute)",
+    re.I,
+)
+_SPENT = re.compile(r"custom quota|\bper day\b|perday|\bdaily\b", re.I)
+# At most 20 statements wait for a table. Other resources that are exceeded are memory and the like,
+# which the same query exceeds again.
+_WAITING_DML = re.compile(r"DML statements outstanding", re.I)
 # Told as invalidQuery, though the query is fine: a limit of rate, and two writers that met.
 _MOMENTARY = re.compile(
     r"exceeded rate limits|could not serialize access|aborted due to concurrent", re.I
@@ -41,7 +54,9 @@ _MOMENTARY = re.compile(
 def passes(reason: str, message: str) -> bool:
     """Whether the same work may succeed later. A reason that is not known does not."""
     if reason == "quotaExceeded":
-        return bool(_RATE.search(message))
+        return bool(_RATE.search(message)) and not _SPENT.search(message)
+    if reason == "resourcesExceeded":
+        return bool(_WAITING_DML.search(message))
     if reason in ("invalid", "invalidQuery"):
         return bool(_MOMENTARY.search(message))
     return reason in _PASSING
@@ -59,7 +74,7 @@ def explain(reply: Reply) -> AgentError | None:
         return None  # the status says it all
     kind: type[AgentError]
     if passes(reason, message):
-        kind = Throttled if reason in _TOO_FAST or reason == "quotaExceeded" else Unavailable
+        kind = Throttled if reason in _TOO_FAST else Unavailable
     elif reply.status >= 500:
         kind = InvalidTask if reply.status == 501 else Unavailable
     else:

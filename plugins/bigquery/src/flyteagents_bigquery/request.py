@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from flyteagents import InvalidTask, Task
+from flyteagents_bigquery import places
 from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.job import BigQueryJob
 from flyteagents_bigquery.labels import job_labels
@@ -27,17 +28,19 @@ def named_job(task: Task[BigQueryConfig], settings: BigQuerySettings) -> BigQuer
             "the task names no project: give its BigQueryConfig a ProjectID, or the service "
             "GOOGLE_CLOUD_PROJECT"
         )
-    location = task.config.location or settings.location
     return BigQueryJob(
-        job_id=f"flyte-{task.key.hex}", project=project, location=location,
+        job_id=f"flyte-{task.key.hex}",
+        project=project,
+        location=places.of_new(task.config, settings),
         fingerprint=str(task.fingerprint),
-    )  # fmt: skip
+    )
 
 
 def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
     """Everything that the task says, as BigQuery has it. Raises InvalidTask."""
     if not task.statement.strip():
         raise InvalidTask("the task has no SQL statement")
+
     config = task.config
     query = {"useLegacySql": False, **config.query, "query": task.statement}
     parameters = query_parameters(task.inputs, task.interface, config)
@@ -46,13 +49,14 @@ def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
     if parameters or config.mode:
         query["parameterMode"] = config.mode or "NAMED"
 
-    ours = config.timeout_ms is None and task.timeout is not None
     timeout = config.timeout_ms
-    if task.timeout is not None and timeout is None:
+    from_task = timeout is None and task.timeout is not None
+    if timeout is None and task.timeout is not None:
         timeout = (task.timeout + GRACE) // timedelta(milliseconds=1)
+
     configuration: dict[str, Any] = {
         "query": query,
-        "labels": job_labels(task, config.labels, ours),
+        "labels": job_labels(task, config.labels, from_task),
         "dryRun": config.dry_run or None,
         "jobTimeoutMs": None if timeout is None else str(timeout),
         "reservation": config.reservation,
@@ -60,6 +64,16 @@ def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
     }
     reference = {"projectId": job.project, "jobId": job.job_id, "location": job.location}
     return {"jobReference": _given(reference), "configuration": _given(configuration)}
+
+
+def hint(statement: str) -> str:
+    """What may be wrong with a statement that BigQuery rejects, to be put after its words."""
+    if "{{" in statement:
+        return " | inputs are query parameters: write @name instead of a template"
+    if "--" in statement and "\n" not in statement.strip():
+        # Both SDKs join the lines of a query.
+        return " | the SDK made one line of the query, and -- comments out its rest; use /* */"
+    return ""
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

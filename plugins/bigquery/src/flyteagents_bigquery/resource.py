@@ -16,7 +16,8 @@ POLLED = (
     "numChildJobs,quotaDeferments,reservation_id,startTime,totalBytesProcessed,totalSlotMs,"
     "query(billingTier,cacheHit,ddlTargetTable,dmlStats,numDmlAffectedRows,"
     "queryPlan(recordsWritten),referencedTables,statementType,totalBytesBilled,"
-    "totalBytesProcessed,totalSlotMs))"
+    "totalBytesProcessed,totalSlotMs),"
+    "sessionInfo(sessionId))"
 )
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Mapping
-from typing import Annotated
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field
 
 from flyteagents import CommaList, Settings
+from flyteagents.kit.credentials import ByTenant
+from flyteagents.kit.settings import BaseUrl
 from flyteagents_bigquery.names import Location, Project
 
 GOOGLE = "https://bigquery.googleapis.com"
@@ -20,7 +17,9 @@ EMULATOR = "BIGQUERY_EMULATOR_HOST"
 
 def _url() -> str:
     host = os.environ.get(EMULATOR, "")
-    return host if "://" in host else f"http://{host}" if host else GOOGLE
+    if not host:
+        return GOOGLE
+    return host if "://" in host else f"http://{host}"
 
 
 class BigQuerySettings(Settings):
@@ -38,8 +37,9 @@ class BigQuerySettings(Settings):
         description="Project of tasks that name none; `GOOGLE_CLOUD_PROJECT` if unset.",
         examples=["my-project"],
     )
-    url: str = Field(
+    url: BaseUrl = Field(
         default_factory=_url,
+        validate_default=True,
         description="Address of BigQuery's API, for private endpoints; the emulator at "
         "`BIGQUERY_EMULATOR_HOST` if that is set, else Google's.",
         examples=[GOOGLE],
@@ -48,7 +48,7 @@ class BigQuerySettings(Settings):
         default_factory=lambda: bool(os.environ.get(EMULATOR)),
         description="Send no credentials. True where `BIGQUERY_EMULATOR_HOST` is set.",
     )
-    credentials: Annotated[Mapping[str, str], NoDecode] = Field(
+    credentials: ByTenant = Field(
         {},
         description="Other credentials for some Flyte projects and domains: a JSON object of "
         "project/domain patterns, each with the name of a secret that holds a key, or with the "
@@ -79,28 +79,3 @@ class BigQuerySettings(Settings):
         "names a file or a URL that this service then reads, so allow it only if everybody whose "
         "tasks send secrets may do that. Application default credentials may always be one.",
     )
-
-    @field_validator("url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        if not re.match(r"https?://[^/]+", value):
-            raise ValueError("it is not an http or https URL")
-        return value.rstrip("/")
-
-    @field_validator("credentials", mode="before")
-    @classmethod
-    def _decode(cls, value: object) -> object:
-        if isinstance(value, str):
-            try:
-                return json.loads(value) if value.strip() else {}
-            except ValueError as error:
-                raise ValueError(f"it is not JSON: {error}") from None
-        return value
-
-    @field_validator("credentials")
-    @classmethod
-    def _patterns(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        for pattern in value:
-            if pattern.count("/") != 1:
-                raise ValueError(f"{pattern!r} is not a project/domain pattern")
-        return value

@@ -63,6 +63,7 @@ def job_info(job: JobResource) -> dict[str, object]:
         "completion_ratio": job.statistics.get("completionRatio"),
         "destination_table": table and f"{table.project_id}.{table.dataset_id}.{table.table_id}",
         "referenced_tables": tables[:TABLES],
+        "session_id": _session(job),
         "warnings": _warnings(job),
     }
     return {name: value for name, value in found.items() if value not in (None, "", [])}
@@ -75,6 +76,13 @@ def _rows(query: Mapping[str, Any]) -> int | None:
     if changed is not None or not plan:
         return changed
     return number(plan[-1].get("recordsWritten"))
+
+
+def _session(job: JobResource) -> str | None:
+    """The session that the job made or ran in: later jobs name it to share its variables and
+    temporary tables."""
+    session = job.statistics.get("sessionInfo")
+    return str(session.get("sessionId") or "") if isinstance(session, Mapping) else None
 
 
 def _warnings(job: JobResource) -> list[str]:

@@ -19,7 +19,8 @@ NULL: dict[str, Any] = {"value": None}
 
 
 def parameter_value(value: object, declared: Mapping[str, Any]) -> dict[str, Any]:
-    """`value` as a QueryParameterValue of the QueryParameterType `declared`."""
+    """`value` as a QueryParameterValue of the QueryParameterType `declared`, which is whole:
+    `checked_type` has seen it, or we made it."""
     kind = declared["type"]
     if value is None:
         return NULL
@@ -47,7 +48,8 @@ def scalar(value: object, kind: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return _float(value)
+        # Flyte's Struct has no integers: 10 arrives as 10.0, which is no INT64.
+        return str(int(value)) if kind == "INT64" and value.is_integer() else _float(value)
     if isinstance(value, datetime):
         return _moment(value, kind)
     if isinstance(value, timedelta):
@@ -68,9 +70,13 @@ def json_text(value: object) -> str:
     BigQuery's cache takes only the same text for the same."""
     try:
         return json.dumps(
-            value, separators=(",", ":"), sort_keys=True, ensure_ascii=False, allow_nan=False,
+            value,
+            separators=(",", ":"),
+            sort_keys=True,
+            ensure_ascii=False,
+            allow_nan=False,
             default=_plain,
-        )  # fmt: skip
+        )
     except (ValueError, TypeError) as error:
         raise InvalidTask(f"a value does not fit JSON: {error}") from None
 
