@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.bigquery.driving import Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery
+from tests.bigquery.google_tokens import GoogleTokens
 
 _THEIRS = ("BIGQUERY_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS")
 
@@ -32,3 +33,9 @@ async def bigquery() -> AsyncIterator[FakeBigQuery]:
 async def driver(bigquery: FakeBigQuery) -> AsyncIterator[Driver]:
     async with Driver(bigquery.url).opened() as driver:
         yield driver
+
+
+@pytest.fixture
+async def google() -> AsyncIterator[GoogleTokens]:
+    async with GoogleTokens() as tokens:
+        yield tokens

@@ -23,6 +23,20 @@ from flyteagents.testing import FakeVendor, Request, Response
 EMAIL = "robot@p.iam.gserviceaccount.com"
 
 
+class MetadataServer(FakeVendor):
+    """The metadata server of Google's machines, as far as google-auth asks it for a token."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(self._handle, port=port)
+
+    async def _handle(self, request: Request) -> Response:
+        flavor = {"metadata-flavor": "Google"}
+        if request.path.endswith("/token"):
+            token = {"access_token": "ya29.of-the-machine", "expires_in": 3600}
+            return Response(200, {**token, "token_type": "Bearer"}, flavor)
+        return Response(200, {"email": EMAIL, "scopes": []}, flavor)
+
+
 class GoogleTokens(FakeVendor):
     """given: tokens, the newest last. lifetime: seconds. who: subjects and audiences of requests
     for them. open: clear it, and replies wait until it is set.
@@ -81,10 +95,12 @@ class GoogleTokens(FakeVendor):
         )
 
     def federated(self, token: Path, impersonate: bool = False) -> str:
-        """A workload identity federation whose own token is in a file."""
+        """A workload identity federation whose own token is in a file. Its pool is of a project,
+        as they mostly are."""
+        pool = "projects/123456/locations/global/workloadIdentityPools/x/providers/y"
         info: dict[str, Any] = {
             "type": "external_account",
-            "audience": "//iam.googleapis.com/locations/global/workforcePools/x/providers/y",
+            "audience": f"//iam.googleapis.com/{pool}",
             "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
             "token_url": f"{self.url}/v1/token",
             "credential_source": {"file": str(token)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -171,6 +172,51 @@ async def test_a_busy_bigquery_is_asked_again_with_the_same_id(
     job = await driver.create(driver.task())
     assert bigquery.count("POST") == 4
     assert {one.json()["jobReference"]["jobId"] for one in bigquery.requests} == {job.job_id}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        (403, "quotaExceeded", "maximum number of jobs that can be queued per project"),
+        (403, "quotaExceeded", "total number of dml jobs writing to a table, pending + running"),
+        (403, "quotaExceeded", "Quota exceeded: concurrent api requests per second"),
+        (400, "resourcesExceeded", "Too many DML statements outstanding against table p:d.t"),
+    ],
+)
+async def test_a_queue_that_is_full_for_a_moment_is_waited_for(
+    bigquery: FakeBigQuery, driver: Driver, status: int, reason: str, message: str
+) -> None:
+    error = {"errors": [{"reason": reason, "message": message}], "message": message}
+    full = Response(status, {"error": error})
+    bigquery.script("POST", "*", full, full)
+    await driver.create(driver.task())
+    assert (bigquery.count("POST"), bigquery.inserted) == (3, 1)
+
+    bigquery.script("POST", "*", full, repeat=True)
+    task = driver.task(number=1)
+    with pytest.raises(Throttled, match=re.escape(message)):
+        await driver.agent.create(task, driver.call("create", task, seconds=0.1))
+
+
+async def test_a_project_given_by_number_is_found_though_the_conflict_names_its_id(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    task = driver.task("SELECT 1", {"ProjectID": "123456789", "Location": None})
+    bigquery.place = "asia-east1"
+    first = await driver.create(task)
+    text = f"Already Exists: Job my-project:asia-east1.{first.job_id}"
+    errors = [{"reason": "duplicate", "message": text}]
+    bigquery.script("POST", "*", Response(409, {"error": {"errors": errors, "message": text}}))
+    assert await driver.create(task) == first
+
+
+async def test_a_job_that_bigquery_does_not_describe_is_taken_for_ours(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    first = await driver.create(driver.task())
+    reference = {"projectId": "p", "jobId": first.job_id, "location": "EU"}
+    bigquery.script("GET", "*", Response(200, {"jobReference": reference}))
+    assert await driver.create(driver.task()) == first
 
 
 @pytest.mark.parametrize(

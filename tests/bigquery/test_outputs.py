@@ -9,7 +9,8 @@ import pytest
 from tests.bigquery.driving import CUSTOM, Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
 
-from flyteagents import Column, Kind, Phase, StructuredDataset, Type
+from flyteagents import Column, Kind, Phase, StructuredDataset, Type, Unavailable
+from flyteagents.testing import Response
 
 COLUMNS = (Column("i", Type(Kind.INTEGER)),)
 RESULTS = {"results": Type(Kind.STRUCTURED_DATASET, columns=COLUMNS, format="parquet")}
@@ -40,6 +41,40 @@ async def test_flytekits_reader_finds_four_parts_in_the_uri(
 ) -> None:
     found = await results(driver, destinationTable=TARGET)
     assert re.split(r"\.|://|:", found.uri) == ["bq", "p", "ds", "made"]
+
+
+async def test_a_partition_that_is_written_is_its_tables(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    partition = {"projectId": "p", "datasetId": "ds", "tableId": "events$20250502"}
+    assert (await results(driver, destinationTable=partition)).uri == "bq://p:ds.events"
+
+
+async def test_a_reply_without_a_configuration_is_asked_for_again_whole(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    task = driver.task(outputs=RESULTS)
+    job = await driver.create(task)
+    bare = bigquery.job.shown()
+    del bare["configuration"]
+    bigquery.script("GET", "*", Response(200, bare))
+    status = await driver.get(job, declared=task.declared)
+    assert status.phase is Phase.SUCCEEDED
+    assert "results" in (status.outputs or {})
+
+    bigquery.script("GET", "*", Response(200, bare), repeat=True)
+    with pytest.raises(Unavailable, match="where its result is"):
+        await driver.get(job, declared=task.declared)
+    made = {"statementType": "CREATE_TABLE_AS_SELECT", "ddlTargetTable": TARGET}
+    bare["statistics"]["query"] = made
+    status = await driver.get(job, declared=task.declared)
+    assert status.outputs == {"results": StructuredDataset("bq://p:ds.made", COLUMNS, "parquet")}
+
+
+async def test_an_optional_table_is_an_output(bigquery: FakeBigQuery, driver: Driver) -> None:
+    optional = Type(Kind.UNION, (RESULTS["results"], Type(Kind.NONE)))
+    status = await driver.run(driver.task(outputs={"results": optional}))
+    assert isinstance((status.outputs or {})["results"], StructuredDataset)
 
 
 async def test_an_older_schema_is_an_output_too(bigquery: FakeBigQuery, driver: Driver) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -200,3 +201,70 @@ def test_what_cannot_be_a_parameter_is_named(
 ) -> None:
     with pytest.raises(InvalidTask, match=words):
         query_parameters(inputs, {}, BigQueryConfig.model_validate({**CUSTOM, **config}))
+
+
+@pytest.mark.parametrize(
+    ("declared", "path"),
+    [
+        ({"type": "ARRAY"}, "parameterType.arrayType must be an object with a type"),
+        ({"type": "ARRAY", "arrayType": "INT64"}, "parameterType.arrayType must be"),
+        ({"type": "STRUCT"}, "parameterType.structTypes must be a list"),
+        ({"type": "STRUCT", "structTypes": []}, "parameterType.structTypes must be a list"),
+        ({"type": "STRUCT", "structTypes": [{"type": INT}]}, r"structTypes\[0\] has no name"),
+        (
+            {"type": "STRUCT", "structTypes": [{"name": "a", "type": INT}, {"name": "b"}]},
+            r"structTypes\[1\].type must be",
+        ),
+        ({"type": "STRUCT", "structTypes": [7]}, r"structTypes\[0\] has no name"),
+        (
+            {"type": "ARRAY", "arrayType": {"type": "STRUCT"}},
+            "arrayType.structTypes must be a list",
+        ),
+        ("INT64", "parameterType must be an object"),
+        ({"kind": "INT64"}, "parameterType must be an object"),
+    ],
+)
+@pytest.mark.parametrize("value", [[1], {"a": 1}, None])
+def test_a_type_that_is_not_whole_is_named_by_its_path(
+    driver: Driver, declared: object, path: str, value: object
+) -> None:
+    theirs = [{"name": "fixed"}, {"name": "X", "parameterType": declared}]
+    config = BigQueryConfig.model_validate({**CUSTOM, "queryParameters": theirs})
+    with pytest.raises(InvalidTask, match=r"queryParameters\[1\]\.") as raised:
+        query_parameters({"x": value}, {}, config)
+    assert re.search(path, raised.value.message)
+
+
+def test_a_struct_that_the_config_declares_takes_its_parts_from_the_input() -> None:
+    fields = [
+        {"name": "n", "type": INT},
+        {"name": "tags", "type": {"type": "ARRAY", "arrayType": TEXT}},
+    ]
+    declared = {"type": "STRUCT", "structTypes": fields}
+    theirs = [{"name": "x", "parameterType": declared}]
+    config = BigQueryConfig.model_validate({**CUSTOM, "queryParameters": theirs})
+    [made] = query_parameters({"x": {"n": 3.0, "tags": ["a"]}}, {}, config)
+    assert made["parameterType"] == declared
+    assert made["parameterValue"]["structValues"] == {
+        "n": {"value": "3"},
+        "tags": {"arrayValues": [{"value": "a"}]},
+    }
+
+
+def test_a_whole_number_that_came_as_a_float_is_an_int64() -> None:
+    config = BigQueryConfig.model_validate(CUSTOM)
+    declared = {"x": Type(Kind.INTEGER)}
+    [made] = query_parameters({"x": 10.0}, declared, config)
+    assert (made["parameterType"], made["parameterValue"]) == (INT, {"value": "10"})
+    [made] = query_parameters({"x": 2.5}, declared, config)
+    assert made["parameterValue"] == {"value": "2.5"}  # BigQuery says what is wrong with it
+
+
+def test_flytes_integers_have_64_bits(driver: Driver) -> None:
+    for value in (2_000_000_000, 2**63 - 1, -(2**63)):
+        assert parameter(driver, value, int) == (INT, {"value": str(value)})
+
+
+def test_whole_numbers_in_a_struct_are_whole_in_its_json(driver: Driver) -> None:
+    kind, found = parameter(driver, {"limit": 10, "share": 0.5}, Type(Kind.STRUCT))
+    assert (kind, found) == ({"type": "JSON"}, {"value": '{"limit":10,"share":0.5}'})

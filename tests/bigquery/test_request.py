@@ -133,6 +133,22 @@ def test_many_labels_of_the_users_leave_ours_out_but_the_fingerprint(driver: Dri
     assert "flyte-fp" in labels
 
 
+@pytest.mark.parametrize("count", [62, 63, 64])
+def test_there_are_never_more_labels_than_bigquery_allows(driver: Driver, count: int) -> None:
+    given = {f"l{number:02}": "v" for number in range(count)}
+    made = body(driver, "SELECT 1", {**CUSTOM, "labels": given}, timeout=60.0)
+    labels = made["configuration"]["labels"]
+    assert len(labels) == 64
+    assert {"flyte-fp", "flyte-timeout"} <= labels.keys()
+    assert sum(name in given for name in labels) == 62
+
+
+def test_more_labels_than_bigquery_allows_are_refused(driver: Driver) -> None:
+    given = {f"l{number}": "v" for number in range(65)}
+    with pytest.raises(InvalidTask, match="65 tags or labels; 64 are allowed"):
+        body(driver, "SELECT 1", {**CUSTOM, "labels": given})
+
+
 def test_a_task_without_a_project_takes_the_services_or_says_so(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

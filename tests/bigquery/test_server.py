@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.bigquery.driving import CUSTOM, TASK_TYPE
 from tests.bigquery.fake_bigquery import FakeBigQuery, FakeJob, Plan
+from tests.bigquery.google_tokens import MetadataServer
 
 from flyteagents import Phase, StructuredDataset
 from flyteagents.testing import (
@@ -174,6 +175,39 @@ async def test_an_insert_into_a_service_that_is_down_is_sorted_out_by_polls(
         down.stop()
         retried = propeller.attempt(task("SELECT 1", NOWHERE))
         assert (await propeller.create(retried)).ok
+
+
+async def test_a_fresh_pod_whose_metadata_server_is_late_burns_no_attempt(
+    bigquery: FakeBigQuery,
+) -> None:
+    port = free_port()
+    host = f"127.0.0.1:{port}"
+    async with (
+        flyte(
+            bigquery, FLYTEAGENTS_BIGQUERY_ANONYMOUS="false", GCE_METADATA_HOST=host
+        ) as propeller,
+        MetadataServer(port) as metadata,
+    ):
+        await metadata.down()
+        metadata.script("*", "*", Response(404), Response(404))
+        running = asyncio.ensure_future(propeller.run(task(outputs=RESULTS)))
+        await asyncio.sleep(0.5)
+        assert not running.done()
+        await metadata.up()
+        outcome = await running
+    assert outcome.phase is Phase.SUCCEEDED, outcome
+    assert (outcome.attempts, outcome.failures, bigquery.inserted) == (1, [], 1)
+
+
+async def test_a_parameter_of_a_type_that_is_not_whole_fails_the_task_with_its_path(
+    bigquery: FakeBigQuery,
+) -> None:
+    declared = [{"name": "n", "parameterType": {"type": "ARRAY"}}]
+    async with flyte(bigquery) as propeller:
+        made = task("SELECT @n", {**CUSTOM, "queryParameters": declared}, inputs={"n": 1})
+        outcome = await propeller.run(made, attempts=3)
+    assert (outcome.phase, outcome.attempts, outcome.failures) == (Phase.FAILED, 1, [])
+    assert "queryParameters[0].parameterType.arrayType" in outcome.message
 
 
 async def test_an_outage_is_not_seen_by_a_running_task(bigquery: FakeBigQuery) -> None:

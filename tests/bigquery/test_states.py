@@ -75,7 +75,36 @@ def test_each_reason_is_retried_or_not(reason: str, phase: Phase) -> None:
         ("quotaExceeded", "Quota exceeded: Your table exceeded quota for imports per table", R),
         ("quotaExceeded", "Exceeded rate limits: too many concurrent queries", R),
         ("quotaExceeded", "too many table dml insert operations for this table", R),
+        (
+            "quotaExceeded",
+            "Quota exceeded: Your project exceeded quota for maximum number of jobs that can be "
+            "queued per project",
+            R,
+        ),
+        (
+            "quotaExceeded",
+            "Quota exceeded: Your table exceeded quota for total number of dml jobs writing to a "
+            "table, pending + running",
+            R,
+        ),
+        ("quotaExceeded", "Quota exceeded: Read requests per minute per user", R),
+        ("quotaExceeded", "Quota exceeded: jobs.insert requests per 100 seconds", R),
+        ("quotaExceeded", "Quota exceeded for quota metric: ReadRequestsPerSecond", R),
         ("quotaExceeded", "Custom quota exceeded: Your usage exceeded QueryUsagePerDay", F),
+        ("quotaExceeded", "Custom quota exceeded: too many bytes for QueryUsagePerUserPerDay", F),
+        ("quotaExceeded", "Your project exceeded quota for tabledata.list bytes per day", F),
+        (
+            "resourcesExceeded",
+            "Resources exceeded during query execution: Too many DML statements outstanding "
+            "against table p:d.t, limit is 20.",
+            R,
+        ),
+        (
+            "resourcesExceeded",
+            "Resources exceeded during query execution: The query could not be executed in the "
+            "allotted memory. Peak usage: 101% of limit.",
+            F,
+        ),
         ("invalidQuery", "Exceeded rate limits: too many table update operations", R),
         ("invalidQuery", "Could not serialize access to table t due to concurrent update", R),
         ("invalidQuery", "Transaction is aborted due to concurrent update against table t", R),

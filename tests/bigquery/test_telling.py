@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from tests.bigquery.driving import Driver
+from tests.bigquery.driving import CUSTOM, Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
 
 from flyteagents import LogLine, Phase
@@ -68,6 +68,16 @@ async def test_a_finished_jobs_numbers_are_told(bigquery: FakeBigQuery, driver: 
         "referenced_tables": ["p.ds.t1", "p.ds.t2"],
         "destination_table": f"p.{table['datasetId']}.{table['tableId']}",
     }
+
+
+async def test_the_session_of_a_job_is_told(bigquery: FakeBigQuery, driver: Driver) -> None:
+    session = {"sessionInfo": {"sessionId": "CgwKCmZha2"}}
+    bigquery.will("SELECT", Plan(statistics=session))
+    custom = {**CUSTOM, "createSession": True}
+    status = await driver.run(driver.task("SELECT 1", custom))
+    assert status.info["session_id"] == "CgwKCmZha2"
+    assert bigquery.body["configuration"]["query"]["createSession"] is True
+    assert "session_id" not in (await driver.run(driver.task("DROP TABLE t", number=1))).info
 
 
 async def test_rows_that_dml_changed_are_told(bigquery: FakeBigQuery, driver: Driver) -> None:
