@@ -66,6 +66,9 @@ class LocalCall:
     async def find_secret(self, name: str) -> str | None:
         raise AssertionError("this agent has no secrets")
 
+    async def sent_secret(self, name: str) -> str | None:
+        return None
+
     async def blocking(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.to_thread(function, *args)
 

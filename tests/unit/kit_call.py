@@ -41,6 +41,9 @@ class KitCall:
     async def find_secret(self, name: str) -> str | None:
         return None
 
+    async def sent_secret(self, name: str) -> str | None:
+        return None
+
     async def blocking(self, function: Callable[..., T], *args: object) -> T:
         return function(*args)
 

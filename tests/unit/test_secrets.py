@@ -43,6 +43,14 @@ def test_places_are_looked_at_in_their_order(
     assert secrets.find("acme-token", {"ACME-token": "no", "acme-token": "exact"}) == "exact"
 
 
+def test_what_a_request_sends_can_be_told_from_what_the_service_has(
+    secrets: Secrets, ours: Path
+) -> None:
+    (ours / "acme").write_text("the service's")
+    assert secrets.sent("acme", {}) is None
+    assert secrets.sent("acme", {"ACME": "the task's"}) == "the task's"
+
+
 def test_an_empty_secret_is_none(secrets: Secrets, ours: Path) -> None:
     (ours / "acme").write_text("\n")
     assert secrets.find("acme", {"acme": ""}) is None

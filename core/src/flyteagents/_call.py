@@ -62,5 +62,9 @@ class Call(Protocol):
     async def find_secret(self, name: str) -> str | None:
         """As `secret`, None when there is none."""
 
+    async def sent_secret(self, name: str) -> str | None:
+        """The secret `name` of the request's Flyte 2 connection alone; None when it has none.
+        For agents that have other credentials to fall back on, which the task's own go before."""
+
     async def blocking(self, function: Callable[..., T], *args: object) -> T:
         """Run what must block (a vendor's SDK, files) in this agent's own threads."""

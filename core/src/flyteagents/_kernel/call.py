@@ -73,6 +73,9 @@ class KernelCall:
     async def find_secret(self, name: str) -> str | None:
         return self.served.secrets.find(name, self.connection.secrets)
 
+    async def sent_secret(self, name: str) -> str | None:
+        return self.served.secrets.sent(name, self.connection.secrets)
+
     async def blocking(self, function: Callable[..., T], *args: object) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.served.threads, functools.partial(function, *args))

@@ -39,6 +39,13 @@ class Secrets:
             remember(found)  # a vendor may put it into an error
         return found
 
+    def sent(self, name: str, connection: Mapping[str, str]) -> str | None:
+        """The secret of a request's connection, None where that has none."""
+        found = next(filter(None, self._connections(name, connection)), None)
+        if found:
+            remember(found)
+        return found
+
     def require(self, name: str, connection: Mapping[str, str]) -> str:
         """The secret. Raises Unauthenticated, with the places where it could be."""
         found = self.find(name, connection)
@@ -48,10 +55,13 @@ class Secrets:
         return found
 
     def _look(self, name: str, connection: Mapping[str, str]) -> Iterator[str]:
-        yield connection.get(name, "")
-        yield {key.lower(): value for key, value in connection.items()}.get(name.lower(), "")
+        yield from self._connections(name, connection)
         yield from map(_read, self._ours(name))
         yield from (_read(place).strip() for place in self._flytekits(name))
+
+    def _connections(self, name: str, connection: Mapping[str, str]) -> Iterator[str]:
+        yield connection.get(name, "")
+        yield {key.lower(): value for key, value in connection.items()}.get(name.lower(), "")
 
     def _ours(self, name: str) -> Iterator[str | Path]:
         yield f"FLYTEAGENTS_SECRET_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
