@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.databricks.driving import Driver
 from tests.databricks.fake_databricks import FakeDatabricks
 
 _THEIRS = ("DATABRICKS_", "FLYTE_DATABRICKS_", "FLYTEAGENTS_", "_FSEC_", "KUBERNETES_")
@@ -25,3 +26,12 @@ def _no_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 async def databricks() -> AsyncIterator[FakeDatabricks]:
     async with FakeDatabricks() as vendor:
         yield vendor
+
+
+@pytest.fixture
+async def driver(
+    databricks: FakeDatabricks, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Driver]:
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN", "dapi-of-the-service")
+    async with Driver(databricks.url).opened() as driver:
+        yield driver

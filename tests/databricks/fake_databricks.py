@@ -50,7 +50,7 @@ class FakeDatabricks(FakeVendor):
         self.submits: list[dict[str, Any]] = []
         self.plans: dict[str, Plan] = {}
         self.cluster: Cluster | None = None
-        self.versions = ("2.1", "2.2")
+        self.versions: tuple[str, ...] = ("2.1", "2.2")
         self.bearers: set[str] | None = None
         self.principals: dict[str, str | None] = {}
         self.given: list[str] = []

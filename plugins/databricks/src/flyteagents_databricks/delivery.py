@@ -1,0 +1,150 @@
+"""Brings our entrypoint into a workspace, without GitHub.
+
+What lies in the entrypoint's file runs with the credentials of everybody's jobs. So it goes into
+a folder that only our own principal writes to, under a name that is a hash of what it holds; it
+is read back after it was written, and again by each new process of the service. A later version
+has another name, and a running job keeps its own.
+
+https://docs.databricks.com/api/workspace/workspace
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from pydantic import BaseModel
+
+from flyteagents import Call, Forbidden, JobNotFound, Unavailable
+from flyteagents_databricks.request import Entrypoint
+from flyteagents_databricks.settings import DatabricksSettings
+
+log = logging.getLogger("flyteagents.databricks")
+
+NAME = "flyteagents_entrypoint"
+FOLDER = ".flyteagents"
+EVERYBODY = frozenset({"users", "account users"})
+"""Groups that all users of a workspace are in."""
+_WRITE = frozenset({"CAN_EDIT", "CAN_MANAGE"})
+_API = "/api/2.0"
+
+
+class _Me(BaseModel):
+    userName: str  # noqa: N815 # as SCIM has it
+
+
+class _Object(BaseModel):
+    object_id: int
+
+
+def entrypoint_text() -> bytes:
+    """The file itself."""
+    return resources.files(__package__).joinpath("entrypoint.py").read_bytes()
+
+
+class Delivery:
+    """Delivers once for each workspace and principal; make it in the agent's `open`."""
+
+    def __init__(self, settings: DatabricksSettings) -> None:
+        self._settings = settings
+        self._text = entrypoint_text()
+        self._hash = hashlib.sha256(self._text).hexdigest()
+        self._under_way: dict[str, asyncio.Task[Entrypoint]] = {}
+
+    @property
+    def name(self) -> str:
+        return f"{NAME}_{self._hash[:12]}.py"
+
+    async def entrypoint(self, identity: str, call: Call) -> Entrypoint:
+        """Where the entrypoint is, for jobs of the principal behind `call`, whom `identity` tells
+        apart. Raises Forbidden where others may write there too."""
+        settings = self._settings
+        if settings.entrypoint_path is not None:
+            return Entrypoint(settings.entrypoint_path, self._git())
+        name = hashlib.sha256(identity.encode()).hexdigest()
+        known = self._under_way.get(name)
+        if known is None or (known.done() and (known.cancelled() or known.exception())):
+            # A task of its own: others wait for it too, and this call may be given up.
+            known = self._under_way[name] = asyncio.ensure_future(self._deliver(call))
+        return await asyncio.shield(known)
+
+    def close(self) -> None:
+        for task in self._under_way.values():
+            task.cancel()
+
+    def _git(self) -> Mapping[str, str]:
+        settings = self._settings
+        if settings.entrypoint_git_url is None:
+            return {}
+        return {
+            "git_url": settings.entrypoint_git_url,
+            "git_provider": settings.entrypoint_git_provider,
+            "git_commit": settings.entrypoint_git_commit or "",
+        }
+
+    async def _deliver(self, call: Call) -> Entrypoint:
+        folder = self._settings.entrypoint_folder
+        if folder is None:
+            me = await call.http.get(f"{_API}/preview/scim/v2/Me", into=_Me)
+            folder = f"/Workspace/Users/{me.userName}/{FOLDER}"
+        path = f"{folder}/{self.name}"
+        there = await self._read(path, call)
+        if there != self._text:
+            if there is not None:
+                log.error("%s is not what was delivered: somebody else writes there", path)
+            await self._write(folder, path, call)
+            if await self._read(path, call) != self._text:
+                raise Unavailable(f"{path} is not what was written there; trying again")
+        await self._check_writers(folder, call)
+        log.info("the entrypoint of jobs is %s", path)
+        return Entrypoint(path)
+
+    async def _read(self, path: str, call: Call) -> bytes | None:
+        params = {"path": path, "format": "AUTO", "direct_download": "true"}
+        try:
+            reply = await call.http.get(f"{_API}/workspace/export", params=params)
+        except JobNotFound:
+            return None
+        return reply.body
+
+    async def _write(self, folder: str, path: str, call: Call) -> None:
+        await call.http.post(f"{_API}/workspace/mkdirs", json={"path": folder})
+        body = {
+            "path": path,
+            # As a file: SOURCE would make a notebook of it.
+            "format": "AUTO",
+            "content": base64.b64encode(self._text).decode(),
+            "overwrite": True,
+        }
+        await call.http.post(f"{_API}/workspace/import", json=body)
+
+    async def _check_writers(self, folder: str, call: Call) -> None:
+        """Raises Forbidden where all users may write. A folder that was named is as its operator
+        made it; a home's own folder can be opened by mistake as well."""
+        about = await call.http.get(
+            f"{_API}/workspace/get-status", into=_Object, params={"path": folder}
+        )
+        reply = await call.http.get(f"{_API}/permissions/directories/{about.object_id}")
+        writers = set(_writers(reply.json())) & EVERYBODY
+        if writers:
+            raise Forbidden(
+                f"the group {min(writers)!r} may write to {folder}, and what lies there runs with "
+                "other people's credentials; take that right away, or name another folder with "
+                "FLYTEAGENTS_DATABRICKS_ENTRYPOINT_FOLDER"
+            )
+
+
+def _writers(answer: Any) -> list[str]:
+    """The groups that may change what is in a folder."""
+    lists = answer.get("access_control_list") if isinstance(answer, dict) else None
+    return [
+        str(entry.get("group_name"))
+        for entry in lists or ()
+        for permission in entry.get("all_permissions") or ()
+        if permission.get("permission_level") in _WRITE
+    ]

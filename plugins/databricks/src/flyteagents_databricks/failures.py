@@ -1,0 +1,88 @@
+"""What the user is told of a run that failed: what its code left for Flyte, or what Databricks
+has of the tasks that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flyteagents import AgentError, Call
+from flyteagents_databricks.entrypoint import RecoverableTaskFailed, TaskFailed
+from flyteagents_databricks.run import RunOutput, RunTask
+
+TEXT = 3000
+"""Letters of a message. Flyte keeps it with the execution."""
+TRACE = 30
+"""Lines of a traceback, its last ones."""
+ASKED = 20
+"""Tasks whose output is asked for; further ones are counted."""
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_TYPED = re.compile(r"^(?:[\w.]*\.)?(?P<kind>\w+): (?:\[(?P<code>[\w:.-]{1,100})\] )?")
+_HEADER = "Traceback (most recent call last):"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed. recoverable: what the code said of itself; None where it said nothing."""
+
+    message: str
+    code: str | None = None
+    recoverable: bool | None = None
+
+
+async def failure_of(tasks: Sequence[RunTask], outputs: Sequence[RunOutput | None]) -> Failure:
+    """What Databricks has of the tasks that failed; an output is None where it has none."""
+    texts = []
+    recoverable: set[bool | None] = set()
+    code: str | None = None
+    for task, output in zip(tasks, outputs, strict=False):
+        told = _told(task, output)
+        prefix = f"task {task.task_key}: " if len(tasks) > 1 else ""
+        texts.append(prefix + told.message)
+        recoverable.add(told.recoverable)
+        code = code or told.code
+    if len(tasks) > len(outputs):
+        texts.append(f"and {len(tasks) - len(outputs)} more tasks failed")
+    kinds = recoverable if recoverable else {None}
+    sure = kinds.pop() if len(kinds) == 1 else None
+    return Failure(cut("\n".join(filter(None, texts))), code, sure)
+
+
+async def outputs_of(tasks: Sequence[RunTask], call: Call, path: str) -> list[RunOutput | None]:
+    """What Databricks has of each task. What cannot be read does not stand in the way."""
+
+    async def one(task: RunTask) -> RunOutput | None:
+        try:
+            return await call.http.get(path, into=RunOutput, params={"run_id": task.run_id})
+        except AgentError:
+            return None
+
+    return list(await asyncio.gather(*map(one, tasks[:ASKED])))
+
+
+def _told(task: RunTask, output: RunOutput | None) -> Failure:
+    state = task.status.termination_details.message or task.state.state_message
+    if output is None or not (output.error or output.error_trace):
+        return Failure(state)
+    match = _TYPED.match(output.error)
+    kind = match["kind"] if match else ""
+    if match and kind in (TaskFailed.__name__, RecoverableTaskFailed.__name__):
+        # Our entrypoint has put the code's own words there; its traceback is of no use.
+        text = output.error[match.end() :]
+        return Failure(text, match["code"], kind == RecoverableTaskFailed.__name__)
+    return Failure("\n".join(filter(None, (output.error or state, trace_of(output.error_trace)))))
+
+
+def trace_of(text: str) -> str:
+    """The end of a traceback, without what colours it."""
+    lines = [line for line in _ANSI.sub("", text).splitlines() if line.strip()]
+    return "\n".join(line for line in lines[-TRACE:] if line.strip() != _HEADER)
+
+
+def cut(text: str) -> str:
+    """Its begin and its end: an error's text is at the one, or at the other."""
+    if len(text) <= TEXT:
+        return text
+    return f"{text[: TEXT // 3]}\n...\n{text[-(TEXT - TEXT // 3) :]}"

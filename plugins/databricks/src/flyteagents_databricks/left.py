@@ -1,0 +1,44 @@
+"""What a run's code left for Flyte under its output prefix: an error, or outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flyteagents import Call
+from flyteagents_databricks.delivery import NAME
+from flyteagents_databricks.environment import FAIL_ON_ERROR
+from flyteagents_databricks.failures import Failure, cut
+from flyteagents_databricks.run import RunTask
+from flyteagents_databricks.soon import read_error
+
+
+async def error_left(call: Call) -> Failure | None:
+    """The `error.pb` of a run; None where there is none. Raises what the store raises: Unsupported
+    where no filesystem is installed for it, a VendorError where it cannot be read now."""
+    if not call.output_prefix:
+        return None  # the kernel looks whether a run has stopped
+    found = await read_error(call)
+    if found is None:
+        return None
+    return Failure(cut(found.message), found.code or None, found.recoverable)
+
+
+def tells_failures(tasks: Sequence[RunTask]) -> bool:
+    """Whether a run of these tasks is FAILED at Databricks when the task's code has failed.
+
+    So it is for notebooks and for our entrypoint, which looks; and where flytekit's runtime has
+    been told to exit with 1. Other files end well and leave an `error.pb`.
+    """
+    return bool(tasks) and all(map(_tells, tasks))
+
+
+def _tells(task: RunTask) -> bool:
+    file = task.spark_python_task
+    if file is None:
+        return True
+    name = file.python_file.rpartition("/")[2]
+    if name.startswith(NAME):
+        return True
+    flytekit = bool(file.parameters) and file.parameters[0].startswith("pyflyte-")
+    told = task.new_cluster.spark_env_vars.get(FAIL_ON_ERROR, "")
+    return flytekit and told.lower() == "true"

@@ -1,0 +1,39 @@
+"""A run's log: what its tasks wrote. Databricks keeps the last 5 MB, and none of notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flyteagents import LogLine
+from flyteagents_databricks.failures import trace_of
+from flyteagents_databricks.run import Run, RunOutput, RunTask
+from flyteagents_databricks.states import read_state
+from flyteagents_databricks.statistics import moment
+
+
+def log_lines(run: Run, outputs: Sequence[RunOutput | None]) -> list[LogLine]:
+    """All lines, task by task."""
+    lines = [LogLine(f"run {run.run_id} {run.run_name}".strip(), moment(run.start_time), True)]
+    for task, output in zip(run.tasks, outputs, strict=False):
+        lines += _of_task(task, output, several=len(run.tasks) > 1)
+    state = run.state.life_cycle_state or run.status.state
+    told = " ".join(filter(None, (state, run.state.result_state, read_state(run).message)))
+    return [*lines, LogLine(told, moment(run.end_time), True)]
+
+
+def _of_task(task: RunTask, output: RunOutput | None, *, several: bool) -> Iterator[LogLine]:
+    if several:
+        yield LogLine(f"task {task.task_key}", moment(task.start_time), True)
+    if output is None:
+        return
+    if output.logs_truncated:
+        yield LogLine("earlier lines were cut off by Databricks", None, True)
+    for text in output.logs.splitlines():
+        yield LogLine(text)
+    if output.notebook_output.result is not None:
+        yield LogLine(
+            f"the notebook exited with {output.notebook_output.result[:1000]}", None, True
+        )
+    for text in [output.error, *trace_of(output.error_trace).splitlines()]:
+        if text:
+            yield LogLine(text)

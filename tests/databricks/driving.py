@@ -1,0 +1,166 @@
+"""The agent as the kernel drives it, without a server around it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from flyteagents import Status, Task, Type
+from flyteagents._kernel import tasks
+from flyteagents._kernel.call import KernelCall
+from flyteagents._kernel.keys import key_of
+from flyteagents._kernel.plugins import Models, Plugin
+from flyteagents._kernel.requests import NO_CONNECTION, Connection
+from flyteagents._kernel.served import ServedAgent
+from flyteagents._kernel.settings import KernelSettings
+from flyteagents._task import Identity
+from flyteagents._vendor.budget import Budget
+from flyteagents._wire import messages
+from flyteagents.testing import Attempt, FlyteTask, task_template
+from flyteagents.testing.tasks import Declared, create_message
+from flyteagents_databricks import DatabricksAgent
+from flyteagents_databricks.config import DatabricksConfig
+from flyteagents_databricks.job import DatabricksJob
+from flyteagents_databricks.settings import DatabricksSettings
+
+TASK_TYPE = "databricks"
+HOST = "my-workspace.cloud.databricks.com"
+ARGS = ("pyflyte-execute", "--inputs", "s3://flyte/in.pb", "--output-prefix", "{{.outputPrefix}}")
+NEW = {"new_cluster": {"spark_version": "16.4.x-scala2.12", "num_workers": 2}}
+EXISTING = {"existing_cluster_id": "0923-164208-meows279"}
+SERVERLESS = {"environment_key": "default"}
+
+
+def custom(conf: Mapping[str, object] = EXISTING, **more: object) -> dict[str, object]:
+    """A task's `custom`, as the SDKs write it."""
+    return {"databricksConf": dict(conf), "databricksInstance": HOST, **more}
+
+
+def flyte_task(
+    conf: Mapping[str, object] = EXISTING,
+    *,
+    inputs: Mapping[str, object] | None = None,
+    outputs: Mapping[str, Declared] | None = None,
+    timeout: timedelta | float = 0.0,
+    args: tuple[str, ...] = ARGS,
+    env: Mapping[str, str] | None = None,
+    **more: object,
+) -> FlyteTask:
+    """A task with a container, as the SDKs write it."""
+    made = task_template(
+        TASK_TYPE,
+        custom=custom(conf, **more),
+        inputs=inputs,
+        outputs=outputs,
+        timeout=timeout,
+        image="registry/image:1",
+        args=args,
+    )
+    for name, value in (env or {}).items():
+        made.template.container.env.add(key=name, value=value)
+    return made
+
+
+class Driver:
+    """One agent with its connections. `job` of its methods may come from anywhere."""
+
+    def __init__(self, url: str | None, allow: tuple[str, ...] = (), **settings: Any) -> None:
+        made = DatabricksSettings(**{"url": url, **settings})
+        models = Models(DatabricksSettings, DatabricksConfig, DatabricksJob)
+        plugin = Plugin(
+            "databricks",
+            "flyteagents-databricks",
+            "0",
+            "flyteagents_databricks",
+            [DatabricksAgent],
+            {TASK_TYPE: models},
+            {DatabricksSettings: made},
+        )
+        self.served = ServedAgent(plugin, DatabricksAgent, KernelSettings(allow_hosts=allow))
+        self.agent: DatabricksAgent = self.served.agent
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[Driver]:
+        await self.served.open()
+        try:
+            yield self
+        finally:
+            await self.served.close()
+
+    def task(
+        self,
+        conf: Mapping[str, object] = EXISTING,
+        *,
+        execution: str = "run",
+        number: int = 0,
+        **options: Any,
+    ) -> Task[DatabricksConfig]:
+        """A task as it comes out of the protobuf messages that Flyte sends."""
+        return self.read(flyte_task(conf, **options), execution=execution, number=number)
+
+    def read(
+        self, made: FlyteTask, *, execution: str = "run", number: int = 0
+    ) -> Task[DatabricksConfig]:
+        attempt = rendered(Attempt(made, execution=execution, number=number))
+        raw = create_message(attempt).SerializeToString()
+        request = messages.create_request(raw, 1)
+        key = key_of("", TASK_TYPE, request.output_prefix)
+        return tasks.build_task(self.served, request, key)
+
+    def call(
+        self,
+        operation: str,
+        of: object,
+        *,
+        declared: Mapping[str, Type] | None = None,
+        connection: Connection = NO_CONNECTION,
+        project: str = "tests",
+        domain: str = "development",
+        prefix: str = "",
+        seconds: float = 5.0,
+    ) -> KernelCall:
+        budget = Budget(time.monotonic() + seconds, retries=operation not in ("get", "cancel"))
+        return KernelCall(
+            self.served,
+            operation,
+            Identity(project=project, domain=domain),
+            budget,
+            of,
+            output_prefix=prefix,
+            declared=declared or {},
+            connection=connection,
+        )
+
+    async def create(self, task: Task[DatabricksConfig], **options: Any) -> DatabricksJob:
+        return await self.agent.create(task, self.call("create", task, **options))
+
+    async def get(self, job: DatabricksJob, **options: Any) -> Status:
+        return await self.agent.get(job, self.call("get", job, **options))
+
+    async def cancel(self, job: DatabricksJob, **options: Any) -> None:
+        await self.agent.cancel(job, self.call("cancel", job, **options))
+
+
+def rendered(attempt: Attempt) -> Attempt:
+    """The attempt with the container's arguments as FlytePropeller renders them."""
+    template = type(attempt.task.template).FromString(attempt.task.template.SerializeToString())
+    prefix = attempt.output_prefix
+    places = {
+        "{{.input}}": prefix.rpartition("/")[0] + "/inputs.pb",
+        "{{.outputPrefix}}": prefix,
+        "{{.rawOutputDataPrefix}}": f"{attempt.base}/raw/{attempt.execution}",
+        "{{.checkpointOutputPrefix}}": f"{attempt.base}/raw/{attempt.execution}/checkpoints",
+        "{{.prevCheckpointPrefix}}": "",
+        "{{.runName}}": attempt.execution,
+        "{{.actionName}}": "a0",
+    }
+    arguments = list(template.container.args)
+    for place, value in places.items():
+        arguments = [argument.replace(place, value) for argument in arguments]
+    del template.container.args[:]
+    template.container.args.extend(arguments)
+    return replace(attempt, task=replace(attempt.task, template=template))
