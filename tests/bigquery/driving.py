@@ -19,8 +19,7 @@ from flyteagents._kernel.settings import KernelSettings
 from flyteagents._task import Identity
 from flyteagents._vendor.budget import Budget
 from flyteagents._wire import messages
-from flyteagents.testing import Attempt, FlyteTask, task_template
-from flyteagents.testing.tasks import Declared, create_message
+from flyteagents.testing import Attempt, Declared, FlyteTask, task_template
 from flyteagents_bigquery import BigQueryAgent
 from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.job import BigQueryJob
@@ -85,7 +84,7 @@ class Driver:
         self, made: FlyteTask, *, execution: str = "run", number: int = 0
     ) -> Task[BigQueryConfig]:
         attempt = Attempt(made, execution=execution, number=number)
-        raw = create_message(attempt).SerializeToString()
+        raw = attempt.create_request().SerializeToString()
         request = messages.create_request(raw, 1)
         return tasks.build_task(self.served, request, key_of("", TASK_TYPE, request.output_prefix))
 

@@ -24,7 +24,7 @@ from tests.bigquery.driving import Driver
 from tests.bigquery.emulator import ENVIRONMENT, emulator, need_emulator
 
 from flyteagents import InvalidTask, JobConflict, Kind, Phase, Status, StructuredDataset, Type
-from flyteagents.testing.tasks import Declared
+from flyteagents.testing import Declared
 from flyteagents_bigquery.job import BigQueryJob
 from flyteagents_bigquery.resource import POLLED
 

@@ -11,7 +11,7 @@ import pytest
 from tests.bigquery.driving import CUSTOM, Driver
 
 from flyteagents import Binary, Blob, InvalidTask, Kind, Schema, StructuredDataset, Type
-from flyteagents.testing.tasks import Declared
+from flyteagents.testing import Declared
 from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.parameters import query_parameters
 

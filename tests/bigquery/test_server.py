@@ -19,13 +19,13 @@ from flyteagents import Phase, StructuredDataset
 from flyteagents.testing import (
     FakePropeller,
     FlyteTask,
+    Generation,
     RealServer,
     Response,
     SlowReply,
     free_port,
     task_template,
 )
-from flyteagents.testing.tasks import Generation
 
 NOWHERE: dict[str, object] = {"ProjectID": "p", "Location": None, "Domain": "d"}
 RESULTS = {"results": StructuredDataset}

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from flyteagents import Phase
-from flyteagents.testing import Attempt, Caller, Rpc, task_template
-from flyteagents.testing.tasks import Generation
+from flyteagents.testing import Attempt, Caller, Generation, Rpc, task_template
 
 GENERATIONS: tuple[Generation, ...] = (1, 2)
 SCALE = 1 / 300

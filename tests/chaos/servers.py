@@ -11,8 +11,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from flyteagents.testing import Caller, RealServer, free_port
-from flyteagents.testing.tasks import Generation
+from flyteagents.testing import Caller, Generation, RealServer, free_port
 
 HERE = Path(__file__).parent
 PATH = (HERE.parent / "agents", HERE / "agents")

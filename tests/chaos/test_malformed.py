@@ -19,7 +19,6 @@ from tests.chaos.conftest import MakeServer
 
 from flyteagents._kernel import envelope
 from flyteagents.testing import JobService
-from flyteagents.testing.tasks import create_message
 
 BODIES = 200 * int(os.environ.get("CHAOS_ROUNDS", "50"))
 MOST_GROWTH = 24 << 20
@@ -150,7 +149,7 @@ class Bodies:
         if name in ("CreateTask", "ExecuteTaskSync"):
             kind = "chaos_sync" if name != "CreateTask" else "chaos_idle"
             odd = replace(attempt(kind, f"odd-{self._number}"), number=chance.choice((0, 1, 2**31)))
-            request = create_message(odd)
+            request = odd.create_request()
             request.template.metadata.timeout.seconds = chance.choice((0, 1, -1, 2**62))
             request.template.interface.inputs.variables["a"].type.simple = chance.randrange(12)
             moment = request.inputs.literals["a"].scalar.primitive.datetime

@@ -9,8 +9,7 @@ from tests.chaos.attempts import GENERATIONS
 from tests.chaos.conftest import MakeServer
 
 from flyteagents import Phase
-from flyteagents.testing import FakePropeller, JobService, SlowReply, task_template
-from flyteagents.testing.tasks import Generation
+from flyteagents.testing import FakePropeller, Generation, JobService, SlowReply, task_template
 
 TASK = task_template("job_keyed", custom={"script": "sleep 4"})
 

@@ -15,10 +15,10 @@ from flyteagents.testing import (
     Delay,
     DropReply,
     FakePropeller,
+    Generation,
     JobService,
     task_template,
 )
-from flyteagents.testing.tasks import Generation
 
 HANG = 1.5
 PROMISING = {"job_keyed": ("POST", "/jobs"), "job_named": ("PUT", "/jobs/*")}

@@ -162,10 +162,17 @@ def test_inspect_reads_every_form_of_a_meta(form: object) -> None:
     done = flyteagents("inspect", form(dump(ENVELOPE)))
     assert done.returncode == 0, done.stderr
     for words in (
-        "clocked_job of cli-agents 1.0", '{"id": "job-7"}', "2023-11-14 22:13:20 UTC",
-        "sales / production / f1234 / n0", "earlier attempt", "attempt number 2", "[integer]",
-        ENVELOPE.key, ENVELOPE.fingerprint, ENVELOPE.trace,
-    ):  # fmt: skip
+        "clocked_job of cli-agents 1.0",
+        '{"id": "job-7"}',
+        "2023-11-14 22:13:20 UTC",
+        "sales / production / f1234 / n0",
+        "earlier attempt",
+        "attempt number 2",
+        "[integer]",
+        ENVELOPE.key,
+        ENVELOPE.fingerprint,
+        ENVELOPE.trace,
+    ):
         assert words in done.stdout
 
 

@@ -46,9 +46,16 @@ def test_a_task_succeeds_with_its_outputs_links_and_info(
     env: dict[str, str], tmp_path: Path, generation: tuple[str, ...]
 ) -> None:
     done = flyteagents(
-        "run", task(tmp_path, seconds=0.3), "-i", "month=8", "--every", "0.1", "--json",
-        *generation, env=env,
-    )  # fmt: skip
+        "run",
+        task(tmp_path, seconds=0.3),
+        "-i",
+        "month=8",
+        "--every",
+        "0.1",
+        "--json",
+        *generation,
+        env=env,
+    )
     assert done.returncode == 0, done.stderr
     said = document(done)
     assert said["phase"] == "SUCCEEDED"

@@ -18,7 +18,7 @@ def test_a_template_of_an_sdk_is_read_and_runs(sdk: Sdk, tmp_path: Path) -> None
     file = tmp_path / "task.pb"
     for name, task in authored(sdk).items():
         file.write_bytes(task.template_bytes)
-        assert read_task(file).template == task.template, name
+        assert read_task(file).task.template == task.template, name
     file.write_bytes(authored(sdk)["duckdb scalars"].template_bytes)
     env = environment(FLYTEAGENTS_PLUGINS="duckdb", FLYTEAGENTS_DUCKDB_DATA_DIR=str(tmp_path))
     generation = ["--flyte2"] if sdk == "flyte-sdk" else []

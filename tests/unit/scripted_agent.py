@@ -41,6 +41,7 @@ class Agent:
     sync: int | None = None
     calls: Counter[str] = field(default_factory=Counter)
     requests: list[tuple[str, Any]] = field(default_factory=list)
+    sent: list[tuple[str, bytes]] = field(default_factory=list)
     remaining: list[float | None] = field(default_factory=list)
     peers: list[str] = field(default_factory=list)
     running: int = 0
@@ -53,6 +54,7 @@ class Agent:
         answer = kinds[method](number)
         request = getattr(agent_pb2, f"{method}Request").FromString(raw)
         self.requests.append((method, request))
+        self.sent.append((method, raw))
         self.remaining.append(context.time_remaining())
         if method == "GetTask":
             self.running += 1

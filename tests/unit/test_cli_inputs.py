@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flyteidl.core import literals_pb2
 
 from flyteagents._cli.input_values import BadInput, input_literals
 from flyteagents._cli.task_file import read_span
@@ -52,7 +51,7 @@ def given(written: Any, text: str, local: bool = False) -> object:
     """What a task gets for `--input x=<text>` where `x` has this type."""
     interface = {"x": read_type(written)}
     raw = input_literals(interface, {}, [f"x={text}"], local)
-    return decode_literals(literals_pb2.LiteralMap.FromString(raw), interface)["x"]
+    return decode_literals(raw, interface)["x"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_given_values_win_and_missing_ones_are_named_with_their_types() -> None:
     with pytest.raises(BadInput, match=r"--input b=<\[string\]>"):
         input_literals(interface, {"a": 1}, [])
     raw = input_literals(interface, {"a": 1, "b": ["x"]}, ["a=2"])
-    decoded = decode_literals(literals_pb2.LiteralMap.FromString(raw), interface)
+    decoded = decode_literals(raw, interface)
     assert decoded == {"a": 2, "b": ["x"]}
 
 

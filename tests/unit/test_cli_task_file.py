@@ -41,7 +41,7 @@ def read(folder: Path, content: str | bytes, name: str = "task.yaml") -> TaskFil
 
 def test_a_readable_task_becomes_a_template(tmp_path: Path) -> None:
     task = read(tmp_path, WHOLE)
-    template = task.template
+    template = task.task.template
     assert template.type == "duckdb_query"
     assert template.id.name == "reports.monthly"
     assert template.sql.statement == "select 1"
@@ -49,7 +49,7 @@ def test_a_readable_task_becomes_a_template(tmp_path: Path) -> None:
     assert dict(template.config) == {"Database": "main", "limit": "5"}
     assert template.interface.inputs.variables["month"].type.simple == 1
     assert template.metadata.timeout.ToTimedelta() == timedelta(minutes=10)
-    assert (task.timeout, task.attempts) == (600.0, 3)
+    assert (task.task.timeout, task.task.attempts) == (600.0, 3)
     assert task.inputs == {"month": Type(Kind.INTEGER)}
     assert task.outputs == {"n": Type(Kind.INTEGER)}
     assert task.values == {"month": 7}
@@ -103,9 +103,9 @@ def test_serialized_templates_and_specs_of_both_generations_are_told_apart(
     parameter.default.scalar.primitive.integer = 7
     for message in (template(), TaskSpec1(template=template()), described, second):
         task = read(tmp_path, message.SerializeToString(), "task.pb")
-        assert task.template == template(), type(message)
+        assert task.task.template == template(), type(message)
         assert task.inputs == {"month": Type(Kind.INTEGER)}
-        assert task.attempts == 2
+        assert task.task.attempts == 2
     assert task.values == {"month": 7}
 
 
@@ -117,4 +117,4 @@ def test_bytes_that_are_no_task_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
 def test_the_examples_are_tasks(path: Path) -> None:
-    assert read_task(path).template.type
+    assert read_task(path).task.type

@@ -29,9 +29,13 @@ class Sent:
 
 
 ROOT = Sent(
-    "job acme", "r", "", 0, 3 * SECOND,
+    "job acme",
+    "r",
+    "",
+    0,
+    3 * SECOND,
     attributes={"flyte.phase": "SUCCEEDED", "flyte.job.rows": 1200},
-)  # fmt: skip
+)
 SPANS = [
     Sent("flyteidl.service.AsyncAgentService/GetTask", "g2", "r", 2 * SECOND, 3 * SECOND, "SERVER"),
     Sent("flyteidl.service.AsyncAgentService/GetTask", "g1", "r", SECOND, 2 * SECOND, "SERVER"),
@@ -55,8 +59,12 @@ def test_spans_hang_on_their_parents_in_the_order_of_time() -> None:
     assert "5 spans" in lines[0]
     names = [line.lstrip("│├└─ ").split("  ")[0] for line in lines[1:]]
     assert names == [
-        "job acme", "AsyncAgentService/GetTask", "get acme", "GET", "AsyncAgentService/GetTask",
-    ]  # fmt: skip
+        "job acme",
+        "AsyncAgentService/GetTask",
+        "get acme",
+        "GET",
+        "AsyncAgentService/GetTask",
+    ]
     depths = [line.index(name[0]) // 4 for line, name in zip(lines[1:], names, strict=True)]
     assert depths == [1, 2, 3, 4, 2]
     assert "3.00 s  +0.00 s  SUCCEEDED  1,200 rows" in lines[1]

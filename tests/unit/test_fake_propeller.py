@@ -7,11 +7,19 @@ from pathlib import Path
 import grpc
 import pytest
 from flyteidl.core import literals_pb2
+from flyteidl2.connector import connector_pb2 as flyte2
 from tests.unit.scripted_agent import Agent, Answer, always, in_turn, serving
 
 from flyteagents import Phase
-from flyteagents.testing import FakePropeller, NotSent, Outcome, free_port, task_template
-from flyteagents.testing.tasks import Generation
+from flyteagents.testing import (
+    Attempt,
+    FakePropeller,
+    Generation,
+    NotSent,
+    Outcome,
+    free_port,
+    task_template,
+)
 
 SUCCEEDED, FAILED, RUNNING, RETRYABLE, ABORTED = 3, 5, 2, 8, 4
 DOWN = grpc.StatusCode.UNAVAILABLE
@@ -198,7 +206,7 @@ async def test_an_abort_that_nobody_takes_leaves_an_orphan() -> None:
     assert len(outcome.calls("DeleteTask")) == 11
 
 
-async def test_a_task_that_takes_too_long_is_deleted_and_tried_again() -> None:
+async def test_each_attempt_that_takes_too_long_is_deleted_also_the_last() -> None:
     agent = Agent(get=always(RUNNING))
     task = task_template("a", timeout=0.05)
     async with (
@@ -207,7 +215,7 @@ async def test_a_task_that_takes_too_long_is_deleted_and_tried_again() -> None:
     ):
         outcome = await propeller.run(task, attempts=2)
     assert (outcome.phase, outcome.message) == (Phase.FAILED, "TimeoutExpired")
-    assert methods(outcome) == "CGDCG"
+    assert methods(outcome) == "CGDCGD"
 
 
 async def test_calls_carry_their_deadline() -> None:
@@ -257,6 +265,50 @@ async def test_a_synchronous_task_is_one_stream_that_is_closed_by_half() -> None
 async def test_a_synchronous_answer_that_is_not_terminal_hangs_the_task() -> None:
     outcome = await live(Agent(sync=RUNNING))
     assert outcome.stuck
+
+
+async def test_flyte_2_tells_what_the_real_executor_tells() -> None:
+    agent = Agent()
+    await live(agent, generation=2)
+    (raw,) = (raw for method, raw in agent.sent if method == "CreateTask")
+    request = flyte2.CreateTaskRequest.FromString(raw)
+    # s3://bucket/<shard>/org/project/domain/run/action/attempt
+    scheme, _, bucket, shard, *rest = request.output_prefix.split("/")
+    assert (scheme, bucket, len(shard)) == ("s3:", "flyte", 2)
+    metadata = request.task_execution_metadata
+    execution = metadata.task_execution_id.node_execution_id.execution_id
+    assert rest == ["flyte", "tests", "development", execution.name, "a0", "1"]
+    assert metadata.labels["organization"] == execution.org == "flyte"
+    assert metadata.k8s_service_account == ""
+    assert dict(metadata.environment_variables) == {
+        "ACTION_NAME": "a0",
+        "RUN_NAME": execution.name,
+        "_U_RUN_BASE": f"s3://flyte/flyte/tests/development/{execution.name}",
+        "_U_ORG_NAME": "flyte",
+    }
+    assert request.HasField("connection")
+    assert request.connection == flyte2.CreateTaskRequest().connection
+
+
+async def test_attempts_of_flyte_2_share_a_shard_and_executions_do_not() -> None:
+    attempt = Attempt(TASK, execution="one", generation=2, base="s3://b/deep")
+    other = Attempt(TASK, execution="two", generation=2, base="s3://b/deep")
+    shards = [each.output_prefix.split("/")[3] for each in (attempt, attempt.next(), other)]
+    assert shards[0] == shards[1] != shards[2]
+    assert attempt.output_prefix.startswith(f"s3://b/{shards[0]}/deep/flyte/tests/")
+
+
+async def test_an_abort_in_flyte_2_is_tried_until_it_is_taken() -> None:
+    agent = Agent(get=always(RUNNING), delete=in_turn(*[DOWN] * 14, 0))
+    async with (
+        serving(agent) as endpoint,
+        FakePropeller(endpoint, generation=2, scale=0.001) as propeller,
+    ):
+        task = propeller.start(TASK)
+        await task.until(Phase.RUNNING)
+        outcome = await task.abort()
+    assert (outcome.phase, outcome.orphaned) == (Phase.ABORTED, False)
+    assert len(outcome.calls("DeleteTask")) == 15
 
 
 async def test_flyte_2_sends_no_task_without_custom_or_with_secrets_that_it_does_not_have() -> None:

@@ -214,9 +214,13 @@ async def test_the_job_service_refuses_a_second_job_under_a_clients_name(
 async def test_jobs_go_through_the_states_of_their_script(client: httpx2.AsyncClient) -> None:
     async with JobService() as service:
         scripts = {
-            "pending 60": "PENDING", "forever": "RUNNING", "": "DONE", "fail boom": "FAILED",
-            'return {"n": 1}': "DONE", "sleep 0; pending 0": "DONE",
-        }  # fmt: skip
+            "pending 60": "PENDING",
+            "forever": "RUNNING",
+            "": "DONE",
+            "fail boom": "FAILED",
+            'return {"n": 1}': "DONE",
+            "sleep 0; pending 0": "DONE",
+        }
         shown = {}
         for script in scripts:
             shown[script] = (

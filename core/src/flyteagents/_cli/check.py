@@ -1,4 +1,8 @@
-"""`flyteagents check`."""
+"""`flyteagents check`: every setting with its value, and every agent's own check.
+
+It is what an operator runs before a roll-out, so it must find what a server would stumble over at
+its start, and must never show a secret.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from pydantic import BaseModel, SecretStr
 
 from flyteagents._cli import screen
 from flyteagents._cli.listing import kernel_settings
-from flyteagents._cli.serve import CONFIG_ERROR
+from flyteagents._client.exit_codes import CONFIG_ERROR
 from flyteagents._errors import AgentError
 from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.plugins import Found, Plugin, discover
@@ -51,9 +55,12 @@ class Verdict:
 
 @click.command("check")
 @click.option(
-    "--timeout", default=20.0, show_default=True, type=click.FloatRange(0.1, 600),
+    "--timeout",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 600),
     help="Seconds that one agent's check may take.",
-)  # fmt: skip
+)
 @click.option("-q", "--quiet", is_flag=True, help="Leave the settings out; show what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
 def command(timeout: float, quiet: bool, as_json: bool) -> None:

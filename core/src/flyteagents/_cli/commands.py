@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from flyteagents._client.exit_codes import USAGE
+
 # Name to module and what the overview says.
 _COMMANDS = {
     "serve": ("serve", "Serve agents to FlytePropeller or the Flyte 2 executor."),
@@ -18,8 +20,6 @@ _COMMANDS = {
     "inspect": ("inspecting", "Say what a resource_meta says."),
     "propeller-config": ("propeller_config", "Print the Flyte configuration that routes to us."),
 }
-USAGE = 64
-"""EX_USAGE of sysexits.h. click's own 2 is what `run` says when a task may be tried again."""
 
 
 class Lazy(click.Group):

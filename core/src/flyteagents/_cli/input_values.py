@@ -1,4 +1,8 @@
-"""Values of inputs, from the command line and from task files, by the type of the interface."""
+"""Values of inputs, from the command line and from task files, by the type of the interface.
+
+One value is a text in the shell and whatever YAML made of it in a file; both become what Python has
+for the declared type, or an error that names the input, its type and the value.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import yaml
+from flyteidl.core import literals_pb2
 
 from flyteagents._cli.task_file import read_span
 from flyteagents._cli.type_words import in_words
@@ -26,8 +31,8 @@ def input_literals(
     defaults: Mapping[str, object],
     given: Sequence[str],
     local: bool = True,
-) -> bytes:
-    """The inputs as a serialized LiteralMap. `given` are texts `name=value`, which win over
+) -> literals_pb2.LiteralMap:
+    """The inputs as literals. `given` are texts `name=value`, which win over
     `defaults`. `local`: files are on this machine, so that one which is not there is an error.
     Raises BadInput."""
     values: dict[str, object] = {}
@@ -48,8 +53,7 @@ def input_literals(
     missing = [f"--input {n}=<{in_words(t)}>" for n, t in interface.items() if n not in values]
     if missing:
         raise BadInput(f"inputs without a value: {' '.join(missing)}")
-    literals: bytes = encode_literals(values, interface).SerializeToString()
-    return literals
+    return encode_literals(values, interface)
 
 
 def _value(name: str, declared: Type, value: object, local: bool) -> object:

@@ -1,4 +1,8 @@
-"""`flyteagents inspect`."""
+"""`flyteagents inspect`: a `resource_meta` in words.
+
+It meets one in whatever form logs, etcd and consoles show it, from this or another release, from
+our own or another connector; nothing is asked of a vendor.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,10 @@ from pydantic import ValidationError
 from flyteagents._cli import screen
 from flyteagents._cli.listing import kernel_settings
 from flyteagents._cli.type_words import in_words
+from flyteagents._client.exit_codes import BAD_DATA
 from flyteagents._kernel.envelope import UNKNOWN, BrokenEnvelope, Envelope, load
 from flyteagents._kernel.plugins import discover
 from flyteagents._wire.types import load_types
-
-BAD_DATA = 65
-"""EX_DATAERR of sysexits.h."""
 
 
 @dataclass(frozen=True)

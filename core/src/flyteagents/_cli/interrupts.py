@@ -10,9 +10,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from flyteagents._cli import screen
+from flyteagents._client.exit_codes import INTERRUPTED
 
-INTERRUPTED = 130
-"""What a shell says of a command that SIGINT ended."""
 _AT_ONCE = 0.3
 """Seconds in which signals count as one: a terminal sends SIGINT to a wrapper too, and that may
 pass it on."""
@@ -20,28 +19,44 @@ _LEAVING = b"\nflyteagents: interrupted again, so it is left as it is; the job m
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
-@contextmanager
-def interruptible(before_leaving: Callable[[], None]) -> Iterator[None]:
-    """Within it the first signal raises KeyboardInterrupt, and a later one ends the process at
-    once. A KeyboardInterrupt that nobody caught ends it too, both with exit code 130."""
-    first = 0.0
+class Interrupts:
+    """The first signal raises KeyboardInterrupt, or calls what `calling` says; a later one ends
+    the process at once, with `before_leaving` as the last thing."""
 
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        if not first:
-            first = time.monotonic()
-            raise KeyboardInterrupt
-        if time.monotonic() - first > _AT_ONCE:
+    def __init__(self) -> None:
+        self.before_leaving: Callable[[], None] = lambda: None
+        self._call: Callable[[], None] | None = None
+        self._first = 0.0
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """A KeyboardInterrupt that nobody caught ends the process with exit code 130."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._interrupted)
+        try:
+            yield
+        except KeyboardInterrupt:
+            screen.fail(INTERRUPTED, "interrupted")
+
+    @contextmanager
+    def calling(self, function: Callable[[], None]) -> Iterator[None]:
+        """Call this at the first signal instead of raising: an event loop must not be torn."""
+        before, self._call = self._call, function
+        try:
+            yield
+        finally:
+            self._call = before
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        if not self._first:
+            self._first = time.monotonic()
+            if self._call is None:
+                raise KeyboardInterrupt
+            self._call()
+        elif time.monotonic() - self._first > _AT_ONCE:
             with suppress(OSError):
-                before_leaving()
+                self.before_leaving()
             _leave()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupted)
-    try:
-        yield
-    except KeyboardInterrupt:
-        screen.fail(INTERRUPTED, "interrupted")
 
 
 def _leave() -> None:

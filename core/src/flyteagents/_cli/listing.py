@@ -1,4 +1,7 @@
-"""`flyteagents list`."""
+"""`flyteagents list`: what is installed, what it promises, and what is broken.
+
+It also reads the kernel's settings for all commands, which end in the same way when they are bad.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import click
 
 from flyteagents._agent import Agent
 from flyteagents._cli import screen
-from flyteagents._cli.serve import CONFIG_ERROR
+from flyteagents._client.exit_codes import CONFIG_ERROR
 from flyteagents._hooks import GROUP
 from flyteagents._kernel.plugins import Found, discover
 from flyteagents._kernel.settings import BadSettings, KernelSettings, read_settings

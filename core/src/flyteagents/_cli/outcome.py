@@ -1,4 +1,8 @@
-"""What is left of a task when it has ended: outputs, the result table, statistics, the trace."""
+"""What is left of a task when it has ended: for people, for scripts, and as an exit code.
+
+Flyte shows one message and one phase; here an attempt's own answer is told, since whoever tries a
+task wants to see what the service said.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,16 @@ import base64
 import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import click
 from flyteidl.core import literals_pb2
 
 from flyteagents._cli import screen
 from flyteagents._cli.inspecting import explain
-from flyteagents._cli.interrupts import INTERRUPTED
-from flyteagents._cli.playing import Outcome
 from flyteagents._cli.watching import facts, quantity
+from flyteagents._client.exit_codes import FAILED, INTERRUPTED, RETRYABLE, UNAVAILABLE
+from flyteagents._client.outcome import Outcome, Try, local_path
 from flyteagents._errors import InvalidTask
 from flyteagents._kernel.envelope import BrokenEnvelope, load
 from flyteagents._status import Phase
@@ -25,7 +27,6 @@ from flyteagents._types import Type
 from flyteagents._values import Blob, Schema, StructuredDataset
 from flyteagents._wire.literals import decode_literal
 
-FAILED, RETRYABLE, LOST = 1, 2, 69
 _CODES = {
     Phase.SUCCEEDED: 0,
     Phase.FAILED: FAILED,
@@ -34,26 +35,39 @@ _CODES = {
 }
 
 
+def cancelled(outcome: Outcome) -> bool:
+    """Whether the user stopped it."""
+    return outcome.phase is Phase.ABORTED
+
+
+def ended_as(attempt: Try) -> Phase | None:
+    """How an attempt ended; None for one that was cancelled, or that nobody answers about."""
+    return attempt.phase if attempt.phase is not None and attempt.phase.terminal else None
+
+
+def lost(outcome: Outcome) -> bool:
+    """Whether nobody answers about the task any more."""
+    return not cancelled(outcome) and ended_as(outcome.tries[-1]) is None
+
+
 def exit_code(outcome: Outcome) -> int:
     """What `run` exits with."""
-    if outcome.cancelled:
+    if cancelled(outcome):
         return INTERRUPTED
-    phase = outcome.attempts[-1].phase if outcome.attempts else None
-    return LOST if phase is None else _CODES[phase]
+    phase = ended_as(outcome.tries[-1])
+    return UNAVAILABLE if phase is None else _CODES[phase]
 
 
 def outputs_of(outcome: Outcome, declared: Mapping[str, Type]) -> dict[str, object]:
     """The outputs as Python values: out of the answer, or out of `outputs.pb` where the job wrote
     it to a folder of this machine."""
-    last = outcome.attempts[-1]
-    if last.phase is not Phase.SUCCEEDED or outcome.view is None:
+    last = outcome.tries[-1]
+    if last.phase is not Phase.SUCCEEDED or last.last is None:
         return {}
-    raw = outcome.view.outputs
-    if raw is None and (file := local_path(f"{last.output_prefix}/outputs.pb")) is not None:
-        raw = file.read_bytes() if file.is_file() else None
+    resource = last.last.resource
+    found = resource.outputs if resource.HasField("outputs") else _stored(outcome.prefix)
     values: dict[str, object] = {}
-    literals = literals_pb2.LiteralMap.FromString(raw or b"").literals
-    for name, literal in sorted(literals.items()):
+    for name, literal in sorted(found.literals.items()):
         try:
             values[name] = decode_literal(literal, declared.get(name))
         except InvalidTask as error:
@@ -61,56 +75,70 @@ def outputs_of(outcome: Outcome, declared: Mapping[str, Type]) -> dict[str, obje
     return values
 
 
+def _stored(prefix: str) -> literals_pb2.LiteralMap:
+    file = local_path(f"{prefix}/outputs.pb")
+    raw = file.read_bytes() if file is not None and file.is_file() else b""
+    return literals_pb2.LiteralMap.FromString(raw)
+
+
 def document(
     outcome: Outcome, outputs: Mapping[str, object], statistics: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The outcome for scripts."""
-    last = outcome.attempts[-1]
-    view = outcome.view
+    last = outcome.tries[-1]
+    answer = last.last
     return {
-        "phase": last.phase.name if last.phase else None,
+        "phase": _name(last),
         "message": last.message,
-        "cancelled": outcome.cancelled,
+        "cancelled": cancelled(outcome),
         "outputs": {name: plain(value) for name, value in outputs.items()},
-        "links": [asdict(link) for link in view.links] if view else [],
-        "info": dict(view.info) if view else {},
+        "links": [asdict(link) for link in answer.links] if answer else [],
+        "info": dict(answer.info) if answer else {},
         "statistics": dict(statistics),
-        "output_prefix": last.output_prefix,
+        "output_prefix": outcome.prefix,
         "seconds": round(last.seconds, 3),
         "attempts": [
             {
-                "number": attempt.number,
-                "phase": attempt.phase.name if attempt.phase else None,
-                "message": attempt.message,
-                "seconds": round(attempt.seconds, 3),
+                "number": each.attempt.number,
+                "phase": _name(each),
+                "message": each.message,
+                "seconds": round(each.seconds, 3),
             }
-            for attempt in outcome.attempts
+            for each in outcome.tries
         ],
         "resource_meta": base64.b64encode(last.meta).decode(),
         "job": _job(last.meta),
     }
 
 
+def _name(attempt: Try) -> str | None:
+    phase = ended_as(attempt)
+    return phase.name if phase is not None else None
+
+
 def show(
     outcome: Outcome, outputs: Mapping[str, object], statistics: Mapping[str, Any], rows: int
 ) -> None:
     """The outcome for people."""
-    last = outcome.attempts[-1]
-    if last.phase is None:
+    last = outcome.tries[-1]
+    phase = ended_as(last)
+    if phase is None:
         click.secho(f"no result: {last.message}", fg="red")
         return
-    good = last.phase is Phase.SUCCEEDED
-    text = f"{last.phase.name} in {last.seconds:.1f} s"
-    click.secho(text + (f": {last.message}" if last.message else ""), fg="green" if good else "red")
+    text = f"{phase.name} in {last.seconds:.1f} s"
+    colour = "green" if phase is Phase.SUCCEEDED else "red"
+    click.secho(text + (f": {last.message}" if last.message else ""), fg=colour)
     for name, value in outputs.items():
         click.echo(f"{click.style(name, bold=True)} = {_short(value)}")
         if rows and isinstance(value, StructuredDataset | Schema):
             _show_rows(value.uri, rows)
     if statistics:
         click.secho("statistics of the job", bold=True)
-        screen.pairs((name.replace("_", " "), quantity(name, statistics[name]))
-                     for name in sorted(statistics))  # fmt: skip
-    elif outcome.view is not None and (told := ", ".join(facts(outcome.view.info))):
+        screen.pairs(
+            (name.replace("_", " "), quantity(name, statistics[name]))
+            for name in sorted(statistics)
+        )
+    elif last.last is not None and (told := ", ".join(facts(last.last.info))):
         click.echo(f"{click.style('the agent says', bold=True)}: {told}")
 
 
@@ -127,14 +155,6 @@ def plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     return value
-
-
-def local_path(uri: str) -> Path | None:
-    """The path on this machine, None for a URI of somewhere else."""
-    if "://" not in uri:
-        return Path(uri)
-    parts = urlsplit(uri)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 def _show_rows(uri: str, limit: int) -> None:

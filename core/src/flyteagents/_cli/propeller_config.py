@@ -15,7 +15,7 @@ from flyteagents._agent import Agent
 from flyteagents._cli.listing import kernel_settings
 from flyteagents._cli.routing import Dialect, Service, write
 from flyteagents._cli.screen import fail
-from flyteagents._cli.serve import CONFIG_ERROR
+from flyteagents._client.exit_codes import CONFIG_ERROR
 from flyteagents._kernel.plugins import Found, discover
 
 ENDPOINT = "dns:///flyteagents.flyte.svc.cluster.local:8000"

@@ -1,4 +1,8 @@
-"""`flyteagents run`."""
+"""`flyteagents run`: a task file, a server, a caller, and what is shown at the end.
+
+Each of these is a module of its own; here they come together, in the order in which a user meets
+what can be wrong. Imports are inside, so that --help is quick.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +10,88 @@ import secrets
 import sys
 import tempfile
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from flyteagents._cli import screen
-from flyteagents._cli.inspecting import BAD_DATA
-from flyteagents._cli.interrupts import interruptible
-from flyteagents._cli.serve import CONFIG_ERROR, UNAVAILABLE
+from flyteagents._cli.interrupts import Interrupts
+from flyteagents._client.exit_codes import BAD_DATA, CONFIG_ERROR, UNCLEAN
 
 if TYPE_CHECKING:
     import grpc
 
-    from flyteagents._cli.flyte_client import FlyteClient
     from flyteagents._cli.own_server import OwnServer
     from flyteagents._cli.task_file import TaskFile
+    from flyteagents._client.attempt import FlyteTask
+    from flyteagents._client.outcome import Outcome
     from flyteagents.testing.otlp import OtlpReceiver
 
-UNCLEAN = 70
-"""EX_SOFTWARE of sysexits.h."""
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    task: Path
+    given: tuple[str, ...]
+    endpoint: str | None
+    tls: bool
+    flyte2: bool
+    attempts: int | None
+    every: float
+    output_prefix: str | None
+    project: str
+    domain: str
+    rows: int
+    trace: bool
+    verbose: bool
+    as_json: bool
 
 
 @click.command("run")
 @click.argument("task", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
-    "--input", "-i", "given", multiple=True, metavar="NAME=VALUE",
+    "--input",
+    "-i",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
     help="An input, in the type that the task declares: a number, true, 1h30m, "
     "2024-02-29T12:00:00Z, a path or URI, or JSON. Repeat for each.",
-)  # fmt: skip
+)
 @click.option("--endpoint", help="A server that runs already, host:port; else one is started.")
 @click.option("--tls", is_flag=True, help="Talk TLS to --endpoint.")
 @click.option("--flyte2", is_flag=True, help="Speak as the Flyte 2 executor instead.")
 @click.option("--attempts", type=click.IntRange(1, 100), help="Wins over the task's retries.")
 @click.option(
-    "--every", default=0.5, show_default=True, type=click.FloatRange(0.05, 3600),
+    "--every",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0.05, 3600),
     help="Seconds between two polls.",
-)  # fmt: skip
+)
 @click.option(
-    "--output-prefix", metavar="PREFIX",
+    "--output-prefix",
+    metavar="PREFIX",
     help="Where outputs go; the attempt's number is added. The same prefix again is the same "
     "attempt: the agent finds its job instead of starting another. [default: a fresh folder]",
-)  # fmt: skip
+)
 @click.option("--project", default="local", show_default=True, help="Whose task it is.")
 @click.option("--domain", default="development", show_default=True, help="Whose task it is.")
 @click.option(
-    "--show", "rows", default=20, show_default=True, type=click.IntRange(min=0),
+    "--show",
+    "rows",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=0),
     help="Rows of result tables.",
-)  # fmt: skip
+)
 @click.option("--trace", is_flag=True, help="Draw the task's trace from the server's own spans.")
 @click.option("-v", "--verbose", is_flag=True, help="Show all that the started server logs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; progress goes to stderr.")
-def command(
-    task: Path, given: tuple[str, ...], endpoint: str | None, tls: bool, flyte2: bool,
-    attempts: int | None, every: float, output_prefix: str | None, project: str, domain: str,
-    rows: int, trace: bool, verbose: bool, as_json: bool,
-) -> None:  # fmt: skip
+def command(**options: Any) -> None:
     """Run one task the way FlytePropeller would, and watch it.
 
     TASK is a YAML file, or a serialized TaskTemplate or TaskSpec as the Flyte SDKs write them. A
@@ -95,103 +125,105 @@ def command(
       flyteagents run task.yaml --input month=7 --trace
       flyteagents run template.pb --endpoint agents.example.com:443 --tls --json
     """
-    server: OwnServer | None = None
-    with ExitStack() as stack:
-        stack.enter_context(interruptible(lambda: server.ask_to_stop() if server else None))
-        # Imported here, so that --help is quick.
-        from flyteagents._cli import outcome as results
-        from flyteagents._cli.input_values import BadInput, input_literals
-        from flyteagents._cli.task_file import BadTaskFile, read_task
-
-        if trace and endpoint is not None:
-            raise click.UsageError("--trace needs the server that run starts; leave --endpoint out")
-        try:
-            read = read_task(task)
-        except BadTaskFile as error:
-            screen.fail(BAD_DATA, str(error))
-        try:
-            inputs = input_literals(read.inputs, read.values, given, local=endpoint is None)
-        except BadInput as error:
-            raise click.UsageError(str(error)) from None
-        base = output_prefix or _fresh_folder(stack)
-        receiver = _receiver(stack) if trace else None
-        server = None if endpoint else _server(stack, receiver, verbose)
-        if server is not None:
-            text = f"flyteagents serve is process {server.pid} at {server.endpoint}"
-            click.secho(text, dim=True, err=as_json)
-        channel = _channel(stack, endpoint or (server.endpoint if server else ""), tls)
-        client = _client(channel, flyte2, read, inputs, project, domain)
-        ended = _play(client, read, server, base, every, attempts, as_json)
-        unclean = server is not None and not _stop(server, as_json)
-        statistics, tree = _trace(receiver, ended.attempts[-1].meta)
-        outputs = results.outputs_of(ended, read.outputs)
-        if as_json:
-            screen.print_json(results.document(ended, outputs, statistics))
-        else:
-            results.show(ended, outputs, statistics, rows)
-        if tree is not None:
-            screen.console(stderr=as_json).print(tree)
-        if ended.lost:
-            click.echo(f"flyteagents: the server stopped answering: {ended.lost}", err=True)
-        code = results.exit_code(ended) or (UNCLEAN if unclean else 0)
+    interrupts = Interrupts()
+    with interrupts.installed(), ExitStack() as stack:
+        code = _run(Options(**options), interrupts, stack)
     sys.exit(code)
 
 
-def _play(
-    client: FlyteClient, read: TaskFile, server: OwnServer | None, base: str, every: float,
-    attempts: int | None, as_json: bool,
-) -> Any:  # fmt: skip
-    from flyteagents._cli.playing import Player
-    from flyteagents._cli.watching import watch
+def _run(options: Options, interrupts: Interrupts, stack: ExitStack) -> int:
+    from flyteagents._cli import outcome as results
 
-    sync = _sync(client, read.template.type)
-    with watch(stderr=as_json) as display:
-        player = Player(
-            client, base, display, every, attempts or read.attempts, read.timeout,
-            alive=lambda: server is None or server.running,
-        )  # fmt: skip
-        return player.play(sync)
+    if options.trace and options.endpoint is not None:
+        raise click.UsageError("--trace needs the server that run starts; leave --endpoint out")
+    read, task = _task(options)
+    folder = options.output_prefix or _fresh_folder(stack)
+    receiver = _receiver(stack) if options.trace else None
+    server = None if options.endpoint else _server(stack, receiver, options.verbose)
+    if server is not None:
+        interrupts.before_leaving = server.ask_to_stop
+        text = f"flyteagents serve is process {server.pid} at {server.endpoint}"
+        click.secho(text, dim=True, err=options.as_json)
+
+    ended = _play(options, task, folder, server, interrupts)
+
+    unclean = server is not None and not _stop(server, options.as_json)
+    statistics, tree = _trace(receiver, ended.tries[-1].meta)
+    outputs = results.outputs_of(ended, read.outputs)
+    if options.as_json:
+        screen.print_json(results.document(ended, outputs, statistics))
+    else:
+        results.show(ended, outputs, statistics, options.rows)
+    if tree is not None:
+        screen.console(stderr=options.as_json).print(tree)
+    if results.lost(ended):
+        text = f"flyteagents: the server stopped answering: {ended.tries[-1].message}"
+        click.echo(text, err=True)
+    return results.exit_code(ended) or (UNCLEAN if unclean else 0)
 
 
-def _sync(client: FlyteClient, task_type: str) -> bool:
-    """Whether the agent for the type is synchronous. Ends the program when there is none."""
-    import grpc
+def _task(options: Options) -> tuple[TaskFile, FlyteTask]:
+    """The task file, and the task with its inputs. Ends the program when they are bad."""
+    from flyteagents._cli.input_values import BadInput, input_literals
+    from flyteagents._cli.task_file import BadTaskFile, read_task
+    from flyteagents._client.attempt import FlyteTask
 
     try:
-        served = client.served()
-    except grpc.RpcError as error:
-        reason = error.details() if isinstance(error, grpc.Call) else error
-        screen.fail(UNAVAILABLE, f"the server cannot be reached: {reason}; check --endpoint, --tls")
-    if task_type not in served:
-        there = ", ".join(sorted(served)) or "none"
-        screen.fail(
-            CONFIG_ERROR,
-            f"no agent there serves task type {task_type!r}; served: {there}. Install the plugin "
-            "for it, or see `flyteagents list`",
+        read = read_task(options.task)
+    except BadTaskFile as error:
+        screen.fail(BAD_DATA, str(error))
+    local = options.endpoint is None
+    try:
+        inputs = input_literals(read.inputs, read.values, options.given, local=local)
+    except BadInput as error:
+        raise click.UsageError(str(error)) from None
+    return read, FlyteTask(read.task.template, inputs)
+
+
+def _play(
+    options: Options,
+    task: FlyteTask,
+    folder: str,
+    server: OwnServer | None,
+    interrupts: Interrupts,
+) -> Outcome:
+    from flyteagents._cli.playing import CannotPlay, Play
+    from flyteagents._cli.watching import watch
+    from flyteagents._client.attempt import Attempt
+
+    first = Attempt(
+        task,
+        execution=f"run-{secrets.token_hex(5)}",
+        generation=2 if options.flyte2 else 1,
+        project=options.project,
+        domain=options.domain,
+        folder=folder,
+    )
+    with watch(stderr=options.as_json) as display:
+        play = Play(
+            endpoint=options.endpoint or (server.endpoint if server else ""),
+            tls=_credentials() if options.tls else None,
+            first=first,
+            attempts=options.attempts or task.attempts,
+            every=options.every,
+            watch=display,
+            alive=lambda: server is None or server.running,
         )
-    return served[task_type]
+        try:
+            return play.to_its_end(interrupts)
+        except CannotPlay as error:
+            screen.fail(error.code, str(error))
 
 
-def _client(
-    channel: grpc.Channel, flyte2: bool, read: TaskFile, inputs: bytes, project: str, domain: str
-) -> FlyteClient:
-    from flyteagents._cli.flyte_client import FlyteClient, Who
-    from flyteagents._wire.messages import FLYTE1, FLYTE2
-
-    who = Who(project, domain, execution=f"run-{secrets.token_hex(5)}")
-    return FlyteClient(channel, FLYTE2 if flyte2 else FLYTE1, read.template, inputs, who)
-
-
-def _channel(stack: ExitStack, endpoint: str, tls: bool) -> grpc.Channel:
+def _credentials() -> grpc.ChannelCredentials:
     import grpc
 
-    if tls:
-        return stack.enter_context(grpc.secure_channel(endpoint, grpc.ssl_channel_credentials()))
-    return stack.enter_context(grpc.insecure_channel(endpoint))
+    return grpc.ssl_channel_credentials()
 
 
 def _server(stack: ExitStack, receiver: OtlpReceiver | None, verbose: bool) -> OwnServer:
-    from flyteagents._cli.own_server import NotStarted, OwnServer
+    from flyteagents._cli.own_server import OwnServer
+    from flyteagents._client.process import ServerEnded
 
     env = {}
     if receiver is not None:
@@ -203,17 +235,18 @@ def _server(stack: ExitStack, receiver: OtlpReceiver | None, verbose: bool) -> O
             "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         }
+    server = OwnServer(env, shown=verbose)
     try:
-        return stack.enter_context(OwnServer(env, show_log=verbose))
-    except NotStarted as error:
-        screen.fail(error.code, f"the server did not start:\n{error}")
+        return stack.enter_context(server)
+    except ServerEnded as error:
+        screen.fail(error.code or CONFIG_ERROR, f"the server did not start:\n{server.rest}")
 
 
 def _stop(server: OwnServer, as_json: bool) -> bool:
     """Stop the server; whether it ended cleanly."""
-    code = server.stop()
+    code = server.close()
     if code != 0:
-        text = f"flyteagents: the server ended with exit code {code}:\n{server.log}"
+        text = f"flyteagents: the server ended with exit code {code}:\n{server.rest}"
         click.echo(text.rstrip(), err=True)
     else:
         click.secho("the server got SIGTERM and ended with exit code 0", dim=True, err=as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 import threading
 from typing import NoReturn
@@ -12,20 +13,22 @@ from typing import NoReturn
 import click
 
 from flyteagents._app import BrokenPlugins, serve
+from flyteagents._client.exit_codes import CONFIG_ERROR, UNAVAILABLE
 from flyteagents._kernel.settings import BadSettings, read_settings
 from flyteagents._telemetry.logs import start_logging
 from flyteagents._telemetry.providers import BadTelemetry
-
-CONFIG_ERROR = 78
-"""EX_CONFIG of sysexits.h: starting again without a change is of no use."""
-UNAVAILABLE = 69
-"""EX_UNAVAILABLE: an address cannot be had now."""
 
 
 @click.command("serve")
 @click.option("--host", help="Address to listen on; wins over FLYTEAGENTS_HOST.")
 @click.option("--port", type=int, help="Port to listen on; wins over FLYTEAGENTS_PORT.")
-def command(host: str | None, port: int | None) -> None:
+@click.option(
+    "--until-stdin-ends",
+    is_flag=True,
+    help="Stop as for SIGTERM when standard input ends: for programs that start a server, and may "
+    "themselves be killed.",
+)
+def command(host: str | None, port: int | None, until_stdin_ends: bool) -> None:
     """Serve the agents of all installed plugins, until SIGTERM.
 
     \b
@@ -44,6 +47,8 @@ def command(host: str | None, port: int | None) -> None:
         settings = read_settings(**given)
     except BadSettings as error:
         _stop(CONFIG_ERROR, error)
+    if until_stdin_ends:
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
     start_logging(settings.log_level, settings.log_format)
     # It imports gRPC, which reads only then how much its C core is to say.
     from flyteagents._wire.server import PortTaken
@@ -62,6 +67,12 @@ def _stop(code: int, error: Exception) -> NoReturn:
     text = error.strerror if isinstance(error, OSError) else None
     click.echo(f"flyteagents: {text or error}", err=True)
     sys.exit(code)
+
+
+def _stop_with_stdin() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _leave_threads() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import threading
 from collections import deque
-from typing import Any
+from typing import IO, Any
 
 from flyteagents._cli import screen
 
@@ -22,20 +21,16 @@ _KEPT = 40
 
 
 class ServerLog:
-    """A file that takes JSON lines. Warnings and errors go on to our standard error, each once."""
+    """Follows a file of JSON lines. Warnings and errors go on to our standard error, each once."""
 
-    def __init__(self) -> None:
-        # No pipe: what the server itself starts may hold its end, and live on without us.
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 # closed by `close`
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         self._at = 0
         self._shown: set[str] = set()
         self._kept: deque[str] = deque(maxlen=_KEPT)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
-
-    def fileno(self) -> int:
-        return self._file.fileno()
 
     @property
     def rest(self) -> str:
@@ -46,7 +41,6 @@ class ServerLog:
         """Show what is left. The server has ended by now."""
         self._ended.set()
         self._thread.join()
-        self._file.close()
 
     def _follow(self) -> None:
         ended = False
@@ -56,8 +50,8 @@ class ServerLog:
 
     def _read(self, to_the_end: bool) -> None:
         # The server writes at the file's own position, so that is left alone.
-        size = os.fstat(self.fileno()).st_size
-        new = os.pread(self.fileno(), size - self._at, self._at)
+        size = os.fstat(self._file.fileno()).st_size
+        new = os.pread(self._file.fileno(), size - self._at, self._at)
         whole = len(new) if to_the_end else new.rfind(b"\n") + 1
         self._at += whole
         for line in new[:whole].decode(errors="replace").splitlines():

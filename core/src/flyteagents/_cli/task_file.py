@@ -1,4 +1,8 @@
-"""The file that `flyteagents run` takes: readable YAML, or a serialized template of an SDK."""
+"""The file that `flyteagents run` takes: readable YAML, or a serialized template of an SDK.
+
+The three serialized forms (TaskTemplate, and TaskSpec of either generation) have no marker that
+tells them apart; which one it is follows from which fields are there.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,22 @@ from typing import Any
 
 import yaml
 from flyteidl.admin.task_pb2 import TaskSpec as TaskSpec1
-from flyteidl.core import identifier_pb2, literals_pb2
-from flyteidl.core.tasks_pb2 import Sql, TaskTemplate
+from flyteidl.core import literals_pb2
+from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl2.task.task_definition_pb2 import TaskSpec as TaskSpec2
 from google.protobuf.message import DecodeError
 
 from flyteagents._cli.type_words import read_type
+from flyteagents._client.attempt import FlyteTask
+from flyteagents._client.templates import task_template
 from flyteagents._errors import InvalidTask
 from flyteagents._types import Type
 from flyteagents._wire.literals import decode_literal
-from flyteagents._wire.structs import to_struct
-from flyteagents._wire.types import decode_variables, encode_type
+from flyteagents._wire.types import decode_variables
 
-_KEYS = {
-    "task_type", "name", "sql", "custom", "config", "inputs", "outputs", "values", "timeout",
-    "retries",
-}  # fmt: skip
+_KEYS = set(
+    "task_type name sql custom config inputs outputs values timeout retries".split()  # noqa: SIM905
+)
 _SPAN = re.compile(
     r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?",
 )
@@ -38,22 +42,12 @@ class BadTaskFile(Exception):
 
 @dataclass(frozen=True)
 class TaskFile:
-    """A task to run: its template, its interface in plain types, and values for its inputs."""
+    """A task to run, without inputs yet; its interface in plain types; values for its inputs."""
 
-    template: TaskTemplate
+    task: FlyteTask
     inputs: Mapping[str, Type]
     outputs: Mapping[str, Type]
     values: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds that one attempt may take, None for no limit."""
-        seconds: float = self.template.metadata.timeout.ToTimedelta().total_seconds()
-        return seconds or None
-
-    @property
-    def attempts(self) -> int:
-        return int(self.template.metadata.retries.retries) + 1
 
 
 def read_task(path: Path) -> TaskFile:
@@ -97,35 +91,21 @@ def _from_yaml(raw: bytes) -> TaskFile:
     values = _mapping(task, "values")
     if stray := set(values) - set(inputs):
         raise BadTaskFile(f"values has {', '.join(sorted(stray))}, which inputs does not declare")
-    return TaskFile(_template(task, inputs, outputs), inputs, outputs, values)
-
-
-def _template(
-    task: Mapping[str, Any], inputs: Mapping[str, Type], outputs: Mapping[str, Type]
-) -> TaskTemplate:
-    template = TaskTemplate(
-        id=identifier_pb2.Identifier(
-            resource_type=identifier_pb2.TASK,
-            name=str(task.get("name") or task["task_type"]),
-            version="local",
-        ),
-        type=task["task_type"],
-        config={name: str(value) for name, value in _mapping(task, "config").items()},
-        custom=to_struct(_mapping(task, "custom")),
-    )
-    for side, types in ((template.interface.inputs, inputs), (template.interface.outputs, outputs)):
-        side.SetInParent()
-        for name, declared in types.items():
-            side.variables[name].type.CopyFrom(encode_type(declared))
-    if task.get("sql"):
-        template.sql.CopyFrom(Sql(statement=str(task["sql"]), dialect=Sql.ANSI))
     try:
-        if task.get("timeout") is not None:
-            template.metadata.timeout.FromTimedelta(read_span(task["timeout"]))
-        template.metadata.retries.retries = int(task.get("retries") or 0)
+        made = task_template(
+            task["task_type"],
+            custom=_mapping(task, "custom"),
+            config={name: str(value) for name, value in _mapping(task, "config").items()},
+            sql=str(task.get("sql") or ""),
+            interface=inputs,
+            outputs=outputs,
+            timeout=read_span(task.get("timeout") or 0),
+            retries=int(task.get("retries") or 0),
+            name=str(task.get("name") or task["task_type"]),
+        )
     except (ValueError, TypeError) as error:
         raise BadTaskFile(f"timeout or retries: {error}") from None
-    return template
+    return TaskFile(made, inputs, outputs, values)
 
 
 def _types(task: Mapping[str, Any], key: str) -> dict[str, Type]:
@@ -153,9 +133,10 @@ def _from_protobuf(raw: bytes) -> TaskFile | None:
         if inner.type and inner.id.name:
             template = TaskTemplate.FromString(inner.SerializeToString())
             values = {
-                each.name: _default(each.parameter) for each in defaults
+                each.name: _default(each.parameter)
+                for each in defaults
                 if each.parameter.HasField("default")
-            }  # fmt: skip
+            }
             return _declared(template, values)
     if (spec := _parsed(TaskSpec1, raw)) and spec.template.type and spec.template.id.name:
         return _declared(spec.template, {})
@@ -166,10 +147,9 @@ def _from_protobuf(raw: bytes) -> TaskFile | None:
 
 
 def _declared(template: TaskTemplate, values: Mapping[str, object]) -> TaskFile:
-    interface = template.interface
-    return TaskFile(
-        template, decode_variables(interface.inputs), decode_variables(interface.outputs), values
-    )
+    inputs = decode_variables(template.interface.inputs)
+    outputs = decode_variables(template.interface.outputs)
+    return TaskFile(FlyteTask(template), inputs, outputs, values)
 
 
 def _default(parameter: Any) -> object:

@@ -1,4 +1,8 @@
-"""The trace of a task as a tree, from the spans that a server sent over OTLP."""
+"""The trace of a task as a tree, from the spans that a server sent over OTLP.
+
+Only attributes that the server documents are read, so that the tree shows what any trace viewer
+would; where spans come from is no concern of it.
+"""
 
 from __future__ import annotations
 

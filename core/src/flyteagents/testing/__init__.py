@@ -5,12 +5,16 @@ real one does, and vendors that fail on request, all on real sockets.
 `flyteagents.testing.fixtures` pytest fixtures for all of it.
 """
 
-from flyteagents.testing.calls import Caller, Rpc
-from flyteagents.testing.execution import Execution, Outcome
+from flyteagents._client.attempt import Attempt, FlyteTask, Generation
+from flyteagents._client.caller import Caller
+from flyteagents._client.execution import Execution
+from flyteagents._client.outcome import Outcome
+from flyteagents._client.process import ServerEnded, free_port
+from flyteagents._client.rpc import Rpc
+from flyteagents._client.templates import Declared, task_template
 from flyteagents.testing.jobs import JobService, VendorJob
 from flyteagents.testing.propeller import FakePropeller, NotSent
-from flyteagents.testing.server import RealServer, ServerEnded, free_port
-from flyteagents.testing.tasks import Attempt, FlyteTask, task_template
+from flyteagents.testing.server import RealServer
 from flyteagents.testing.vendor import (
     Cut,
     Delay,
@@ -27,12 +31,14 @@ __all__ = [
     "Attempt",
     "Caller",
     "Cut",
+    "Declared",
     "Delay",
     "DropReply",
     "Execution",
     "FakePropeller",
     "FakeVendor",
     "FlyteTask",
+    "Generation",
     "JobService",
     "Nonsense",
     "NotSent",

@@ -98,13 +98,16 @@ class VendorJob:
         """The job as the service answers it."""
         state = self.state
         return {
-            "id": self.id, "state": state, "tag": self.tag, "fingerprint": self.fingerprint,
+            "id": self.id,
+            "state": state,
+            "tag": self.tag,
+            "fingerprint": self.fingerprint,
             "created": self.created,
             "started": None if state == "PENDING" else self.runs_at,
             "ended": None if state in LIVE else self.ends_at,
             "error": self.error if state == "FAILED" else None,
             "result": self.result if state == "DONE" else None,
-        }  # fmt: skip
+        }
 
 
 class JobService(FakeVendor):
@@ -123,9 +126,15 @@ class JobService(FakeVendor):
     """
 
     def __init__(
-        self, *, token: str = "", cancel_seconds: float = 0.0, lag: float = 0.0,
-        host: str = "127.0.0.1", port: int = 0, keep: int = 10_000,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        token: str = "",
+        cancel_seconds: float = 0.0,
+        lag: float = 0.0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        keep: int = 10_000,
+    ) -> None:
         super().__init__(self._handle, host=host, port=port, keep=keep)
         self.token, self.cancel_seconds, self.lag = token, cancel_seconds, lag
         self.jobs: dict[str, VendorJob] = {}

@@ -1,4 +1,8 @@
-"""A real OTLP receiver, over gRPC and over HTTP, that keeps what it gets."""
+"""A real OTLP receiver, over gRPC and over HTTP, that keeps what it gets.
+
+It decodes what crossed the wire, so that a test sees what a collector would, and not what the SDK
+held in memory.
+"""
 
 from __future__ import annotations
 
@@ -185,11 +189,23 @@ def _metrics(request: ExportMetricsServiceRequest) -> Iterable[ReceivedMetric]:
 
 
 _SIGNALS = (
-    _Signal("spans", "trace.v1.TraceService", "/v1/traces",
-            ExportTraceServiceRequest, ExportTraceServiceResponse, _spans),
-    _Signal("metrics", "metrics.v1.MetricsService", "/v1/metrics",
-            ExportMetricsServiceRequest, ExportMetricsServiceResponse, _metrics),
-)  # fmt: skip
+    _Signal(
+        "spans",
+        "trace.v1.TraceService",
+        "/v1/traces",
+        ExportTraceServiceRequest,
+        ExportTraceServiceResponse,
+        _spans,
+    ),
+    _Signal(
+        "metrics",
+        "metrics.v1.MetricsService",
+        "/v1/metrics",
+        ExportMetricsServiceRequest,
+        ExportMetricsServiceResponse,
+        _metrics,
+    ),
+)
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Value]:

@@ -1,4 +1,8 @@
-"""A fake FlytePropeller, and Flyte 2 executor, that calls a real server as they do."""
+"""A fake FlytePropeller, and Flyte 2 executor, that calls a real server as they do.
+
+It adds to `Execution` what belongs to a whole control plane: Flyte's own intervals, scaled; the
+watch over ListAgents; the workers that all polls share; and the secrets of Flyte 2.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,22 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
-from types import TracebackType
 
 from flyteidl.core import tasks_pb2
 
+from flyteagents._client.attempt import Attempt, FlyteTask, Generation
+from flyteagents._client.caller import Caller
+from flyteagents._client.execution import Execution
+from flyteagents._client.outcome import Outcome
+from flyteagents._client.polls import ROUNDS, Rules
 from flyteagents._wire.structs import from_struct
-from flyteagents.testing.calls import Caller
-from flyteagents.testing.execution import Execution, Outcome
-from flyteagents.testing.tasks import Attempt, FlyteTask, Generation
 
 WATCH = 10.0
 """Seconds between two ListAgents, before they are scaled."""
+RESYNC, REEVALUATE = 30.0, 10.0
+RETRY_PAUSE = {1: 0.1, 2: 0.07}
+"""Not scaled: this is how soon the next attempt really comes."""
+DELETE_PAUSE = {1: 1.0, 2: 10.0}
 
 
 class FakePropeller(Caller):
@@ -32,7 +41,8 @@ class FakePropeller(Caller):
     failed CreateTask ends the attempt, and the next one follows 0.1 s later with the next output
     prefix and without a DeleteTask; polls begin at once, overlap when they are slow, and stop for
     ever after six failures; DeleteTask precedes a retry after RETRYABLE_FAILED, is tried eleven
-    times, and in Flyte 2 also follows the end; ListAgents comes on a connection of its own.
+    times, and in Flyte 2, where an abort tries it for ever, also follows the end; ListAgents comes
+    on a connection of its own.
 
     scale: what Flyte's intervals (30 s between polls, 10 s between rounds) are multiplied by.
         Deadlines are not scaled: see `deadline` and `deadlines` of `Caller`.
@@ -59,14 +69,26 @@ class FakePropeller(Caller):
         workers: int = 10,
     ) -> None:
         super().__init__(
-            *endpoints, generation=generation, deadline=deadline, deadlines=deadlines,
+            *endpoints,
+            generation=generation,
+            deadline=deadline,
+            deadlines=deadlines,
             wait_for_ready=wait_for_ready,
-        )  # fmt: skip
-        self.scale, self.base, self.collect_after = scale, base, collect_after
-        self.workers = asyncio.Semaphore(workers)
+        )
         self.agents: Mapping[str, bool] = {}
+        self._base = base
         self._secrets = secrets or {}
+        self._workers = asyncio.Semaphore(workers)
         self._watching: asyncio.Task[None] | None = None
+        self._watch_pause = max(WATCH * scale, 0.1)
+        self._rules = Rules(
+            resync=RESYNC * scale,
+            reevaluate=REEVALUATE * scale,
+            retry_pause=RETRY_PAUSE[generation],
+            delete_pause=max(DELETE_PAUSE[generation] * scale, 0.05),
+            deletes=ROUNDS if generation == 1 else None,
+            collect_after=None if generation == 1 else collect_after,
+        )
 
     async def __aenter__(self) -> FakePropeller:
         await super().__aenter__()
@@ -74,24 +96,25 @@ class FakePropeller(Caller):
         self._watching = asyncio.create_task(self._watch())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    async def __aexit__(self, *raised: object) -> None:
         if self._watching is not None:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
-        await super().__aexit__(kind, error, trace)
+        await super().__aexit__(*raised)
 
     def attempt(self, task: FlyteTask, execution: str | None = None, *, number: int = 0) -> Attempt:
         """The attempt of a task, `number` from 0; of a new execution unless one is named.
         Raises NotSent where Flyte 2 would not call anyone."""
         secrets, configs = self._connection(task) if self.generation == 2 else ({}, {})
         attempt = Attempt(
-            task, number=number, generation=self.generation, base=self.base, secrets=secrets,
+            task,
+            number=number,
+            generation=self.generation,
+            base=self._base,
+            secrets=secrets,
             configs=configs,
-        )  # fmt: skip
+        )
         return attempt if execution is None else replace(attempt, execution=execution)
 
     def start(
@@ -101,8 +124,16 @@ class FakePropeller(Caller):
         as after a round whose state was lost."""
         template = tasks_pb2.TaskTemplate.FromString(task.template.SerializeToString())
         template.metadata.retries.retries = attempts - 1
-        first = self.attempt(replace(task, template=template), execution)
-        return Execution(self, first, attempts, repeats)
+        return Execution(
+            self,
+            self.attempt(replace(task, template=template), execution),
+            self._rules,
+            attempts=attempts,
+            repeats=repeats,
+            # Asked at each attempt: a type that one ListAgents left out counts as asynchronous.
+            synchronous=lambda: self.agents.get(task.type, False),
+            workers=self._workers,
+        )
 
     async def run(
         self, task: FlyteTask, *, attempts: int = 1, repeats: int = 0, within: float = 60.0
@@ -122,7 +153,7 @@ class FakePropeller(Caller):
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(max(WATCH * self.scale, 0.1))
+            await asyncio.sleep(self._watch_pause)
             # Where the call fails, the task types are gone until the next one.
             self.agents = (await self.list_agents()).agents
 

@@ -1,4 +1,4 @@
-"""What DeleteTask promises."""
+"""What DeleteTask promises: it can be repeated, destroys nothing, and means that a job stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What the contract asks of a vendor's fake: what was started there, and to fail on request."""
+"""What the contract asks of a vendor's fake: what was started there, and to fail on request.
+
+The tests know three kinds of request and nothing else of a vendor; what a fake cannot do skips the
+tests that need it.
+"""
 
 from __future__ import annotations
 
@@ -85,8 +89,10 @@ class HttpControl(VendorControl):
         self.vendor, self.url = vendor, vendor.url
         self.missing, self.refused, self.unknown_state = missing, refused, unknown_state
         self._patterns: Mapping[What, tuple[str, str]] = {
-            "submit": submit, "look": look, "cancel": cancel,
-        }  # fmt: skip
+            "submit": submit,
+            "look": look,
+            "cancel": cancel,
+        }
         self._started, self._live, self._slow_cancel = started, live, slow_cancel
 
     def started(self, key: Key) -> int:

@@ -1,4 +1,4 @@
-"""What CreateTask promises."""
+"""What CreateTask promises: one attempt, one job, in time; what goes wrong is told by GetTask."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from flyteagents._client.attempt import Generation
 from flyteagents._status import Phase
 from flyteagents.testing.contract.hooks import AgentHooks
 from flyteagents.testing.contract.rig import FAILED, Rig, job
 from flyteagents.testing.propeller import FakePropeller
-from flyteagents.testing.tasks import Generation
 from flyteagents.testing.vendor import Delay, DropReply, Response, SlowReply
 
 

@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 
 from flyteagents._agent import Idempotency
+from flyteagents._client.attempt import FlyteTask
 from flyteagents.testing.contract.control import VendorControl
 from flyteagents.testing.contract.rig import Rig, rigged
 from flyteagents.testing.server import RealServer
-from flyteagents.testing.tasks import FlyteTask
 
 
 class AgentHooks:

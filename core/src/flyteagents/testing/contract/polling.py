@@ -1,4 +1,4 @@
-"""What GetTask promises."""
+"""What GetTask promises: a phase that is never taken back, soon, whatever the vendor is doing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from flyteagents._client.rpc import Rpc
 from flyteagents._status import Phase
-from flyteagents.testing.calls import Rpc
 from flyteagents.testing.contract.hooks import AgentHooks
 from flyteagents.testing.contract.rig import FAILED, Rig, aged
 from flyteagents.testing.vendor import Cut, Nonsense, Response, SlowReply, Step

@@ -1,4 +1,8 @@
-"""Two replicas of the real server, a vendor, and a caller that checks what every answer must be."""
+"""Two replicas of the real server, a vendor, and a caller that checks what every answer must be.
+
+What any answer of any agent must be is asserted here once, so that each test of the contract says
+only what it is about.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from flyteagents._client.attempt import Attempt, FlyteTask
+from flyteagents._client.caller import Caller
+from flyteagents._client.rpc import Rpc
 from flyteagents._kernel.envelope import dump, load
 from flyteagents._kernel.keys import key_of
 from flyteagents._status import Phase
 from flyteagents._task import Key
-from flyteagents.testing.calls import Caller, Rpc
 from flyteagents.testing.contract.control import VendorControl
 from flyteagents.testing.server import RealServer
-from flyteagents.testing.tasks import Attempt, FlyteTask
 
 FAILED = (Phase.FAILED, Phase.RETRYABLE_FAILED)
 

@@ -9,11 +9,11 @@ from typing import ClassVar
 import pytest
 import pytest_asyncio
 
+from flyteagents._client.attempt import Attempt, FlyteTask, Generation
+from flyteagents._client.caller import Caller
 from flyteagents._status import Phase
-from flyteagents.testing.calls import Caller
 from flyteagents.testing.propeller import FakePropeller
 from flyteagents.testing.server import RealServer
-from flyteagents.testing.tasks import Attempt, FlyteTask, Generation
 
 
 class SyncAgentContract:
