@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 from tests.contract.job_service import TOKEN, JobServiceContract
 
-from flyteagents.testing import FlyteTask, RealServer, task_template
+from flyteagents import Phase
+from flyteagents.testing import FlyteTask, RealServer, Response, task_template
 from flyteagents.testing.contract import AgentContract, SyncAgentContract, VendorControl
 from flyteagents.testing.contract.rig import Rig, rigged
 
@@ -124,6 +125,27 @@ async def test_an_agent_that_breaks_a_promise_is_caught(
         pytest.fail("the contract skipped the test")
     finally:
         await rig.clear()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_failure_says_what_the_agent_raised_in_the_server(rig: Rig) -> None:
+    class Contract(BadContract):
+        task_type = "trusts_replies"
+
+        async def test_it_runs(self, rig: Rig) -> None:
+            rig.vendor.fault("look", Response(200, []), repeat=True)
+            attempt = rig.attempt(self.runs_long())
+            meta = await rig.create(attempt, rig.first)
+            await rig.reach(attempt, meta, rig.first, Phase.RUNNING, within=1.0)
+
+    try:
+        with pytest.raises(AssertionError) as caught:
+            await Contract().test_it_runs(rig)
+    finally:
+        await rig.clear()
+    assert "instead of RUNNING after 1 s" in str(caught.value)
+    assert "TypeError" in str(caught.value)
+    assert "bad_agents.py" in str(caught.value), "the line of the agent is missing"
 
 
 def test_each_promise_has_an_agent_that_breaks_it() -> None:

@@ -11,7 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-import pytest_asyncio
+from flyteagents.testing.extra import needs_extra
+
+with needs_extra(__name__):
+    import pytest_asyncio
 
 from flyteagents.testing.jobs import JobService
 from flyteagents.testing.propeller import FakePropeller

@@ -1,9 +1,13 @@
 """The tests that every agent should pass: subclass `AgentContract`, or `SyncAgentContract`."""
 
-import pytest
+from flyteagents.testing.extra import needs_extra
+
+with needs_extra(__name__):
+    import pytest
+    import pytest_asyncio  # noqa: F401 # said here, and not in some module below
 
 # Asserts outside of test modules are not told apart otherwise.
-for _name in ("cancelling", "creating", "meta", "polling", "rig", "synchronous"):
+for _name in ("cancelling", "creating", "meta", "polling", "rig", "synchronous", "telling"):
     pytest.register_assert_rewrite(f"{__name__}.{_name}")
 
 from flyteagents.testing.contract.cancelling import DeletePromises  # noqa: E402
@@ -16,7 +20,7 @@ from flyteagents.testing.contract.synchronous import SyncAgentContract  # noqa: 
 
 
 class AgentContract(CreatePromises, GetPromises, DeletePromises, MetaPromises):
-    """One test for each promise of the service that an agent can break; see docs/guarantees.md.
+    """One test for each promise of the service that an agent can break; see docs/contract.md.
 
     ```python
     class TestAcme(AgentContract):

@@ -14,10 +14,11 @@ from flyteagents._agent import Idempotency
 from flyteagents._client.attempt import FlyteTask
 from flyteagents.testing.contract.control import VendorControl
 from flyteagents.testing.contract.rig import Rig, rigged
+from flyteagents.testing.contract.telling import Told, blocker
 from flyteagents.testing.server import RealServer
 
 
-class AgentHooks:
+class AgentHooks(Told):
     """The hooks of `AgentContract`: what is tested, and against which vendor."""
 
     pytestmark = pytest.mark.asyncio(loop_scope="class")
@@ -62,6 +63,9 @@ class AgentHooks:
 
     @pytest_asyncio.fixture(loop_scope="class")
     async def rig(self, servers: Rig) -> AsyncIterator[Rig]:
+        # Such an agent fails test after test, each when its time is over.
+        if blocked := blocker([server.log for server in servers.servers]):
+            pytest.fail(f"not tried, since an earlier test was held up: {blocked}", pytrace=False)
         yield servers
         await servers.clear()
 

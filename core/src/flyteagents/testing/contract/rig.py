@@ -24,6 +24,8 @@ from flyteagents.testing.contract.control import VendorControl
 from flyteagents.testing.server import RealServer
 
 FAILED = (Phase.FAILED, Phase.RETRYABLE_FAILED)
+# Waiting has to be INITIALIZING: what Flyte is told with QUEUED, nobody sees.
+_SHOWN = [phase.value for phase in Phase]
 
 
 @dataclass
@@ -38,6 +40,10 @@ class Rig:
     second: RealServer
     caller: Caller
     metas: list[tuple[Attempt, bytes]] = field(default_factory=list)
+
+    @property
+    def servers(self) -> tuple[RealServer, RealServer]:
+        return self.first, self.second
 
     def attempt(self, task: FlyteTask) -> Attempt:
         """The first attempt of a task in a new execution."""
@@ -54,7 +60,7 @@ class Rig:
         """GetTask, which must be OK and have a phase that Flyte shows."""
         rpc = await self.caller.get(attempt, meta, endpoint=on.endpoint, deadline=3.0)
         assert rpc.ok, f"GetTask failed: {rpc.code} {rpc.message}"
-        assert rpc.phase is not None, f"GetTask answered phase {rpc.number}"
+        assert rpc.number in _SHOWN, f"GetTask answered phase {rpc.number}"
         assert rpc.phase is not Phase.ABORTED, "Flyte drops the message of an aborted task"
         return rpc
 
@@ -101,7 +107,7 @@ class Rig:
 
     def bugs(self) -> int:
         """How often an agent raised what no `AgentError` is; each is logged with an error id."""
-        return sum(server.log.count('"error_id"') for server in (self.first, self.second))
+        return sum(server.log.count('"error_id"') for server in self.servers)
 
     async def clear(self) -> None:
         """End all faults, and the jobs that tests have left behind."""

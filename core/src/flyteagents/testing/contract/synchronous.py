@@ -12,11 +12,12 @@ import pytest_asyncio
 from flyteagents._client.attempt import Attempt, FlyteTask, Generation
 from flyteagents._client.caller import Caller
 from flyteagents._status import Phase
+from flyteagents.testing.contract.telling import Told
 from flyteagents.testing.propeller import FakePropeller
 from flyteagents.testing.server import RealServer
 
 
-class SyncAgentContract:
+class SyncAgentContract(Told):
     """As `AgentContract`, for work that ends within the call; it grows by the same rules."""
 
     pytestmark = pytest.mark.asyncio(loop_scope="class")

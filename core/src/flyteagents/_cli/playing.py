@@ -1,0 +1,139 @@
+"""`flyteagents run` as the control plane of one task; an interrupt cancels its job.
+
+The calls and their order are `Execution`'s, as in the test kit. Here are the rules of somebody who
+waits at a terminal, and how a signal becomes an abort without tearing the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+
+from flyteagents._cli.interrupts import Interrupts
+from flyteagents._client.attempt import Attempt
+from flyteagents._client.caller import Caller
+from flyteagents._client.execution import Execution
+from flyteagents._client.exit_codes import CONFIG_ERROR, UNAVAILABLE
+from flyteagents._client.outcome import Outcome, Watch
+from flyteagents._client.polls import Rules
+from flyteagents._status import Phase
+
+_SYNC_DEADLINE = 60.0
+"""Seconds for ExecuteTaskSync, as `propeller-config` prints it."""
+_PATIENCE = 60.0
+"""Seconds without an answer to GetTask after which we stop asking. Flyte gives up earlier."""
+
+
+class CannotPlay(Exception):
+    """There is no server, or none for this task. `code` is what to exit with."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Play:
+    """One task against one server. `alive` says whether there is a server to ask at all."""
+
+    endpoint: str
+    tls: grpc.ChannelCredentials | None
+    first: Attempt
+    attempts: int
+    every: float
+    watch: Watch
+    alive: Callable[[], bool] = lambda: True
+
+    def to_its_end(self, interrupts: Interrupts) -> Outcome:
+        """Until SUCCEEDED, FAILED, or the last RETRYABLE_FAILED; an interrupt cancels the job.
+        Raises CannotPlay; KeyboardInterrupt before there is anything to cancel."""
+        outcome = asyncio.run(self._play(interrupts))
+        if outcome is None:
+            raise KeyboardInterrupt
+        return outcome
+
+    async def _play(self, interrupts: Interrupts) -> Outcome | None:
+        loop, interrupted = asyncio.get_running_loop(), asyncio.Event()
+
+        def interrupt() -> None:
+            loop.call_soon_threadsafe(interrupted.set)  # wakes the loop too
+
+        with interrupts.calling(interrupt):
+            caller = Caller(
+                self.endpoint,
+                generation=self.first.generation,
+                deadlines={"ExecuteTaskSync": _SYNC_DEADLINE},
+                tls=self.tls,
+            )
+            async with caller:
+                listing = asyncio.create_task(self._is_sync(caller))
+                await _first(listing, interrupted)
+                if not listing.done():
+                    listing.cancel()
+                    return None
+                synchronous = listing.result()
+                execution = Execution(
+                    caller,
+                    self.first,
+                    self._rules(),
+                    attempts=self.attempts,
+                    synchronous=lambda: synchronous,
+                    alive=self.alive,
+                    watch=self.watch,
+                )
+                ending = asyncio.create_task(execution.end(within=None))
+                await _first(ending, interrupted)
+                if not ending.done():
+                    self.watch.note("cancelling the job; another Ctrl-C leaves it as it is")
+                    execution.stop()
+                return self._told(await ending)
+
+    def _rules(self) -> Rules:
+        return Rules(
+            resync=self.every,
+            # What a poll saw is read at once: this is for somebody who waits.
+            reevaluate=min(self.every, 0.05),
+            retry_pause=0.1,
+            delete_pause=1.0,
+            forgiven=float("inf"),
+            patience=_PATIENCE,
+            remote_outputs=True,
+        )
+
+    async def _is_sync(self, caller: Caller) -> bool:
+        listed, task_type = await caller.list_agents(), self.first.task.type
+        if not listed.ok:
+            text = f"the server cannot be reached: {listed.message}; check --endpoint, --tls"
+            raise CannotPlay(UNAVAILABLE, text)
+        if task_type not in listed.agents:
+            there = ", ".join(sorted(listed.agents)) or "none"
+            raise CannotPlay(
+                CONFIG_ERROR,
+                f"no agent there serves task type {task_type!r}; served: {there}. Install the "
+                "plugin for it, or see `flyteagents list`",
+            )
+        return listed.agents[task_type]
+
+    def _told(self, outcome: Outcome) -> Outcome:
+        """Say what came of a cancel."""
+        if outcome.phase is Phase.ABORTED:
+            last = outcome.tries[-1]
+            if outcome.orphaned:
+                why = outcome.history[-1].message
+                last.message = f"the job could not be cancelled and may still run: {why}"
+            elif last.meta:
+                last.message = "the job was cancelled"
+            else:
+                last.message = "interrupted before the job was started"
+            self.watch.note(last.message)
+        return outcome
+
+
+async def _first(task: asyncio.Task[object], event: asyncio.Event) -> None:
+    """Wait until the task has ended or the event is set."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

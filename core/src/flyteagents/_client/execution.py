@@ -1,0 +1,308 @@
+"""One task as a Flyte control plane carries it through its attempts.
+
+Flyte has two clocks: a cache polls jobs by itself (`polls`), and the workflow's own rounds read
+what the cache has seen, which is here, with attempts, timeouts, DeleteTask and the abort. The facts
+are in FlytePropeller's webapi plugin (core.go, launcher.go, monitor.go), its node executor, and the
+Flyte 2 executor's taskaction_controller.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from flyteidl.core import literals_pb2
+from google.protobuf.message import DecodeError
+
+from flyteagents._client.attempt import Attempt
+from flyteagents._client.caller import Caller
+from flyteagents._client.outcome import Outcome, Try, Unwatched, Watch, local_path
+from flyteagents._client.polls import QUIET, ROUNDS, Polls, Rules
+from flyteagents._client.rpc import Rpc
+from flyteagents._status import Phase
+from flyteagents._wire.literals import decode_literals
+
+_UNKNOWN_PHASES = {1: ROUNDS, 2: 4}
+
+
+@dataclass(frozen=True)
+class _End:
+    """How an attempt ended for its user. `again`: the next one may follow. `delete`: DeleteTask
+    follows, before the next attempt or, with `always`, in any case."""
+
+    phase: Phase | None
+    message: str = ""
+    outputs: Mapping[str, object] = field(default_factory=dict)
+    again: bool = False
+    delete: bool = False
+    always: bool = False
+
+
+class Execution:
+    """A task on its way, from the moment it is made; needs a running event loop.
+
+    synchronous: whether its agent answers within the call. alive: whether there is a server to
+    ask at all. workers: what all polls share.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        first: Attempt,
+        rules: Rules,
+        *,
+        attempts: int = 1,
+        repeats: int = 0,
+        synchronous: Callable[[], bool] = lambda: False,
+        workers: asyncio.Semaphore | None = None,
+        alive: Callable[[], bool] = lambda: True,
+        watch: Watch | None = None,
+    ) -> None:
+        self.attempt = first
+        self.outcome = Outcome()
+        self._caller, self._rules = caller, rules
+        self._most, self._repeats = attempts, repeats
+        self._synchronous, self._alive = synchronous, alive
+        self._workers = workers or asyncio.Semaphore(10)
+        self._watch = watch or Unwatched()
+        self._aborting = asyncio.Event()
+        self._left: list[asyncio.Task[None]] = []
+        self._work = asyncio.create_task(self._live())
+
+    @property
+    def meta(self) -> bytes | None:
+        """The `resource_meta` of the attempt under way."""
+        return self._now.meta or None
+
+    @property
+    def aborted(self) -> bool:
+        return self._aborting.is_set()
+
+    async def until(self, phase: Phase, within: float = 20.0) -> None:
+        """Wait for GetTask to have answered `phase`. Raises asyncio.TimeoutError."""
+
+        async def seen() -> None:
+            while phase not in self.outcome.phases:
+                if self._work.done():
+                    raise asyncio.TimeoutError(f"it ended before {phase.name}: {self.outcome}")
+                await asyncio.sleep(0.01)
+
+        await asyncio.wait_for(seen(), within)
+
+    def stop(self) -> None:
+        """The user aborts the execution: DeleteTask until it is taken, in Flyte 1 up to 11
+        times."""
+        self._aborting.set()
+
+    async def abort(self, within: float = 60.0) -> Outcome:
+        """`stop`, and wait for the end."""
+        self.stop()
+        return await self.end(within)
+
+    async def end(self, within: float | None = 60.0) -> Outcome:
+        """Wait for the end. Raises asyncio.TimeoutError; the task is then dropped."""
+        return await asyncio.wait_for(self._work, within)
+
+    @property
+    def _now(self) -> Try:
+        return self.outcome.tries[-1]
+
+    async def _live(self) -> Outcome:
+        try:
+            await self._carry()
+        finally:
+            for poll in self._left:
+                poll.cancel()
+            await asyncio.gather(*self._left, return_exceptions=True)
+        return self.outcome
+
+    async def _carry(self) -> None:
+        outcome = self.outcome
+        while True:
+            number = len(outcome.tries)
+            outcome.tries.append(Try(self.attempt, began=time.monotonic()))
+            self._watch.attempt(number + 1, self._most)
+            end = await self._one()
+            self._now.seconds = time.monotonic() - self._now.began
+            follows = end.again and number + 1 < self._most and not self.aborted
+            if self.aborted:
+                break
+            if end.delete and (follows or end.always):
+                # Flyte 2 looks at no answer of this one; Flyte 1 tries until the workflow is over.
+                forgiven = self.attempt.generation == 2
+                if not await self._delete(1 if forgiven else ROUNDS) and not forgiven:
+                    end = _End(Phase.FAILED, "the workflow was aborted: its DeleteTasks failed")
+                    follows = False
+            if not follows:
+                break
+            self._watch.note(f"attempt {number + 1} failed: {self._now.message}; trying again")
+            await asyncio.sleep(self._rules.retry_pause)
+            self.attempt = self.attempt.next()
+
+        if self.aborted:
+            stopped = self.meta is None or await self._delete(self._rules.deletes)
+            outcome.phase, outcome.orphaned = Phase.ABORTED, not stopped
+            return
+        outcome.phase, outcome.message, outcome.outputs = end.phase, end.message, end.outputs
+        if self._rules.collect_after is not None and self.meta is not None:
+            await asyncio.sleep(self._rules.collect_after)
+            await self._delete(self._rules.deletes)
+
+    async def _one(self) -> _End:
+        """One attempt."""
+        if self._synchronous():
+            return await self._sync()
+        created = await self._create()
+        for _ in range(self._repeats):
+            repeated = await self._create()
+            if not created.ok:
+                created = repeated  # else the first answer stays, also when a round is repeated
+        if not created.ok:
+            self._now.phase, self._now.message = Phase.RETRYABLE_FAILED, created.error
+            text = f"failed to create task from agent with {created.code}: {created.message}"
+            return _End(Phase.FAILED, text, again=True)
+        self._now.meta = created.meta
+        polls = Polls(
+            poll=lambda: self._caller.get(self.attempt, created.meta),
+            rules=self._rules,
+            generation=self.attempt.generation,
+            workers=self._workers,
+            alive=self._alive,
+            seen=self._seen,
+        )
+        try:
+            return await self._follow(polls)
+        finally:
+            polls.stop()
+            if self.aborted:
+                self._left.extend(polls.calls)  # the DeleteTask does not wait for them
+            else:
+                await asyncio.gather(*polls.calls, return_exceptions=True)
+
+    async def _create(self) -> Rpc:
+        rpc = await self._caller.create(self.attempt)
+        self.outcome.history.append(rpc)
+        return rpc
+
+    def _seen(self, rpc: Rpc) -> None:
+        """A poll has ended."""
+        outcome, now = self.outcome, self._now
+        outcome.history.append(rpc)
+        if not rpc.ok:
+            self._watch.note(rpc.error)
+            return
+        now.last, now.phase, now.message = rpc, rpc.phase, rpc.text
+        self._watch.answer(rpc, time.monotonic() - now.began)
+        if rpc.phase in (Phase.INITIALIZING, Phase.RUNNING, *QUIET) and not outcome.links:
+            outcome.links = rpc.links
+        # Flyte 2 drops custom info.
+        shown = self.attempt.generation == 1 and rpc.phase is not Phase.INITIALIZING
+        if shown and not outcome.info:
+            outcome.info = rpc.info
+
+    async def _follow(self, polls: Polls) -> _End:
+        """The workflow's own rounds, which read what the polls have found."""
+        timeout = self.attempt.task.timeout
+        began, unknown = time.monotonic(), 0
+        while not await self._aborted_within(self._rules.reevaluate):
+            if timeout and time.monotonic() - began > timeout:
+                self._now.phase = Phase.RETRYABLE_FAILED
+                self._now.message = f"it took longer than its timeout of {timeout:g} s"
+                return _End(Phase.FAILED, "TimeoutExpired", again=True, delete=True, always=True)
+            latest = polls.latest
+            if polls.gave_up and latest is None:
+                self._now.message = polls.error
+                return _End(Phase.FAILED, f"AutoRefreshCacheFailed: {polls.error}")
+            if polls.gave_up and latest is not None and latest.phase not in QUIET:
+                self.outcome.stuck = True
+                self._now.phase, self._now.message = None, polls.error
+                return _End(None, f"not polled any more: {polls.error}")
+            if latest is None:
+                continue
+            end = self._ended(latest)
+            if end is not None:
+                return end
+            if latest.phase is None:
+                unknown += 1  # an unset phase, or one that Flyte does not know
+                if unknown == _UNKNOWN_PHASES[self.attempt.generation]:
+                    self._now.message = f"the service answered phase {latest.number}, which is none"
+                    return _End(Phase.FAILED, f"unknown phase {latest.number}")
+        return _End(Phase.ABORTED)
+
+    async def _aborted_within(self, seconds: float) -> bool:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._aborting.wait(), seconds)
+        return self.aborted
+
+    def _ended(self, rpc: Rpc) -> _End | None:
+        if rpc.phase is Phase.SUCCEEDED:
+            return self._outputs(rpc)
+        if rpc.phase is Phase.FAILED:
+            return _End(Phase.FAILED, f"failed to run the job: {rpc.text}")
+        if rpc.phase is Phase.ABORTED:
+            return _End(Phase.FAILED, "failed to run the job with aborted phase.")
+        if rpc.phase is Phase.RETRYABLE_FAILED:
+            return _End(Phase.FAILED, rpc.text, again=True, delete=True)
+        return None
+
+    def _outputs(self, rpc: Rpc) -> _End:
+        declared = self.attempt.task.declared
+        if not declared:
+            return _End(Phase.SUCCEEDED)  # nothing is read, not even an error.pb
+        if rpc.resource.HasField("outputs"):
+            return _End(Phase.SUCCEEDED, outputs=decode_literals(rpc.resource.outputs, declared))
+        folder, again = local_path(self.attempt.output_prefix), self.attempt.generation == 1
+        if folder is None and self._rules.remote_outputs:
+            return _End(Phase.SUCCEEDED)
+        if folder is not None and again and (folder / "error.pb").exists():
+            return _End(Phase.FAILED, "the job wrote error.pb", again=True, delete=True)
+        try:
+            raw = (folder / "outputs.pb").read_bytes() if folder is not None else None
+            stored = literals_pb2.LiteralMap.FromString(raw)
+        except (OSError, DecodeError, TypeError):
+            self._now.phase, self._now.message = Phase.RETRYABLE_FAILED, "OutputsNotFound"
+            return _End(Phase.FAILED, "OutputsNotFound", again=again, delete=True)
+        return _End(Phase.SUCCEEDED, outputs=decode_literals(stored, declared))
+
+    async def _sync(self) -> _End:
+        calling = asyncio.create_task(self._caller.run_sync(self.attempt))
+        aborting = asyncio.create_task(self._aborting.wait())
+        await asyncio.wait({calling, aborting}, return_when=asyncio.FIRST_COMPLETED)
+        aborting.cancel()
+        if not calling.done():
+            calling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await calling
+            return _End(Phase.ABORTED)
+        rpc, now = await calling, self._now
+        self.outcome.history.append(rpc)
+        if not rpc.ok:
+            now.phase, now.message = Phase.RETRYABLE_FAILED, rpc.error
+            return _End(Phase.FAILED, f"{rpc.code}: {rpc.message}", again=True)
+        now.last, now.phase, now.message = rpc, rpc.phase, rpc.text
+        self._watch.answer(rpc, rpc.seconds)
+        end = self._ended(rpc)
+        if end is None:  # each resync now kills one of the workers that poll all tasks
+            self.outcome.stuck = True
+            now.phase, now.message = None, f"a synchronous agent answered {rpc.phase}"
+            return _End(None, now.message)
+        return replace(end, delete=False)
+
+    async def _delete(self, tries: int | None) -> bool:
+        """DeleteTask until it is OK; whether it was."""
+        assert self.meta is not None
+        failed = 0
+        while tries is None or failed < tries:
+            rpc = await self._caller.delete(self.attempt, self.meta)
+            self.outcome.history.append(rpc)
+            if rpc.ok:
+                return True
+            failed += 1
+            if not self._alive():
+                break
+            if tries != 1:
+                await asyncio.sleep(self._rules.delete_pause)
+        return False

@@ -1,0 +1,79 @@
+"""One call to a server and its answer, as Flyte reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flyteagents._kernel.tasks import whole
+from flyteagents._status import Link, Phase
+from flyteagents._wire.literals import decode_literals
+from flyteagents._wire.structs import from_struct
+
+_PHASES = {phase.value: phase for phase in Phase}
+# QUEUED and WAITING_FOR_RESOURCES: ours never says them, and Flyte shows them as waiting.
+_PHASES |= {1: Phase.INITIALIZING, 7: Phase.INITIALIZING}
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """One call and its answer. It never raises: `code` is the name of the gRPC status.
+
+    began: `time.monotonic()`. message: why the call failed. number: the phase as it was answered,
+    also where no `Phase` has it.
+    """
+
+    method: str
+    endpoint: str
+    attempt: int
+    code: str
+    seconds: float
+    began: float
+    message: str = ""
+    meta: bytes = b""
+    resource: Any = field(default=None, repr=False)
+    agents: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return self.code == "OK"
+
+    @property
+    def error(self) -> str:
+        """Why the call failed, in a line."""
+        return f"{self.method}: {self.code}: {self.message}"
+
+    @property
+    def number(self) -> int:
+        return 0 if self.resource is None else int(self.resource.phase)
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase that was answered; None for failed calls and phases that are not ours."""
+        return _PHASES.get(self.number)
+
+    @property
+    def text(self) -> str:
+        """What the agent says about the job."""
+        return "" if self.resource is None else str(self.resource.message)
+
+    @property
+    def links(self) -> Sequence[Link]:
+        found = [] if self.resource is None else self.resource.log_links
+        return [Link(link.name, link.uri) for link in found]
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """Custom info. A message's map has no order, and its numbers are all floats."""
+        if self.resource is None:
+            return {}
+        said = from_struct(self.resource.custom_info)
+        return {name: whole(value) for name, value in sorted(said.items())}
+
+    @property
+    def outputs(self) -> Mapping[str, object] | None:
+        """The outputs as Python values; None where the answer has none."""
+        if self.resource is None or not self.resource.HasField("outputs"):
+            return None
+        return decode_literals(self.resource.outputs, {})
