@@ -30,8 +30,12 @@ _UNKNOWN_PHASES = {1: ROUNDS, 2: 4}
 
 @dataclass(frozen=True)
 class _End:
-    """How an attempt ended for its user. `again`: the next one may follow. `delete`: DeleteTask
-    follows, before the next attempt or, with `always`, in any case."""
+    """How an attempt ended for its user.
+
+    again: the next one may follow. delete: DeleteTask follows, before the next attempt or, with
+    `always`, in any case. instead: phase and message of the try where its end was not the
+    service's last answer.
+    """
 
     phase: Phase | None
     message: str = ""
@@ -39,6 +43,7 @@ class _End:
     again: bool = False
     delete: bool = False
     always: bool = False
+    instead: tuple[Phase | None, str] | None = None
 
 
 class Execution:
@@ -126,6 +131,8 @@ class Execution:
             outcome.tries.append(Try(self.attempt, began=time.monotonic()))
             self._watch.attempt(number + 1, self._most)
             end = await self._one()
+            if end.instead is not None:
+                self._now.phase, self._now.message = end.instead
             self._now.seconds = time.monotonic() - self._now.began
             follows = end.again and number + 1 < self._most and not self.aborted
             if self.aborted:
@@ -161,9 +168,9 @@ class Execution:
             if not created.ok:
                 created = repeated  # else the first answer stays, also when a round is repeated
         if not created.ok:
-            self._now.phase, self._now.message = Phase.RETRYABLE_FAILED, created.error
             text = f"failed to create task from agent with {created.code}: {created.message}"
-            return _End(Phase.FAILED, text, again=True)
+            burnt = (Phase.RETRYABLE_FAILED, created.error)
+            return _End(Phase.FAILED, text, again=True, instead=burnt)
         self._now.meta = created.meta
         polls = Polls(
             poll=lambda: self._caller.get(self.attempt, created.meta),
@@ -194,7 +201,8 @@ class Execution:
         if not rpc.ok:
             self._watch.note(rpc.error)
             return
-        now.last, now.phase, now.message = rpc, rpc.phase, rpc.text
+        if now.phase is None or not now.phase.terminal:  # else an overlapping poll comes late
+            now.last, now.phase, now.message = rpc, rpc.phase, rpc.text
         self._watch.answer(rpc, time.monotonic() - now.began)
         if rpc.phase in (Phase.INITIALIZING, Phase.RUNNING, *QUIET) and not outcome.links:
             outcome.links = rpc.links
@@ -209,17 +217,25 @@ class Execution:
         began, unknown = time.monotonic(), 0
         while not await self._aborted_within(self._rules.reevaluate):
             if timeout and time.monotonic() - began > timeout:
-                self._now.phase = Phase.RETRYABLE_FAILED
-                self._now.message = f"it took longer than its timeout of {timeout:g} s"
-                return _End(Phase.FAILED, "TimeoutExpired", again=True, delete=True, always=True)
+                return _End(
+                    Phase.FAILED,
+                    "TimeoutExpired",
+                    again=True,
+                    delete=True,
+                    always=True,
+                    instead=(
+                        Phase.RETRYABLE_FAILED,
+                        f"it took longer than its timeout of {timeout:g} s",
+                    ),
+                )
             latest = polls.latest
             if polls.gave_up and latest is None:
-                self._now.message = polls.error
-                return _End(Phase.FAILED, f"AutoRefreshCacheFailed: {polls.error}")
+                text = f"AutoRefreshCacheFailed: {polls.error}"
+                return _End(Phase.FAILED, text, instead=(None, polls.error))
             if polls.gave_up and latest is not None and latest.phase not in QUIET:
                 self.outcome.stuck = True
-                self._now.phase, self._now.message = None, polls.error
-                return _End(None, f"not polled any more: {polls.error}")
+                text = f"not polled any more: {polls.error}"
+                return _End(None, text, instead=(None, polls.error))
             if latest is None:
                 continue
             end = self._ended(latest)
@@ -228,8 +244,8 @@ class Execution:
             if latest.phase is None:
                 unknown += 1  # an unset phase, or one that Flyte does not know
                 if unknown == _UNKNOWN_PHASES[self.attempt.generation]:
-                    self._now.message = f"the service answered phase {latest.number}, which is none"
-                    return _End(Phase.FAILED, f"unknown phase {latest.number}")
+                    text = f"unknown phase {latest.number}"
+                    return _End(Phase.FAILED, text, instead=(None, text))
         return _End(Phase.ABORTED)
 
     async def _aborted_within(self, seconds: float) -> bool:
@@ -263,8 +279,8 @@ class Execution:
             raw = (folder / "outputs.pb").read_bytes() if folder is not None else None
             stored = literals_pb2.LiteralMap.FromString(raw)
         except (OSError, DecodeError, TypeError):
-            self._now.phase, self._now.message = Phase.RETRYABLE_FAILED, "OutputsNotFound"
-            return _End(Phase.FAILED, "OutputsNotFound", again=again, delete=True)
+            missing = (Phase.RETRYABLE_FAILED, "OutputsNotFound")
+            return _End(Phase.FAILED, missing[1], again=again, delete=True, instead=missing)
         return _End(Phase.SUCCEEDED, outputs=decode_literals(stored, declared))
 
     async def _sync(self) -> _End:
@@ -280,15 +296,15 @@ class Execution:
         rpc, now = await calling, self._now
         self.outcome.history.append(rpc)
         if not rpc.ok:
-            now.phase, now.message = Phase.RETRYABLE_FAILED, rpc.error
-            return _End(Phase.FAILED, f"{rpc.code}: {rpc.message}", again=True)
+            burnt = (Phase.RETRYABLE_FAILED, rpc.error)
+            return _End(Phase.FAILED, f"{rpc.code}: {rpc.message}", again=True, instead=burnt)
         now.last, now.phase, now.message = rpc, rpc.phase, rpc.text
         self._watch.answer(rpc, rpc.seconds)
         end = self._ended(rpc)
         if end is None:  # each resync now kills one of the workers that poll all tasks
             self.outcome.stuck = True
-            now.phase, now.message = None, f"a synchronous agent answered {rpc.phase}"
-            return _End(None, now.message)
+            text = f"a synchronous agent answered {rpc.phase}"
+            return _End(None, text, instead=(None, text))
         return replace(end, delete=False)
 
     async def _delete(self, tries: int | None) -> bool:
