@@ -34,3 +34,11 @@ def test_pages_name_only_commands_that_make_knows(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in re.findall(r"(?:`|^)make ([a-z]+)\b", page.read_text(), re.MULTILINE):
         assert target in targets, f"{page.name} names make {target}"
+
+
+def test_the_kits_page_and_the_kit_name_the_same_modules() -> None:
+    kit = ROOT / "core" / "src" / "flyteagents" / "kit"
+    modules = {path.stem for path in kit.glob("*.py")} - {"__init__"}
+    guide = (ROOT / "docs" / "write-an-agent.md").read_text()
+    for text in (guide, (kit / "__init__.py").read_text()):
+        assert set(re.findall(r"\| `kit\.(\w+)` \|", text)) == modules

@@ -214,3 +214,12 @@ async def test_closing_ends_what_is_under_way() -> None:
     kept.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_what_is_kept_of_an_identity_is_another_digest_in_each_process() -> None:
+    service = Service()
+    one: Tokens[str, Token] = Tokens(service.obtain)
+    other: Tokens[str, Token] = Tokens(service.obtain)
+    await one.get("me", CALL)
+    await other.get("me", CALL)
+    assert one._kept.keys().isdisjoint(other._kept.keys())

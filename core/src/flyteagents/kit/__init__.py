@@ -5,6 +5,7 @@
 | `kit.tokens` | access tokens: kept, shared, renewed ahead of their end |
 | `kit.oauth` | a token from an OAuth token endpoint |
 | `kit.credentials` | credentials of their own for some projects and domains |
+| `kit.settings` | types of settings |
 | `kit.tags` | Flyte's ids as tags or labels, within a vendor's limits |
 | `kit.pages` | a list of lines as the pages of a log |
 | `kit.outputs` | which declared output is a query's table; the variant of a union that fits |
