@@ -33,8 +33,9 @@ from flyteagents import (
 )
 from flyteagents._kernel.keys import fingerprint_of
 from flyteagents_duckdb.agent import DuckDBAgent
+from flyteagents_duckdb.config import DuckDBConfig
+from flyteagents_duckdb.job import DuckDBJob
 from flyteagents_duckdb.settings import DuckDBSettings
-from flyteagents_duckdb.task import DuckDBConfig, DuckDBJob
 from flyteagents_duckdb_job.directory import JobDirectory
 
 T = TypeVar("T")

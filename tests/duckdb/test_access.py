@@ -83,6 +83,55 @@ async def test_settings_are_locked_and_python_is_out_of_reach(driver: Driver) ->
     assert refused(await driver.run("SELECT * FROM description"), "does not exist")
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 666 AS a) TO '{file}' (FORMAT parquet, USE_TMP_FILE false)",
+        "COPY (SELECT 666 AS a) TO '{link}' (FORMAT parquet, USE_TMP_FILE false)",
+        "COPY (SELECT 666 AS a) TO '{folder}/../{name}' (FORMAT parquet, USE_TMP_FILE false)",
+        "COPY (SELECT 666 AS a) TO ('{file}' || '') (FORMAT parquet, USE_TMP_FILE false)",
+        "COPY (SELECT 666 AS a) TO /* ) */ $${file}$$ (FORMAT parquet, USE_TMP_FILE false)",
+        "COPY (SELECT 'x) TO ''y' AS a) /* TO '/x' */ TO '{file}' (USE_TMP_FILE false)",
+        "COPY (SELECT 666 AS a) TO '{folder}/new' "
+        "(FORMAT parquet, PER_THREAD_OUTPUT, \"filename_pattern\" '../../data_')",
+        "COPY (SELECT 666 AS a) TO '{folder}/new' "
+        "(FORMAT parquet, PER_THREAD_OUTPUT, FILENAME_PATTERN ('../..' || '/data_'))",
+    ],
+)
+async def test_a_declared_input_is_never_written_to(
+    data_dir: Path, tmp_path: Path, sql: str
+) -> None:
+    # By this name, a pattern `data_` would hit it.
+    file = parquet(tmp_path / "data_0.parquet")
+    linked = parquet(tmp_path / "an[other].parquet")
+    folder = tmp_path / "open"
+    folder.mkdir()
+    async with Driver(data_dir, open_prefixes=(str(folder),)) as driver:
+        task = driver.task("SELECT 1")
+        link = driver.agent.data.job(task.key.hex).work / "inputs" / "1" / "00000.parquet"
+        before = (file.read_bytes(), linked.read_bytes())
+        status = await driver.run(
+            sql.format(file=file, link=link, folder=folder, name=file.name),
+            key=task.key.hex,
+            inputs={"t": Blob(str(file)), "u": Blob(str(linked))},
+        )
+        assert (file.read_bytes(), linked.read_bytes()) == before
+        assert refused(status, ""), status
+
+
+async def test_an_input_in_an_open_directory_may_be_written_anew(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    file = parquet(tmp_path / "open" / "x.parquet")
+    async with Driver(data_dir, open_prefixes=(str(tmp_path / "open"),)) as driver:
+        status = await driver.run(
+            f"COPY (SELECT a + 1 AS a FROM t) TO '{file}' (FORMAT parquet); FROM t",
+            inputs={"t": Blob(str(file))},
+            declared={"a": Type(Kind.INTEGER)},
+        )
+        assert status.outputs == {"a": 2}, status
+
+
 async def test_a_job_inherits_no_secret() -> None:
     os.environ["FLYTEAGENTS_SECRET_CANARY"] = os.environ["_FSEC_CANARY"] = "s3cret"
     os.environ["AWS_SECRET_ACCESS_KEY"] = "s3cret"
@@ -249,3 +298,30 @@ def test_a_bad_number_of_jobs_is_all_that_is_called_bad() -> None:
         DuckDBSettings(_env_prefix="NOT_READ_", max_jobs=0)
     (problem,) = refused.value.errors()
     assert problem["loc"] == ("max_jobs",)
+
+
+async def test_a_record_that_cannot_be_read_opens_nothing(data_dir: Path, tmp_path: Path) -> None:
+    async with Driver(data_dir, input_prefixes=("/",)) as driver:
+        made = await driver.run("SELECT 1 AS a", declared=TABLE, output_prefix=str(tmp_path / "o"))
+        assert made.outputs is not None
+        inputs = {"t": made.outputs["results"]}
+        record = tmp_path / "o" / ".results.flyteagents.json"
+        for content in ("", "[]", '{"project": "sales"}'):
+            record.write_text(content)
+            status = await driver.run("FROM t", inputs=inputs)
+            assert refused(status, "cannot be read"), status
+
+
+async def test_a_folder_with_another_tenant_s_result_in_it_is_not_read(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    async with Driver(data_dir, input_prefixes=("/",)) as driver:
+        shared = tmp_path / "shared"
+        parquet(shared / "mine" / "x.parquet", "SELECT 1 AS a")
+        before = await driver.run("FROM t", inputs={"t": StructuredDataset(f"{shared}/")})
+        assert before.phase is Phase.SUCCEEDED, before
+        await driver.run(
+            "SELECT 2 AS a", declared=TABLE, output_prefix=str(shared / "0"), identity=OPS
+        )
+        after = await driver.run("FROM t", inputs={"t": StructuredDataset(f"{shared}/")})
+        assert refused(after, "is not one of this project's"), after

@@ -21,7 +21,7 @@ from tests.duckdb.driving import (
 )
 
 from flyteagents import Identity, JobConflict, JobNotFound, Phase, Unavailable
-from flyteagents_duckdb.task import DuckDBJob
+from flyteagents_duckdb.job import DuckDBJob
 from flyteagents_duckdb_job.queue import enqueue
 
 KEY = "ab" * 20
@@ -165,6 +165,6 @@ async def test_a_job_shows_itself_only_to_its_project_and_domain(driver: Driver)
 
 
 def _described(driver: Driver, task: object) -> dict[str, object]:
-    from flyteagents_duckdb.task import describe
+    from flyteagents_duckdb.request import describe
 
     return describe(task, driver.agent.settings)  # type: ignore[arg-type] # it is a task

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from flyteagents_duckdb.config import DuckDBConfig
 from flyteagents_duckdb.settings import DuckDBSettings
-from flyteagents_duckdb.task import DuckDBConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "duckdb.md").read_text()
 

@@ -23,7 +23,7 @@ from tests.duckdb.driving import (
     running,
 )
 
-from flyteagents import Phase, Unavailable
+from flyteagents import Kind, Phase, Type, Unavailable
 from flyteagents_duckdb_job.directory import STALE
 
 
@@ -44,6 +44,66 @@ async def test_an_error_in_the_sql_is_a_failure_with_duckdb_s_message(
     status = await driver.run(sql, declared=TABLE)
     assert status.phase is Phase.FAILED
     assert said in (status.message or "")
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        ("SELECT nope FROM range(3)", "LINE 1: SELECT nope FROM range(3)\n               ^"),
+        ("-- why\n\nSELECT\n  nope\nFROM range(3);", "LINE 4:   nope\n          ^"),
+        ("SELECT 1;\nSELECT nope FROM range(1);\nSELECT 2", "LINE 2: SELECT nope"),
+        ("SELECT 1;" + "\n" * 9 + "SELECT nope FROM range(1)", "LINE 10: SELECT nope FROM "
+         "range(1)\n                ^"),
+        ("SELECT 1;\nSELECT 2;\nSELEC 3", "LINE 3: SELEC 3"),
+        ("SELECT 1;\nSELECT (range || 'é')::INT AS n\nFROM range(3)", "LINE 2: SELECT (range"),
+    ],
+)  # fmt: skip
+async def test_an_error_shows_the_author_s_own_line(driver: Driver, sql: str, shown: str) -> None:
+    for declared in (TABLE, {"n": Type(Kind.INTEGER)}, {}):
+        status = await driver.run(sql, declared=declared)
+        assert status.phase is Phase.FAILED
+        assert shown in (status.message or ""), status.message
+
+
+async def test_a_job_that_waits_says_why_and_what_it_sent_ends_with_its_end_value(
+    data_dir: Path,
+) -> None:
+    async with Driver(data_dir, max_jobs=1) as driver:
+        first = await driver.create(driver.task(FOREVER, config={"thread": 1}))
+        await driver.until(first, running)
+        jobs = [await driver.create(driver.task("SELECT 1")) for _ in range(2)]
+        last = await driver.get(jobs[1])
+        assert last.message == (
+            "waits for 1 other job(s) that wait longer; at most 1 run at once "
+            "(FLYTEAGENTS_DUCKDB_MAX_JOBS)"
+        )
+        sent: dict[str, object] = dict(last.info)
+        assert sent["ahead"] == 1
+        await driver.cancel(first)
+        cancelled = await driver.until(first, ended)
+        assert cancelled.info["warnings"] == [
+            "'thread' in the task's config is not known and does nothing; did you mean 'threads'?"
+        ]
+        for job in jobs:
+            status = await driver.until(job, ended)
+            assert status.phase is Phase.SUCCEEDED
+            assert status.info["ahead"] == 0
+            assert {"state", "seconds", "progress"} <= status.info.keys()
+        sent.update(status.info)
+        assert (sent["state"], sent["ahead"], sent["progress"]) == ("succeeded", 0, 1.0)
+
+
+async def test_all_that_a_running_job_tells_is_told_of_a_dead_one_too(
+    driver: Driver, data_dir: Path
+) -> None:
+    job = await driver.create(
+        driver.task(FOREVER, declared=TABLE, output_prefix=str(data_dir.parent / "out"))
+    )
+    status = await driver.until(job, lambda status: "bytes" in status.info)
+    kill_jobs(data_dir)
+    end = await driver.until(job, ended)
+    assert status.info.keys() <= end.info.keys()
+    assert end.info["state"] == "retryable_failed"
 
 
 async def test_out_of_memory_fails_and_says_which_limit(driver: Driver) -> None:

@@ -47,7 +47,7 @@ async def test_a_result_is_parquet_under_the_output_prefix(driver: Driver, tmp_p
         "parquet",
     )
     assert rows_of(str(prefix / "results")) == [(1, "x"), (2, None)]
-    assert [path.name for path in prefix.iterdir()] == ["results"]
+    assert {path.name for path in prefix.iterdir()} == {"results", ".results.flyteagents.json"}
     assert status.statistics["rows"] == 2
     assert status.info["progress"] == 1.0
     assert status.info["bytes"] == (prefix / "results" / "00000.parquet").stat().st_size
@@ -81,26 +81,6 @@ async def test_two_results_under_one_prefix_do_not_overwrite_each_other(
         assert isinstance(table, StructuredDataset)
         uris.append(table.uri)
     assert [rows_of(uri) for uri in uris] == [[(1,)], [(2,)]]
-
-
-async def test_columns_have_the_flyte_types_of_what_duckdb_wrote(driver: Driver) -> None:
-    expected = {
-        "1::UTINYINT": kind("integer"), "1::HUGEINT": kind("float"), "1.5": kind("float"),
-        "true": kind("boolean"), "'x'": kind("string"), "uuid()": kind("string"),
-        "DATE '2020-01-01'": kind("datetime"), "now()": kind("datetime"),
-        "INTERVAL 1 DAY": kind("duration"), "TIME '10:00'": kind("duration"),
-        "'ab'::BLOB": kind("binary"), "{'a': 1}": kind("struct"),
-        "[1.5]": Type(Kind.COLLECTION, (kind("float"),)),
-        "[['a']]": Type(Kind.COLLECTION, (Type(Kind.COLLECTION, (kind("string"),)),)),
-        "MAP {'a': 1}": Type(Kind.MAP, (kind("integer"),)),
-        "MAP {1: 1}": kind("struct"),
-    }  # fmt: skip
-    select = ", ".join(f"{each} AS c{number}" for number, each in enumerate(expected))
-    status = await driver.run(f"SELECT {select}", declared=TABLE)
-    assert status.outputs is not None, status
-    table = status.outputs["results"]
-    assert isinstance(table, StructuredDataset)
-    assert dict(zip(expected, (column.type for column in table.columns), strict=True)) == expected
 
 
 async def test_a_table_may_be_declared_as_a_schema_or_a_file(driver: Driver) -> None:
@@ -217,7 +197,7 @@ async def test_parameters_of_every_type_are_bound_by_name(driver: Driver) -> Non
     integers = Type(Kind.COLLECTION, (kind("integer"),))
     status = await driver.run(
         """
-        SELECT typeof($i) AS i, $big AS big, $f AS f, $s AS s, $b AS b, $at AS at, $d AS d, $n AS n,
+        SELECT $i AS i, $big AS big, $f AS f, $s AS s, $b AS b, $at AS at, $d AS d, $n AS n,
                $l[2] AS l, len($e) AS e, $ls[1] AS ls, $m['k'] AS m, $tree->'a'->'b'->>1 AS tree
         """,
         inputs=inputs,
@@ -225,12 +205,14 @@ async def test_parameters_of_every_type_are_bound_by_name(driver: Driver) -> Non
             **{name: kind("integer") for name in ("i", "big")}, "f": kind("float"), "l": integers,
             "e": integers, "m": Type(Kind.MAP, (kind("integer"),)), "tree": kind("struct"),
         },
-        declared={name: kind("string") for name in
-                  ("i", "big", "f", "s", "b", "at", "n", "l", "e", "ls", "m", "tree")}
-        | {"d": kind("duration")},
+        declared={
+            **{name: kind("integer") for name in ("i", "big", "l", "e", "m")}, "f": kind("float"),
+            **{name: kind("string") for name in ("s", "n", "ls", "tree")}, "b": kind("boolean"),
+            "at": kind("datetime"), "d": kind("duration"),
+        },
     )  # fmt: skip
     assert status.outputs == {
-        "i": "INTEGER", "big": 2**40, "f": 1.5, "s": "it's", "b": False,
+        "i": 3, "big": 2**40, "f": 1.5, "s": "it's", "b": False,
         "at": at.replace(tzinfo=None), "d": timedelta(days=1, microseconds=5), "n": None, "l": 2,
         "e": 0, "ls": "a", "m": 1, "tree": "x",
     }  # fmt: skip
@@ -315,7 +297,7 @@ async def test_the_log_tells_the_job_s_story_and_pages_through(driver: Driver) -
     job = await driver.create(task)
     await driver.until(job, lambda status: status.phase is Phase.SUCCEEDED, TABLE)
     whole = await driver.log(job)
-    assert "not known in the task's config: thread" in whole
+    assert any(line.startswith("'thread' in the task's config is not known") for line in whole)
     assert any(line.startswith("1 rows, ") for line in whole)
     assert whole[-1].startswith("succeeded after")
     one_by_one: list[LogLine] = []

@@ -58,14 +58,6 @@ async def test_every_kind_of_file_is_a_table_of_its_input_s_name(
     assert status.outputs == {"total": 3 * len(inputs) + 3}, status
 
 
-async def test_partitions_in_folder_names_are_columns(driver: Driver, shelf: Path) -> None:
-    status = await driver.run(
-        "SELECT sum(a) AS total FROM t WHERE year = 2021",
-        inputs={"t": StructuredDataset(f"{shelf}/hive", format="parquet")}, declared=TOTAL,
-    )  # fmt: skip
-    assert status.outputs == {"total": 2}
-
-
 async def test_a_task_may_name_its_csv_files_word_for_null(driver: Driver, shelf: Path) -> None:
     task = {"inputs": {"t": Blob(f"{shelf}/t.csv")}, "declared": TOTAL}
     sql = "SELECT count(b) AS total FROM t"

@@ -30,12 +30,14 @@ from flyteagents import (
     Type,
     Unavailable,
 )
-from flyteagents_duckdb.answer import ended_status, running_status, waiting_status
+from flyteagents_duckdb.config import DuckDBConfig
 from flyteagents_duckdb.janitor import sweep
+from flyteagents_duckdb.job import DuckDBJob
 from flyteagents_duckdb.logs import read_page
 from flyteagents_duckdb.processes import Processes
+from flyteagents_duckdb.request import describe
 from flyteagents_duckdb.settings import DuckDBSettings
-from flyteagents_duckdb.task import DuckDBConfig, DuckDBJob, describe
+from flyteagents_duckdb.states import ended_status, running_status, waiting_status
 from flyteagents_duckdb_job.access import Refused, open_directories
 from flyteagents_duckdb_job.directory import DataDirectory, JobDirectory
 from flyteagents_duckdb_job.queue import enqueue, waiting
@@ -87,9 +89,7 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
 
     def fingerprint(self, task: Task[DuckDBConfig]) -> Mapping[str, object]:
         """Threads and memory do not change a result."""
-        return {
-            "statement": task.statement, "inputs": task.inputs, "csv_null": task.config.csv_null
-        }  # fmt: skip
+        return {"statement": task.statement, "inputs": task.inputs, **task.config.matters}
 
     async def create(self, task: Task[DuckDBConfig], call: Call) -> DuckDBJob:
         """Claim the job, or find it, and start it if it may run."""
@@ -160,24 +160,21 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
         if description is None and named.key in self._refused:
             return Status(Phase.RETRYABLE_FAILED, self._refused[named.key])
         description = self._mine(named, description, who)
-        ended = job.ended()
-        if ended is not None:
-            return ended_status(ended, declared)
+        if job.ended() is not None:
+            return ended_status(job, declared)
         if job.started() is None and not (job.cancel_asked and self._withdraw(job)):
             self._start(job, description)
             if job.started() is None:
-                return waiting_status(job, waiting(self.data))
+                return waiting_status(job, waiting(self.data), self.settings.max_jobs)
         now = self.data.now()
         if job.ended() is None and job.alive(now):
             return running_status(job, now)
-        ended = job.ended()  # it may have ended, and let go of its lock, since we looked
-        if ended is None:
+        if job.ended() is None:  # it may have ended, and let go of its lock, since we looked
             if job.cancel_asked:
                 job.end("ABORTED", "the job was cancelled")
             else:
                 job.end("RETRYABLE_FAILED", _GONE)
-            ended = job.ended()
-        return ended_status(ended or {}, declared)
+        return ended_status(job, declared)
 
     def _cancel(self, named: DuckDBJob, who: Identity) -> None:
         self._check_directory(named)

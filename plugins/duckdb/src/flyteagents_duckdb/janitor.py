@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
@@ -37,9 +36,6 @@ def sweep(data: DataDirectory, keep: float, keep_results: float) -> int:
         ]  # fmt: skip
         for path in leftovers:
             _remove(data, path)
-        for note in (data.root / "written").iterdir():
-            if not note.name.startswith(".") and not _still_there(note):
-                note.unlink(missing_ok=True)
         runner_log = data.root / "runner.log"
         if runner_log.exists() and runner_log.stat().st_size > 1_000_000:
             os.truncate(runner_log, 0)
@@ -76,10 +72,3 @@ def _remove(data: DataDirectory, path: Path) -> None:
         shutil.rmtree(trash, ignore_errors=True)
     else:
         trash.unlink(missing_ok=True)
-
-
-def _still_there(note: Path) -> bool:
-    try:
-        return Path(json.loads(note.read_text())["path"]).exists()
-    except (OSError, ValueError, KeyError):
-        return True

@@ -118,7 +118,10 @@ class DuckDBSettings(Settings):
     @field_validator("data_dir")
     @classmethod
     def _resolved(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        found = value.expanduser().absolute()
+        if any(letter in str(found) for letter in "*?["):
+            raise ValueError(f"DuckDB takes the letters * ? [ in {str(found)!r} for a pattern")
+        return found
 
     # Not default factories: where `max_jobs` is bad, these would be called bad as well.
     @field_validator("max_memory", mode="before")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from flyteagents_duckdb_job.directory import DataDirectory
+from flyteagents_duckdb_job.ownership import Owner, UnreadableRecord, owner_of
 
 STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hdfs", "https", "http")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -22,6 +25,7 @@ def local_path(uri: str) -> Path | None:
     """The absolute path that a path or `file://` URI means; None for other URIs."""
     if uri.startswith("/"):
         return Path(uri)
+
     parts = urlsplit(uri)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
         return Path(unquote(parts.path))
@@ -29,12 +33,23 @@ def local_path(uri: str) -> Path | None:
 
 
 def store_url(uri: str) -> str | None:
-    """The scheme of an object store's URL; None for all else. A URL with `..`, or with `::`, by
-    which fsspec chains file systems, names something else than it seems to, so it is none."""
+    """The scheme of an object store's URL; None for all else.
+
+    A URL with `..`, or with `::`, by which fsspec chains file systems, names something else than
+    it seems to, so it is none.
+    """
     scheme, separator, rest = uri.partition("://")
-    if not separator or scheme not in STORES or "::" in uri or ".." in rest.split("/"):
+    if not separator or scheme not in STORES:
+        return None
+    if "::" in uri or ".." in rest.split("/"):
         return None
     return scheme
+
+
+def bucket_of(uri: str) -> str:
+    """The part of a store's URL that says which store and which bucket."""
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
 
 
 def expand(prefixes: Sequence[str], project: str, domain: str) -> list[str]:
@@ -66,6 +81,7 @@ def open_directories(prefixes: Sequence[str], data: DataDirectory) -> list[str]:
         path = local_path(prefix)
         if path is None:
             continue
+
         real = Path(os.path.realpath(path))
         if home.is_relative_to(real) or real.is_relative_to(home):
             raise Refused(
@@ -76,15 +92,58 @@ def open_directories(prefixes: Sequence[str], data: DataDirectory) -> list[str]:
     return directories
 
 
-def may_read(
-    path: Path, prefixes: Sequence[str], data: DataDirectory, project: str, domain: str
-) -> bool:
-    """Whether a declared input may be at `path`, which has no links in it. What jobs wrote is
-    their tenant's, wherever it lies; other files must be where the operator allows it."""
-    home = Path(os.path.realpath(data.root))
-    if path.is_relative_to(home):
-        return path.is_relative_to(os.path.realpath(data.results_of(project, domain)))
-    owner = data.owner(path)
-    if owner is not None:
-        return owner == (project, domain)
-    return under(path, prefixes)
+@dataclass(frozen=True)
+class Reader:
+    """The tenant of one job, and what it may read.
+
+    prefixes: paths and URLs under which declared inputs may be.
+    output_prefix: where this job's results go; results in the same bucket may be its tenant's.
+    """
+
+    owner: Owner
+    prefixes: Sequence[str]
+    output_prefix: str
+    data: DataDirectory
+
+    @classmethod
+    def of(cls, description: dict[str, Any], data: DataDirectory) -> Reader:
+        """The reader that a job's description makes it."""
+        return cls(
+            owner=Owner(project=description["project"], domain=description["domain"]),
+            prefixes=description["readable"],
+            output_prefix=description["output_prefix"],
+            data=data,
+        )
+
+    def may_read(self, path: Path) -> bool:
+        """Whether a declared input may be at `path`, a local file or folder without links in it.
+
+        What jobs wrote is their tenant's, wherever it lies; all else must be where the operator
+        allows it.
+        """
+        home = Path(os.path.realpath(self.data.root))
+        if path.is_relative_to(home):
+            mine = self.data.results_of(self.owner.project, self.owner.domain)
+            return path.is_relative_to(os.path.realpath(mine))
+
+        # The path is a result's folder, or a file in one.
+        try:
+            owner = owner_of(path) or owner_of(path.parent)
+        except UnreadableRecord as error:
+            raise Refused(f"whose result {path} is cannot be read: {error}") from error
+        return owner == self.owner if owner else under(path, self.prefixes)
+
+    def opened(self, url: str) -> bool:
+        """Whether the operator opened the place of a store's URL."""
+        return any(
+            url.startswith(prefix.rstrip("/") + "/")
+            for prefix in self.prefixes
+            if local_path(prefix) is None
+        )
+
+    def shares_bucket(self, url: str) -> bool:
+        """Whether a result of this tenant's may be at the URL. Records are looked for only where
+        Flyte has results written: another host, which a caller chose, gets no request."""
+        return store_url(self.output_prefix) is not None and bucket_of(url) == bucket_of(
+            self.output_prefix
+        )

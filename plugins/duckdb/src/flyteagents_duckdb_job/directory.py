@@ -13,7 +13,6 @@
 | `waiting/<created>-<key>` | jobs that have not started, oldest first |
 | `slots/<n>` | locked by a process that runs a job: bounds how many run |
 | `results/<project>/<domain>/<key>/` | results that are not under an output prefix |
-| `written/<hash>` | whose result a path outside of here is |
 
 It may be shared by servers on many machines, on any file system with hard links.
 """
@@ -22,7 +21,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -125,7 +123,7 @@ class DataDirectory:
 
     def prepare(self) -> str:
         """Make what is not there; the directory's id. Raises OSError."""
-        for name in ("jobs", "new", "waiting", "slots", "trash", "written"):
+        for name in ("jobs", "new", "waiting", "slots", "trash"):
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.root / "results").mkdir(exist_ok=True)
         claim(self.root / "id", {"id": secrets.token_hex(8)})
@@ -172,22 +170,6 @@ class DataDirectory:
     def results_of(self, project: str, domain: str) -> Path:
         """Where one tenant's results are."""
         return self.root / "results" / _component(project) / _component(domain)
-
-    def own(self, path: Path, project: str, domain: str) -> None:
-        """Note that what is written at `path`, outside of here, is this tenant's."""
-        note = {"path": str(path), "project": project, "domain": domain}
-        claim(self._note(path), note)
-
-    def owner(self, path: Path) -> tuple[str, str] | None:
-        """The tenant whose result `path` is or lies in; None when no job wrote it."""
-        for candidate in (path, *path.parents):
-            note = _read(self._note(candidate))
-            if note is not None:
-                return note["project"], note["domain"]
-        return None
-
-    def _note(self, path: Path) -> Path:
-        return self.root / "written" / hashlib.sha256(str(path).encode()).hexdigest()[:32]
 
 
 def claim(path: Path, content: dict[str, Any]) -> bool:

@@ -1,146 +1,169 @@
-"""Declared inputs as tables of their names."""
+"""Which files a declared input is.
+
+Their names are names, never patterns: DuckDB would take `[1]`, `*` and `?` in them for a glob.
+Where a name has such letters, DuckDB gets a link with a plain name. A link is also how columns
+come from `name=value` folders: it repeats the folders below the input, and none above it.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flyteagents_duckdb_job.access import Refused, local_path, may_read, store_url
-from flyteagents_duckdb_job.directory import DataDirectory, JobDirectory
+from flyteagents_duckdb_job.access import Reader, Refused, local_path
+from flyteagents_duckdb_job.directory import JobDirectory
+from flyteagents_duckdb_job.stores import StoredInput, not_readable
 
-READERS = {
-    "parquet": "read_parquet({files}, union_by_name = true)",
-    "csv": "read_csv({files}, union_by_name = true{options})",
-    "json": "read_json({files}, union_by_name = true)",
-}
 FORMATS = {
-    ".parquet": "parquet", ".pq": "parquet",
-    ".csv": "csv", ".tsv": "csv", ".txt": "csv",
-    ".json": "json", ".jsonl": "json", ".ndjson": "json",
-}  # fmt: skip
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+}
 PACKED = (".gz", ".zst")
+_PLAIN = re.compile(r"[\w./=-]+")
 
 
-def find_files(
-    name: str,
-    table: dict[str, Any],
-    description: dict[str, Any],
-    data: DataDirectory,
-    job: JobDirectory,
-    say: Callable[[str], None],
-) -> list[Path]:
-    """The files of one declared input; those in a store are fetched first. Raises Refused."""
-    files: list[Path] = []
-    for number, uri in enumerate(table["uris"]):
-        path = local_path(uri)
-        if path is None:
-            copy = job.work / "inputs" / name / str(number)
-            _fetch(name, uri, copy, description["readable"], say)
-            files += _listed(name, uri, copy)
-            continue
-        real = Path(os.path.realpath(path))
-        _check(name, uri, real, description, data)  # or what is there would show in the error
-        for found in _listed(name, uri, real):
-            file = Path(os.path.realpath(found))
-            _check(name, uri, file, description, data)
-            files.append(file)
-    return files
+@dataclass(frozen=True)
+class InputFile:
+    """A file of a declared input.
+
+    path: how DuckDB reaches it. real: the file itself, without links.
+    uri: what it is called outside. name: the last part of that.
+    """
+
+    path: Path
+    real: Path
+    uri: str
+    name: str
 
 
-def view(name: str, table: dict[str, Any], files: list[Path], csv_null: str | None) -> str:
-    """The statement that makes a declared input a table. Raises Refused for unknown formats."""
-    kind = table["format"] or _format(files[0])
-    if kind not in READERS:
-        raise Refused(
-            f"input {name!r}: the format of {files[0].name} is not known; the type of the input, "
-            "or the file's name, must say parquet, csv or json"
+class Inputs:
+    """Finds the files of a job's declared inputs; those in a store are fetched first."""
+
+    def __init__(
+        self,
+        description: dict[str, Any],
+        reader: Reader,
+        job: JobDirectory,
+        say: Callable[[str], None],
+    ) -> None:
+        self._partitioned = description["partitioned"]
+        self._reader = reader
+        self._folder = job.work / "inputs"
+        self._places = 0
+        self._say = say
+
+    def find(self, name: str, uris: list[str]) -> list[InputFile]:
+        """The files of one input. Raises Refused."""
+        if name in self._partitioned and "=" in str(self._folder):
+            raise Refused(
+                f"input {name!r}: folders cannot become columns, since the path of the data "
+                f"directory, {self._folder}, has a = of its own; FLYTEAGENTS_DUCKDB_DATA_DIR "
+                "must name another one"
+            )
+
+        files: list[InputFile] = []
+        for uri in uris:
+            place = self._folder / str(self._places)
+            self._places += 1
+            path = local_path(uri)
+            if path is None:
+                files += self._fetched(name, uri, place)
+            else:
+                files += self._local(name, uri, path, place)
+
+        if not files:
+            raise Refused(f"input {name!r}: there is no file at {', '.join(uris)}")
+        return files
+
+    def _local(self, name: str, uri: str, path: Path, place: Path) -> Iterator[InputFile]:
+        root = Path(os.path.realpath(path))
+        # The folder itself too, or what is there would show in the error.
+        if not self._reader.may_read(root):
+            raise not_readable(name, uri)
+
+        found = [root] if root.is_file() else sorted(_below(root))
+        if not found:
+            raise Refused(f"input {name!r}: there is no file at {uri}")
+
+        for number, file in enumerate(found):
+            real = Path(os.path.realpath(file))
+            if not self._reader.may_read(real):
+                raise not_readable(name, uri)
+
+            below = file.relative_to(root).parts if file != root else (file.name,)
+            plain = _PLAIN.fullmatch(str(real)) is not None
+            if plain and name not in self._partitioned:
+                yield InputFile(path=real, real=real, uri=str(file), name=file.name)
+                continue
+
+            link = place / self._plain_name(name, below, number)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if "\\" in str(real):  # DuckDB follows the link, and then takes it for a /
+                shutil.copyfile(real, link)
+            else:
+                link.symlink_to(real)
+            yield InputFile(path=link, real=real, uri=str(file), name=file.name)
+
+    def _fetched(self, name: str, uri: str, place: Path) -> Iterator[InputFile]:
+        stored = StoredInput(name, uri, self._reader)
+        self._say(f"fetching input {name} from {uri}")
+
+        found = [(file, stored.relative(file)) for file in stored.files()]
+        data = [(file, below) for file, below in found if not any(map(_hidden, below))]
+        if not data:
+            raise Refused(f"input {name!r}: there is no file at {uri}")
+
+        for number, (file, below) in enumerate(data):
+            copy = place / self._plain_name(name, below, number)
+            stored.fetch(file, copy)
+            yield InputFile(
+                path=copy,
+                real=copy,
+                uri=stored.url(file),
+                name=below[-1],
+            )
+
+    def _plain_name(self, name: str, below: tuple[str, ...], number: int) -> Path:
+        """A name without letters that mean something to DuckDB, which keeps what does: the
+        endings that tell the format, and `name=value` folders where they are asked for."""
+        *folders, last = below
+        kept = [part for part in folders if "=" in part] if name in self._partitioned else []
+        endings = "".join(
+            suffix for suffix in Path(last).suffixes if suffix.lower() in (*FORMATS, *PACKED)
         )
-    options = "" if csv_null is None else f", nullstr = ['', {quoted(csv_null)}]"
-    source = READERS[kind].format(
-        files="[" + ", ".join(quoted(str(file)) for file in files) + "]", options=options
-    )
-    identifier = '"' + name.replace('"', '""') + '"'
-    return f"CREATE TEMP VIEW {identifier} AS FROM {source}"
+        return Path(*map(_escaped, kept), f"{number:05d}{endings}")
 
 
-def quoted(text: str) -> str:
-    """A text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _check(
-    name: str, uri: str, path: Path, description: dict[str, Any], data: DataDirectory
-) -> None:
-    project, domain = description["project"], description["domain"]
-    if not may_read(path, description["readable"], data, project, domain):
-        raise _closed(name, uri)
-
-
-def _closed(name: str, uri: str) -> Refused:
-    return Refused(
-        f"input {name!r}: {uri} is not one of this project's and domain's results, and not under "
-        "a prefix that the operator opened; FLYTEAGENTS_DUCKDB_INPUT_PREFIXES opens more"
-    )
-
-
-def _listed(name: str, uri: str, path: Path) -> list[Path]:
-    """The file itself, or those in and below the directory that have data in them."""
-    if path.is_file():
-        return [path]
-    files = sorted(_below(path))
-    if not files:
-        raise Refused(f"input {name!r}: there is no file at {uri}")
-    return files
-
-
-def _below(directory: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(directory):
-        # Names with these marks are not data: Spark's _SUCCESS, drafts, version control.
-        folders[:] = [each for each in folders if not each.startswith((".", "_"))]
-        yield from (Path(folder, each) for each in names if not each.startswith((".", "_")))
-
-
-def _format(path: Path) -> str | None:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
+def format_of(name: str) -> str | None:
+    """The format that a file's name tells; None where it tells none."""
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     while suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
     return FORMATS.get(suffixes[-1]) if suffixes else None
 
 
-def _fetch(
-    name: str, uri: str, copy: Path, readable: list[str], say: Callable[[str], None]
-) -> None:
-    scheme = store_url(uri)
-    if scheme is None:
-        raise Refused(f"input {name!r}: {uri} is neither a path nor a URL of a known store")
-    prefixes = [prefix for prefix in readable if local_path(prefix) is None]
-    if not any(uri.startswith(prefix.rstrip("/") + "/") for prefix in prefixes):
-        raise _closed(name, uri)
-    system, path = open_store(uri)
-    if system is None:
-        raise Refused(f"input {name!r}: {uri} needs flyteagents-duckdb[fsspec] and a package "
-                      f"for {scheme}://; ask the operator to install them")  # fmt: skip
-    say(f"fetching input {name} from {uri}")
-    if not system.exists(path):
-        raise Refused(f"input {name!r}: there is nothing at {uri}")
-    if system.isdir(path):
-        shutil.rmtree(copy, ignore_errors=True)
-        copy.mkdir(parents=True)
-        system.get(path.rstrip("/") + "/", f"{copy}/", recursive=True)
-    else:
-        copy.mkdir(parents=True, exist_ok=True)
-        system.get_file(path, str(copy / path.rstrip("/").rpartition("/")[2]))
+def _escaped(folder: str) -> str:
+    """A folder's name as DuckDB reads it back: it decodes `%2A` in the values of partitions."""
+    return re.sub(r"[*?\[\]\\]", lambda letter: f"%{ord(letter[0]):02X}", folder)
 
 
-def open_store(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path there; None where it is not installed."""
-    try:
-        import fsspec
+def _below(directory: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [each for each in folders if not _hidden(each)]
+        yield from (Path(folder, each) for each in names if not _hidden(each))
 
-        system, path = fsspec.core.url_to_fs(uri)
-    except ImportError:
-        return None, ""
-    return system, path
+
+def _hidden(name: str) -> bool:
+    """Names with these marks are not data: Spark's _SUCCESS, drafts, records, version control."""
+    return name.startswith((".", "_"))

@@ -6,47 +6,48 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from flyteagents_duckdb_job import columns, stores
 from flyteagents_duckdb_job.access import Refused, local_path, store_url, under
 from flyteagents_duckdb_job.directory import DataDirectory, JobDirectory
-from flyteagents_duckdb_job.inputs import open_store, quoted
+from flyteagents_duckdb_job.ownership import Owner, record_of, write_record
+from flyteagents_duckdb_job.statements import Statement
+from flyteagents_duckdb_job.views import identifier, quoted
 
 FILE = "00000.parquet"
 UNWRITABLE = (
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.ENOENT,
-)  # fmt: skip
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.ENOENT,
+)
+"""What says that an output prefix is not for us, and not that something is wrong with it now."""
 
-_KINDS = {
-    "boolean": "boolean",
-    **dict.fromkeys(
-        ("tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint",
-         "uinteger", "ubigint", "uhugeint"), "integer"),
-    **dict.fromkeys(("float", "double", "decimal"), "float"),
-    **dict.fromkeys(("varchar", "uuid", "enum", "bit", "json"), "string"),
-    **dict.fromkeys(("date", "timestamp", "timestamp with time zone", "timestamp_s",
-                     "timestamp_ms", "timestamp_ns"), "datetime"),
-    **dict.fromkeys(("interval", "time", "time with time zone"), "duration"),
-    "blob": "binary",
-    "struct": "struct",
-    "union": "struct",
-}  # fmt: skip
+RESULT = "flyteagents_result"
+"""The temporary table that a result with scalar outputs goes through."""
 
 
 @dataclass
 class Destination:
-    """Where the table goes: made in `draft`, then moved to `final` or sent to `url`."""
+    """Where the table goes: made in `draft`, then moved to `final` or sent to `url`.
+
+    recorded: whether a record must say whose it is, since its place does not.
+    """
 
     draft: Path
     final: Path | None = None
     url: str | None = None
-    foreign: bool = False
+    recorded: bool = False
 
     @property
     def file(self) -> Path:
@@ -58,148 +59,225 @@ def choose_destination(
 ) -> Destination:
     """Under the output prefix where that is a directory we may write to, or a store's URL that
     fsspec can write to; else in the data directory."""
-    prefix, name = description["output_prefix"], description["outputs"]["table"]["name"]
+    prefix = description["output_prefix"]
+    name = description["outputs"]["table"]["name"]
     path = local_path(prefix)
+
     if path is not None:
-        real, allowed = Path(os.path.realpath(path)), description["output_prefixes"]
-        if real.is_relative_to(os.path.realpath(data.root)) or (
-            allowed and not under(real, allowed)
-        ):
-            say(f"the operator's settings do not let results go to {prefix}")
-        else:
-            draft = real / f".{name}.{job.key[:12]}"
-            try:
-                shutil.rmtree(draft, ignore_errors=True)
-                draft.mkdir(parents=True)
-            except OSError as error:
-                if error.errno not in UNWRITABLE:
-                    raise
-                say(f"the output prefix cannot be written to ({error.strerror})")
-            else:
-                return Destination(draft, _free(real / name, job.key), foreign=True)
+        found = _under_prefix(Path(os.path.realpath(path)), name, description, data, job, say)
+        if found is not None:
+            return found
     elif store_url(prefix) is not None:
-        if open_store(prefix)[0] is not None:
+        if stores.open_store(prefix)[0] is not None:
             draft = job.work / "result"
             draft.mkdir(exist_ok=True)
-            return Destination(draft, url=f"{prefix.rstrip('/')}/{name}")
+            return Destination(draft, url=f"{prefix.rstrip('/')}/{name}", recorded=True)
         say(f"no fsspec file system for {prefix} is installed")
+
     final = data.results_of(description["project"], description["domain"]) / job.key
     final.parent.mkdir(parents=True, exist_ok=True)
     draft = job.work / "result"
     draft.mkdir(exist_ok=True)
     say(f"the result goes to the data directory: {final}")
-    return Destination(draft, _free(final, job.key))
+    return Destination(draft, final=_free(final, job.key))
 
 
-def write_table(connection: Any, select: str, parameters: dict[str, Any], to: Destination) -> int:
-    """Write the rows of a query as Parquet; how many there were."""
-    cursor = connection.execute(
-        f"COPY (\n{select}\n) TO {quoted(str(to.file))} (FORMAT parquet, COMPRESSION zstd)",
-        parameters,
+def _under_prefix(
+    prefix: Path,
+    name: str,
+    description: dict[str, Any],
+    data: DataDirectory,
+    job: JobDirectory,
+    say: Callable[[str], None],
+) -> Destination | None:
+    """A place under a local output prefix; None where we may not write to it."""
+    allowed = description["output_prefixes"]
+    inside = prefix.is_relative_to(os.path.realpath(data.root))
+    if inside or (allowed and not under(prefix, allowed)):
+        say(f"the operator's settings do not let results go to {prefix}")
+        return None
+
+    draft = prefix / f".{name}.{job.key[:12]}"
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        say(f"the output prefix cannot be written to ({error.strerror})")
+        return None
+    return Destination(draft, final=_free(prefix / name, job.key), recorded=True)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of a result: a statement of the task's, or the table that they went through.
+
+    columns: name and DuckDB type of each column.
+    """
+
+    connection: Any
+    bound: dict[str, Any]
+    columns: Sequence[tuple[str, Any]]
+    statement: Statement | None = None
+
+    @classmethod
+    def of(cls, connection: Any, statement: Statement, bound: dict[str, Any]) -> Source:
+        """The rows of a statement, which does not run yet."""
+        described = statement.run(connection, bound, "FROM (", ") LIMIT 0").description
+        return cls(connection, bound, _columns(described), statement)
+
+    @classmethod
+    def stored(cls, connection: Any, statement: Statement, bound: dict[str, Any]) -> Source:
+        """The rows of a statement that is run now, once, into a table."""
+        statement.run(connection, bound, f"CREATE TEMP TABLE {RESULT} AS", ";")
+        described = connection.execute(f"FROM {RESULT} LIMIT 0").description
+        return cls(connection, {}, _columns(described))
+
+    def count(self) -> int:
+        """How many rows the table has."""
+        counted = self.connection.execute(f"SELECT count(*) FROM {RESULT}")  # noqa: S608 # ours
+        return int(counted.fetchone()[0])
+
+    def run(self, opening: str, closing: str) -> Any:
+        """Execute `opening FROM <the rows> AS r(c0, c1, ...) closing`."""
+        names = ", ".join(f"c{number}" for number in range(len(self.columns)))
+        if self.statement is None:
+            return self.connection.execute(f"{opening} FROM {RESULT} AS r({names}) {closing}")
+        return self.statement.run(
+            self.connection,
+            self.bound,
+            opening=f"{opening} FROM (",
+            closing=f") AS r({names}) {closing}",
+        )
+
+
+def write_table(
+    source: Source, declared: Sequence[dict[str, Any]], to: Destination
+) -> tuple[int, list[dict[str, Any]]]:
+    """Write the rows as Parquet; how many there were, and the columns with their Flyte types.
+    Raises Refused where the columns are not those that the task declares."""
+    types = {column["name"]: column["type"] for column in declared}
+    _check_names(list(types), source)
+
+    fits = []
+    selected = []
+    for number, (name, kind) in enumerate(source.columns):
+        wanted = columns.fit(kind, types.get(name))
+        if wanted is None:
+            raise columns.misfit(name, kind, types[name])
+        sql = columns.select(f"c{number}", name, kind, wanted)
+        selected.append(f"{sql} AS {identifier(name)}")
+        fits.append({"name": name, "type": wanted.type})
+
+    cursor = source.run(
+        opening=f"COPY (SELECT {', '.join(selected)}",
+        closing=f") TO {quoted(str(to.file))} (FORMAT parquet, COMPRESSION zstd)",
     )
-    return int(cursor.fetchone()[0])
-
-
-def columns_of(connection: Any, file: Path) -> list[dict[str, Any]]:
-    """The columns of a Parquet file and their Flyte types."""
-    described = connection.execute(f"FROM read_parquet({quoted(str(file))}) LIMIT 0").description
-    return [{"name": name, "type": flyte_type(kind)} for name, kind, *_ in described]
-
-
-def flyte_type(kind: Any) -> dict[str, Any]:
-    """The Flyte type of a DuckDB type: its kind, and `of` for what is inside."""
-    name = kind.id
-    if name in ("list", "array"):
-        return {"kind": "collection", "of": flyte_type(kind.children[0][1])}
-    if name == "map":
-        key, value = (part[1] for part in kind.children)
-        if key.id == "varchar":
-            return {"kind": "map", "of": flyte_type(value)}
-        return {"kind": "struct"}
-    return {"kind": _KINDS.get(name, "string")}
+    return int(cursor.fetchone()[0]), fits
 
 
 def publish(
-    to: Destination, description: dict[str, Any], data: DataDirectory, say: Callable[[str], None]
+    to: Destination, description: dict[str, Any], key: str, say: Callable[[str], None]
 ) -> tuple[str, str]:
     """Make the written table visible; its directory's URI and its file's."""
+    owner = Owner(project=description["project"], domain=description["domain"])
     if to.url is not None:
-        say(f"sending the result to {to.url}")
-        system, path = open_store(to.url)
-        system.makedirs(path, exist_ok=True)
-        system.put_file(str(to.file), f"{path}/{FILE}")
-        return to.url, f"{to.url}/{FILE}"
+        url = stores.send(to.file, to.url, key, owner, say)
+        return url, f"{url}/{FILE}"
+
     assert to.final is not None
-    if to.foreign:  # noted before it can be seen, so that no other tenant's job ever reads it
-        data.own(to.final, description["project"], description["domain"])
+    if to.recorded:  # before it can be seen, so that no other tenant's job ever reads it
+        write_record(to.final, owner)
     to.draft.rename(to.final)
     return str(to.final), str(to.final / FILE)
 
 
-def single_row(connection: Any, scalars: dict[str, str]) -> dict[str, object]:
-    """The scalar outputs out of the one row of `flyteagents_result`, the temporary table that a
-    result with scalar outputs goes through. Raises Refused."""
-    rows = connection.execute("SELECT count(*) FROM flyteagents_result").fetchone()[0]
-    described = connection.execute("SELECT * FROM flyteagents_result LIMIT 0").description
-    columns = {name: str(kind) for name, kind, *_ in described}
+def discard(uri: str) -> None:
+    """Remove the result of a job that somebody else gave up."""
+    if local_path(uri) is None:
+        stores.remove(uri)
+        return
+    shutil.rmtree(uri, ignore_errors=True)
+    with suppress(OSError):
+        Path(record_of(uri)).unlink(missing_ok=True)
+
+
+def single_row(source: Source, scalars: dict[str, columns.Packed]) -> dict[str, object]:
+    """The scalar outputs out of the one row of a stored result. Raises Refused."""
+    rows = source.count()
     if rows != 1:
         raise Refused(
             f"the query returned {rows} rows; the outputs {', '.join(scalars)} need one row"
         )
-    folded = {column.lower(): column for column in columns}
-    source: dict[str, str] = {}
-    for output in scalars:
-        if output in columns or output.lower() in folded:
-            source[output] = output if output in columns else folded[output.lower()]
-        elif len(scalars) == len(columns) == 1:
-            source[output] = next(iter(columns))
-        else:
-            raise Refused(
-                f"the query has no column for the output {output!r}; its columns are "
-                + ", ".join(columns)
-            )
-    picked = [_readable(column, columns[column]) for column in source.values()]
-    row = connection.execute(f"FROM flyteagents_result SELECT {', '.join(picked)}").fetchone()
+
+    selected = []
+    for output, declared in scalars.items():
+        number = _column_for(output, source, alone=len(scalars) == 1)
+        name, kind = source.columns[number]
+        wanted = columns.fit_scalar(kind, declared)
+        if wanted is None:
+            raise columns.misfit(name, kind, declared)
+        selected.append(columns.select(f"c{number}", name, kind, wanted))
+
+    row = source.run(f"SELECT {', '.join(selected)}", "").fetchone()
     return {
-        output: _plain(value, scalars[output]) for output, value in zip(source, row, strict=True)
+        output: _output(value, scalars[output]) for output, value in zip(scalars, row, strict=True)
     }
 
 
-def _readable(column: str, kind: str) -> str:
-    """The column as SQL. Times with a zone are read without, in the session's zone, which is
-    UTC: in Python they would need a package for zones."""
-    identifier = '"' + column.replace('"', '""') + '"'
-    if "TIMESTAMP WITH TIME ZONE" not in kind:
-        return identifier
-    return f"CAST({identifier} AS {kind.replace('TIMESTAMP WITH TIME ZONE', 'TIMESTAMP')})"
+def _column_for(output: str, source: Source, alone: bool) -> int:
+    """The number of the column that an output comes from: the one of its name, also in other
+    letters; or, for a single output, a single column."""
+    names = [name for name, _ in source.columns]
+    if output in names:
+        return names.index(output)
+
+    folded = [name.casefold() for name in names]
+    if output.casefold() in folded:
+        return folded.index(output.casefold())
+    if alone and len(names) == 1:
+        return 0
+    raise Refused(
+        f"the query has no column for the output {output!r}; its columns are {', '.join(names)}"
+    )
 
 
-def _plain(value: Any, kind: str) -> object:
-    """A value of DuckDB's as the declared kind has it, as far as there is no doubt."""
+def _check_names(declared: Sequence[str], source: Source) -> None:
+    there = [name for name, _ in source.columns]
+    missing = [name for name in declared if name not in there]
+    if missing:
+        raise Refused(
+            f"the task declares the columns {', '.join(missing)}, which the result does not have; "
+            f"it has {', '.join(there)}"
+        )
+
+
+def _columns(described: Sequence[Any]) -> list[tuple[str, Any]]:
+    return [(name, kind) for name, kind, *_ in described]
+
+
+def _output(value: Any, declared: columns.Packed) -> object:
+    """A value as the output has it; its column is of the declared type already."""
+    if isinstance(value, time) and declared["kind"] in ("duration", "union"):
+        return datetime.combine(datetime.min, value) - datetime.min  # noqa: DTZ901
+    if isinstance(value, str) and declared["kind"] == "struct":
+        return json.loads(value)
+    return _plain(value)
+
+
+def _plain(value: Any) -> object:
+    """What is inside a struct, or declared as nothing, in Python's own types."""
     if isinstance(value, Decimal):
-        if kind == "string":
-            return str(value)
-        whole = value == value.to_integral_value()
-        return int(value) if whole and kind != "float" else float(value)
-    if isinstance(value, float) and kind == "integer" and value.is_integer():
-        return int(value)
+        return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, time):
-        if kind != "duration":
-            return value.isoformat()
-        return datetime.combine(datetime.min, value.replace(tzinfo=None)) - datetime.min  # noqa: DTZ901
-    if isinstance(value, str) and kind == "struct":
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
+        return value.isoformat()
     if isinstance(value, dict):
-        return {key: _plain(item, "") for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, "") for item in value]
-    if isinstance(value, timedelta) and kind == "string":
-        return str(value)
+        return [_plain(item) for item in value]
     return value
 
 
