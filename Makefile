@@ -13,7 +13,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 LOCKED := --require-hashes --no-deps
 DEMO := -e core -e plugins/duckdb
-TEST := -e plugins/bigquery -e plugins/databricks -e examples/acme
+TEST := -e plugins/bigquery -e plugins/databricks -e plugins/snowflake -e examples/acme
 MANIFESTS := core/pyproject.toml plugins/duckdb/pyproject.toml
 PYTEST := $(BIN)/python -m pytest
 # Most tests wait for processes and sockets, so more of them run side by side than there are cores.
@@ -92,7 +92,7 @@ clean: ## remove what the other targets made
 	$(PIP) install --no-deps --no-build-isolation $(DEMO)
 	@touch $@
 
-.venv/test.done: .venv/demo.done requirements/test.txt plugins/bigquery/pyproject.toml plugins/databricks/pyproject.toml examples/acme/pyproject.toml
+.venv/test.done: .venv/demo.done requirements/test.txt $(wildcard plugins/*/pyproject.toml) examples/acme/pyproject.toml
 	@echo "installing what the tests need"
 	$(PIP) install $(LOCKED) -r requirements/test.txt
 	$(PIP) install --no-deps --no-build-isolation $(TEST)

@@ -1,0 +1,331 @@
+"""The agent: what is asked of Snowflake in each call.
+
+https://docs.snowflake.com/en/developer-guide/sql-api/reference
+
+What keeps an attempt to one statement is its requestId, which follows from the task's key and goes
+with `retry=true` always, since no replica knows whether another one has sent it. Snowflake promises
+that a statement that has succeeded is not run again; of one that runs, or has failed, it says
+nothing. So there is `find_by_tag`, which looks before anything is sent a second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from flyteagents import (
+    Agent,
+    AgentError,
+    Call,
+    Endpoint,
+    Idempotency,
+    InvalidTask,
+    JobConflict,
+    JobNotFound,
+    Link,
+    LogPage,
+    Phase,
+    Reply,
+    Settings,
+    Status,
+    Task,
+    Unavailable,
+    VendorError,
+)
+from flyteagents.kit.pages import page
+from flyteagents.kit.tokens import Token, Tokens
+from flyteagents_snowflake import credentials, history, reasons
+from flyteagents_snowflake.answers import Answer, answer
+from flyteagents_snowflake.config import SnowflakeConfig
+from flyteagents_snowflake.credentials import Source
+from flyteagents_snowflake.history import STATEMENTS, Desk
+from flyteagents_snowflake.job import SnowflakeJob
+from flyteagents_snowflake.logs import log_lines
+from flyteagents_snowflake.outputs import job_outputs
+from flyteagents_snowflake.places import Account
+from flyteagents_snowflake.request import Submit, named, place_of, submit
+from flyteagents_snowflake.sent import Sent
+from flyteagents_snowflake.settings import SnowflakeSettings
+from flyteagents_snowflake.states import phase_of
+from flyteagents_snowflake.statistics import (
+    FROM_HISTORY,
+    Numbers,
+    history_numbers,
+    job_info,
+    moment,
+    statement_numbers,
+)
+
+HISTORY_LIMIT = 1.5
+"""Seconds that a result waits for the numbers of the query history."""
+_LINKS = {"flytekit": "Snowflake Query Details", "flyte-sdk": "Snowflake Dashboard"}
+
+
+class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
+    """Runs a statement, or several, whose requestId follows from the task's key."""
+
+    task_type = "snowflake"
+    name = "Snowflake Connector"
+    idempotency = "vendor"
+    hosts = ("*.snowflakecomputing.com", "*.snowflakecomputing.cn")
+
+    @classmethod
+    def promises(cls, settings: Settings) -> Idempotency:
+        assert isinstance(settings, SnowflakeSettings)
+        return "lookup" if settings.find_by_tag else cls.idempotency
+
+    async def open(self) -> None:
+        self._tokens: Tokens[Source, Token] = Tokens(credentials.obtain)
+        self._sent = Sent()
+
+    async def close(self) -> None:
+        self._tokens.close()
+
+    async def endpoint(
+        self, of: Task[SnowflakeConfig] | SnowflakeJob | None, call: Call
+    ) -> Endpoint:
+        source = await self._source(of, call)
+        token = await self._tokens.get(source, call)
+        return Endpoint(source.url, bearer=token.value, headers=source.headers)
+
+    def explain(self, reply: Reply) -> AgentError | None:
+        return reasons.explain(reply)
+
+    def fingerprint(self, task: Task[SnowflakeConfig]) -> Mapping[str, object]:
+        return {"statement": task.statement, "inputs": task.inputs, "config": task.config.work()}
+
+    def links(self, job: SnowflakeJob) -> Sequence[Link]:
+        return [Link(_LINKS[job.sdk], Account(job.account).query_page(job.query_id))]
+
+    async def find(self, task: Task[SnowflakeConfig], call: Call) -> SnowflakeJob | None:
+        """Only with `find_by_tag`. A first send is not looked for; an earlier attempt's that is
+        nowhere to be seen may be on its way still, and asking for it under its own requestId
+        keeps it from becoming a second one."""
+        if not _settles(call) and not self._sent.has(task.key):
+            return None
+        asked = submit(task, self.settings)
+        found = await self._by_tag(task, asked, call)
+        if found is not None or not _settles(call):
+            return found
+        return await self._submit(task, asked, call)
+
+    async def create(self, task: Task[SnowflakeConfig], call: Call) -> SnowflakeJob:
+        asked = submit(task, self.settings)
+        try:
+            return await self._submit(task, asked, call)
+        except VendorError:
+            if not self.settings.find_by_tag:
+                raise
+            found = await self._by_tag(task, asked, call)
+            if found is None:
+                raise
+            return found
+
+    async def get(self, job: SnowflakeJob, call: Call) -> Status:
+        try:
+            found = await self._answer(job.query_id, call)
+        except JobNotFound:
+            if not job.foreign:
+                raise
+            return await self._of_history(job, call)
+        started = moment(found.created)
+        if found.running:
+            return Status(Phase.RUNNING, found.message or None, started=started)
+        if found.succeeded:
+            return await self._succeeded(job, found, call)
+        if found.code == reasons.EXPIRED:
+            text = "it has ended, and Snowflake does not keep its result any longer"
+            return Status(Phase.FAILED, f"{text} | query={job.query_id}", code=found.code)
+        if found.status == 200 and found.code not in reasons.CANCELLED:
+            return Status(None, started=started)  # a state that Snowflake did not have
+        return _failed(job, found, started)
+
+    async def cancel(self, job: SnowflakeJob, call: Call) -> None:
+        """Each statement of several by itself: one that has ended must not keep the others."""
+        handles = [job.query_id]
+        if job.several:
+            with contextlib.suppress(AgentError):  # stopping the request should stop them too
+                handles += (await self._answer(job.query_id, call)).handles
+        outcomes = await asyncio.gather(
+            *(call.http.post(f"{STATEMENTS}/{handle}/cancel", accept=(422,)) for handle in handles),
+            return_exceptions=True,
+        )
+        outcome = outcomes[0]
+        missing = isinstance(outcome, JobNotFound) or _is_gone(outcome)
+        if missing and job.foreign:
+            await history.cancel_query(_desk(job), job.query_id, call)
+        elif missing:
+            raise JobNotFound(f"Snowflake has no statement {job.query_id} that runs")
+        elif isinstance(outcome, BaseException):
+            raise outcome
+
+    async def logs(self, job: SnowflakeJob, call: Call, token: str, lines: int) -> LogPage:
+        found = await self._answer(job.query_id, call)
+        children = [await self._answer(handle, call) for handle in found.handles[:50]]
+        return page(log_lines(found, children), token, lines)
+
+    async def check(self, call: Call) -> str:
+        settings = self.settings
+        if not settings.account or not settings.user:
+            return (
+                "settings are valid; to try credentials set FLYTEAGENTS_SNOWFLAKE_ACCOUNT and "
+                "FLYTEAGENTS_SNOWFLAKE_USER"
+            )
+        source = await self._source(None, call)
+        desk = Desk(settings.database, settings.warehouse, settings.role)
+        # A text costs nothing and needs no warehouse.
+        [row] = await history.ask(desk, "SELECT CURRENT_USER(), ?", "flyteagents", call)
+        return f"{source.url} accepts {source.shown}; the user is {next(iter(row.values()))}"
+
+    async def _source(self, of: Task[SnowflakeConfig] | SnowflakeJob | None, call: Call) -> Source:
+        settings = self.settings
+        if isinstance(of, SnowflakeJob):
+            place = of.model_dump()
+        elif of is not None:
+            place = place_of(of, settings)
+        else:
+            place = {"account": settings.account, "user": settings.user}
+        account = Account(str(place["account"]))
+        url = settings.url or f"https://{place.get('host') or account.host()}"
+        subject = f"{account.issuer}.{str(place['user']).upper()}"
+        return await credentials.source_of(call, settings, subject, url, place.get("login"))
+
+    async def _submit(self, task: Task[SnowflakeConfig], asked: Submit, call: Call) -> SnowflakeJob:
+        self._sent.add(task.key)
+        params = {"requestId": str(task.key.uuid), "retry": "true", "async": "true"}
+        try:
+            reply = await call.http.post(
+                STATEMENTS, params=params, json=asked.body, accept=(408, 422)
+            )
+        except reasons.Started as running:
+            return _made(asked, running.handle)
+        except JobNotFound as error:
+            raise InvalidTask(
+                f"there is no SQL API at this account; is its name right? {error.message}",
+                code=error.code,
+            ) from None
+        found = answer(reply)
+        if found.handle is not None:
+            return _made(asked, found.handle)
+        if found.running or found.succeeded:
+            raise Unavailable("Snowflake's reply to the submit names no statement")
+        raise InvalidTask(reasons.words(found.message), code=found.code)
+
+    async def _by_tag(
+        self, task: Task[SnowflakeConfig], asked: Submit, call: Call
+    ) -> SnowflakeJob | None:
+        desk = Desk(asked.kept["database"], asked.kept["warehouse"], asked.body.get("role"))
+        found = await history.by_tag(desk, task.key.hex, call)
+        if found is None:
+            return None
+        query_id, fingerprint = found
+        if not task.fingerprint.matches(fingerprint):
+            raise JobConflict(f"the query {query_id} has this attempt's key, and does other work")
+        return _made(asked, query_id)
+
+    async def _answer(self, handle: str, call: Call) -> Answer:
+        found = answer(await call.http.get(f"{STATEMENTS}/{handle}", accept=(408, 422)))
+        if found.code == reasons.GONE:
+            raise JobNotFound(f"Snowflake has no statement {handle}", code=found.code)
+        return found
+
+    async def _succeeded(self, job: SnowflakeJob, found: Answer, call: Call) -> Status:
+        handles = found.handles
+        query_id = job.query_id
+        if handles:
+            query_id = handles[job.result if job.result < len(handles) else -1]
+        phase, message = Phase.SUCCEEDED, None
+        outputs: Mapping[str, object] | None = None
+        try:
+            outputs = job_outputs(job, query_id, call.declared)
+        except InvalidTask as error:
+            phase, message = Phase.FAILED, error.message
+        numbers = statement_numbers(found)
+        if handles:
+            numbers = {"statements": len(handles)}
+        numbers.update(await self._history_numbers(job, call))
+        return Status(
+            phase,
+            message,
+            outputs=outputs,
+            info=job_info(job, numbers),
+            statistics=numbers,
+            started=moment(found.created),
+        )
+
+    async def _history_numbers(self, job: SnowflakeJob, call: Call) -> Numbers:
+        """None where they do not come at once: the result must not wait for them."""
+        if not self.settings.history:
+            return {}
+        columns = tuple(FROM_HISTORY.values())
+        try:
+            asking = history.by_id(_desk(job), job.query_id, columns, call)
+            row = await asyncio.wait_for(asking, HISTORY_LIMIT)
+        except (AgentError, asyncio.TimeoutError):
+            return {}
+        return history_numbers(row or {})
+
+    async def _of_history(self, job: SnowflakeJob, call: Call) -> Status:
+        """How a query does that the SQL API does not know, since a driver has started it."""
+        columns = ("EXECUTION_STATUS", "ERROR_CODE", "ERROR_MESSAGE")
+        row = await history.by_id(_desk(job), job.query_id, columns, call)
+        if row is None:
+            raise JobNotFound(f"Snowflake's query history has no query {job.query_id}")
+        phase = phase_of(row["execution_status"] or "")
+        if phase is Phase.SUCCEEDED:
+            outputs = job_outputs(job, job.query_id, call.declared)
+            return Status(phase, outputs=outputs, info=job_info(job, {}))
+        text, code = row["error_message"] or None, row["error_code"] or None
+        if phase is Phase.FAILED and code in reasons.CANCELLED:
+            phase = Phase.ABORTED
+        return Status(phase, text and f"{reasons.words(text)} | query={job.query_id}", code=code)
+
+
+def _made(asked: Submit, query_id: str) -> SnowflakeJob:
+    try:
+        return named(asked.kept, query_id)
+    except ValueError:
+        raise Unavailable(f"Snowflake named the statement {query_id[:60]!r}") from None
+
+
+def _desk(job: SnowflakeJob) -> Desk:
+    return Desk(job.database, job.warehouse)
+
+
+def _is_gone(outcome: object) -> bool:
+    return (
+        isinstance(outcome, Reply)
+        and outcome.status == 422
+        and answer(outcome).code == reasons.GONE
+    )
+
+
+def _failed(job: SnowflakeJob, found: Answer, started: datetime | None) -> Status:
+    phase = reasons.ending(found.code, found.sql_state, limited=job.limited)
+    text = reasons.words(found.message)
+    place = reasons.place_of_failure(found.message)
+    if place is not None:
+        text = f"{_before(job, place[0], place[1])} | {reasons.words(place[2])}"
+    return Status(phase, f"{text} | query={job.query_id}", code=found.code, started=started)
+
+
+def _before(job: SnowflakeJob, line: int, column: int) -> str:
+    """Which of several statements failed, and what took effect before it."""
+    number = sum(start <= (line, column) for start in job.starts)
+    unless = "unless a transaction of theirs was not committed"
+    if number == 0:
+        return (
+            f"the statement at line {line}, position {column} failed; those before it took "
+            f"effect, {unless}"
+        )
+    which = f"statement {number} of {len(job.starts)} failed"
+    if number == 1:
+        return f"{which}; none took effect"
+    before = "statement 1" if number == 2 else f"statements 1 to {number - 1}"
+    return f"{which}; {before} took effect, {unless}"
+
+
+def _settles(call: Call) -> bool:
+    return bool(getattr(call, "settling", False))

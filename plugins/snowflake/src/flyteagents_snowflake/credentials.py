@@ -1,0 +1,178 @@
+"""Whose credentials a call uses, and the token that each becomes.
+
+The SQL API takes three kinds: a JWT signed with a key pair, an OAuth access token, a programmatic
+access token. https://docs.snowflake.com/en/developer-guide/sql-api/authenticating
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flyteagents import Call, Unauthenticated
+from flyteagents.kit.credentials import for_tenant
+from flyteagents.kit.oauth import oauth_token
+from flyteagents.kit.tokens import Token
+from flyteagents_snowflake.config import Login
+from flyteagents_snowflake.settings import SnowflakeSettings
+
+KIND = "X-Snowflake-Authorization-Token-Type"
+LIFE = 3540
+"""Seconds for which a JWT is good; Snowflake takes an hour."""
+SKEW = 30
+"""Seconds by which this machine's clock may be ahead of Snowflake's."""
+_KINDS: Mapping[Login, str] = {
+    "key": "KEYPAIR_JWT",
+    "oauth": "OAUTH",
+    "token": "PROGRAMMATIC_ACCESS_TOKEN",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a token is made of. subject: the account and the user, as a token names them.
+    url: the account's address, for its own token endpoint. shown: names it in messages."""
+
+    login: Login
+    secret: str = field(repr=False)
+    shown: str
+    subject: str
+    url: str
+    passphrase: str | None = field(default=None, repr=False)
+
+    @property
+    def identity(self) -> str:
+        return "\0".join((self.login, self.secret, self.passphrase or "", self.subject, self.url))
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {KIND: _KINDS[self.login]}
+
+
+async def source_of(
+    call: Call, settings: SnowflakeSettings, subject: str, url: str, login: Login | None
+) -> Source:
+    """The credentials of a call: those that the request itself carries, those that the settings
+    give its project and domain, or the service's. Raises Unauthenticated where there are none."""
+    names: Mapping[Login, str] = {
+        "key": settings.private_key_secret,
+        "oauth": settings.oauth_secret,
+        "token": settings.token_secret,
+    }
+    wanted = [login] if login else list(names)
+    named = for_tenant(settings.credentials, call.identity)
+
+    for kind in wanted:
+        if secret := await call.sent_secret(names[kind]):
+            passphrase = await call.sent_secret(f"{names[kind]}_passphrase")
+            return Source(kind, secret, f"the task's {names[kind]}", subject, url, passphrase)
+    if named is not None:
+        secret = await call.secret(named)
+        passphrase = await call.find_secret(f"{named}_passphrase")
+        kind = login or kind_of(secret)
+        return Source(kind, secret, f"the secret {named}", subject, url, passphrase)
+    for kind in wanted:
+        if secret := await call.find_secret(names[kind]):
+            passphrase = await call.find_secret(f"{names[kind]}_passphrase")
+            return Source(kind, secret, f"the secret {names[kind]}", subject, url, passphrase)
+    await call.secret(names[wanted[0]])  # says where it could be
+    raise AssertionError("a secret that was not there is there")
+
+
+def kind_of(secret: str) -> Login:
+    """What a secret holds: a key, the JSON of an OAuth client, or else an access token."""
+    text = secret.strip()
+    if text.startswith("{"):
+        return "oauth"
+    return "key" if text.startswith("-----BEGIN") else "token"
+
+
+async def obtain(source: Source, call: Call) -> Token:
+    """A token of the source's. Raises Unauthenticated, Unavailable."""
+    if source.login == "key":
+        # Decrypting a key takes a tenth of a second.
+        return await call.blocking(signed, source)
+    if source.login == "oauth" and kind_of(source.secret) == "oauth":
+        return await _granted(source, call)
+    return Token(source.secret.strip(), math.inf)
+
+
+def signed(source: Source) -> Token:
+    """A JWT of a key pair. Raises Unauthenticated."""
+    # Not for agents without a key: the library takes a tenth of a second to import.
+    import jwt
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    key = _key(source)
+    if not isinstance(key, RSAPrivateKey):
+        raise Unauthenticated(f"{source.shown} is no RSA key, which Snowflake needs")
+    now = int(time.time())
+    claims = {
+        "iss": f"{source.subject}.{_fingerprint(key)}",
+        "sub": source.subject,
+        "iat": now - SKEW,
+        "exp": now - SKEW + LIFE,
+    }
+    return Token(jwt.encode(claims, key, algorithm="RS256"), now - SKEW + LIFE)
+
+
+def _key(source: Source) -> object:
+    """As flytekit's connector reads it, and encrypted, in one line, or without its armour."""
+    from cryptography.hazmat.primitives.serialization import (
+        load_der_private_key,
+        load_pem_private_key,
+    )
+
+    text = source.secret.strip().replace("\\n", "\n")
+    passphrase = source.passphrase.encode() if source.passphrase else None
+    try:
+        if text.startswith("-----BEGIN"):
+            return load_pem_private_key(text.encode(), passphrase)
+        return load_der_private_key(base64.b64decode(text, validate=True), passphrase)
+    except TypeError:
+        # The library's words for a passphrase that is missing, or one too many.
+        if passphrase is None:
+            raise Unauthenticated(
+                f"{source.shown} is encrypted, and there is no secret with its passphrase: the "
+                "same name with _passphrase behind it"
+            ) from None
+        return _key(Source(**{**source.__dict__, "passphrase": None}))
+    except (ValueError, binascii.Error):
+        hint = "; is the passphrase right?" if passphrase else ""
+        raise Unauthenticated(f"{source.shown} is no private key in PEM (PKCS#8){hint}") from None
+
+
+def _fingerprint(key: Any) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    raw = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"SHA256:{base64.b64encode(hashlib.sha256(raw).digest()).decode()}"
+
+
+async def _granted(source: Source, call: Call) -> Token:
+    """From the token endpoint of the secret's client, or else the account's own."""
+    try:
+        client = json.loads(source.secret)
+        name, secret = str(client["client_id"]), str(client["client_secret"])
+    except (ValueError, KeyError, TypeError):
+        raise Unauthenticated(
+            f"{source.shown} is no JSON object with client_id and client_secret"
+        ) from None
+    refresh = client.get("refresh_token")
+    grant: Literal["refresh_token", "client_credentials"] = (
+        "refresh_token" if refresh else "client_credentials"
+    )
+    form = {"grant_type": grant, "refresh_token": refresh, "scope": client.get("scope")}
+    return await oauth_token(
+        call,
+        str(client.get("token_url") or f"{source.url}/oauth/token-request"),
+        form={key: str(value) for key, value in form.items() if value},
+        basic=(name, secret),
+    )

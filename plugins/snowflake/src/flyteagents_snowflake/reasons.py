@@ -1,0 +1,97 @@
+"""What Snowflake's error codes mean: in the reply to a request, and as the end of a statement.
+
+https://docs.snowflake.com/en/developer-guide/sql-api/reference#label-sql-api-reference-responses
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from flyteagents import AgentError, JobNotFound, Phase, Reply, Throttled
+
+CANCELLED = frozenset({"000604"})
+TIMED_OUT = frozenset({"000630"})
+GONE = "000709"
+"""No such statement, or none that runs."""
+EXPIRED = "000710"
+"""The statement ended more than a day ago, and its result is not kept any longer."""
+# The same work may end well the next time. Codes of Snowflake's own troubles have SQLSTATE XX000.
+_PASSING = frozenset(
+    {
+        "000603",  # internal error, which Snowflake has an incident for
+        "000625",  # too many statements wait for a lock
+        "000629",  # waited too long for a lock
+        "000707",  # a file of the stage changed while it was read
+        "390111",  # the session is gone
+        "390112",  # the session's token has expired
+        "390114",  # the login has expired
+        "390195",  # the token is not valid any longer
+        "390318",  # the OAuth token has expired
+    }
+)
+# Load errors quote the row, which is the user's data and may be anything.
+_ROWS = re.compile(r"(?<=Row Values: )\[.*\]?", re.DOTALL)
+_SEVERAL = re.compile(
+    r"(?:JavaScript execution error: )?(?:Uncaught )?Execution of multiple statements failed on "
+    r"statement \"(?P<text>.*?)\" \(at line (?P<line>\d+), position (?P<column>\d+)\)\.\s*"
+    r"(?P<words>.*)",
+    re.DOTALL,
+)
+_TRACE = re.compile(r"\s+in SYSTEM\$MULTISTMT at .*", re.DOTALL)
+TEXT = 2000
+
+
+class Started(AgentError):
+    """Not an end: Snowflake turned the request away and runs its statement all the same."""
+
+    def __init__(self, handle: str) -> None:
+        super().__init__(f"Snowflake runs the statement {handle}")
+        self.handle = handle
+
+
+def ending(code: str, state: str, *, limited: bool = False) -> Phase:
+    """What the end of a statement means to Flyte. limited: it had the Flyte task's timeout, after
+    which the task may be tried again. What is not known is permanent."""
+    if code in CANCELLED:
+        return Phase.ABORTED
+    if code in TIMED_OUT:
+        return Phase.RETRYABLE_FAILED if limited else Phase.FAILED
+    passes = code in _PASSING or state == "XX000"
+    return Phase.RETRYABLE_FAILED if passes else Phase.FAILED
+
+
+def explain(reply: Reply) -> AgentError | None:
+    """The error that an error reply stands for; None where its HTTP status says it."""
+    body = _body(reply)
+    code, message = str(body.get("code") or ""), str(body.get("message") or "")
+    handle = body.get("statementHandle")
+    if reply.status == 429 and isinstance(handle, str) and handle:
+        return Started(handle)
+    if reply.status == 422 and code == GONE:
+        return JobNotFound(words(message), code=code)
+    if reply.status == 400 and code == "390505":
+        return Throttled(words(message), code=code)
+    return None
+
+
+def words(message: str) -> str:
+    """Snowflake's message, without the rows that it quotes."""
+    return _ROWS.sub("(not shown)", message)[:TEXT].strip() or "Snowflake does not say why"
+
+
+def place_of_failure(message: str) -> tuple[int, int, str] | None:
+    """Of several statements: line and column of the one that failed, and its own words."""
+    found = _SEVERAL.search(message)
+    if found is None:
+        return None
+    return int(found["line"]), int(found["column"]), _TRACE.sub("", found["words"]).strip()
+
+
+def _body(reply: Reply) -> dict[str, Any]:
+    try:
+        found = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
