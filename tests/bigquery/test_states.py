@@ -160,6 +160,25 @@ async def test_each_state_is_told_and_one_that_is_new_is_not_guessed(
     assert (await driver.get(job)).phase is phase
 
 
+@pytest.mark.parametrize(
+    ("statistics", "why"),
+    [
+        ({}, "the job waits in BigQuery's queue"),
+        (
+            {"quotaDeferments": ["CONCURRENT_QUERIES"]},
+            "BigQuery holds the job back for its quotas: CONCURRENT_QUERIES",
+        ),
+        ({"quotaDeferments": "odd"}, "the job waits in BigQuery's queue"),
+    ],
+)
+async def test_a_waiting_job_says_why_it_waits(
+    bigquery: FakeBigQuery, driver: Driver, statistics: dict[str, object], why: str
+) -> None:
+    bigquery.will("SELECT", Plan(pending=60.0, statistics=statistics))
+    status = await driver.get(await driver.create(driver.task()))
+    assert (status.phase, status.message) == (Phase.INITIALIZING, why)
+
+
 async def test_a_job_without_a_state_is_not_guessed_at(
     bigquery: FakeBigQuery, driver: Driver
 ) -> None:

@@ -31,12 +31,22 @@ def read_state(job: JobResource) -> Reading:
     """What the job's state means to Flyte."""
     phase = _STATES.get(job.status.state)
     problem = job.status.error_result
+    if phase is Phase.INITIALIZING:
+        return Reading(phase, _why_it_waits(job))
     if phase is not Phase.SUCCEEDED or problem is None:
         return Reading(phase)
     reference = job.job_reference
     name = f"{reference.project_id}:{reference.location}.{reference.job_id}"
     text = f"{problem.message or 'the job failed'} | job={name}"
     return Reading(_ending(job, problem.reason, problem.message), text, code_of(problem.reason))
+
+
+def _why_it_waits(job: JobResource) -> str:
+    """BigQuery names the quotas that hold a job back; else it waits for slots."""
+    quotas = job.statistics.get("quotaDeferments")
+    if isinstance(quotas, list) and quotas:
+        return f"BigQuery holds the job back for its quotas: {', '.join(map(str, quotas[:5]))}"
+    return "the job waits in BigQuery's queue"
 
 
 def _ending(job: JobResource, reason: str, message: str) -> Phase:
