@@ -14,7 +14,7 @@ from opentelemetry import trace
 from flyteagents import Identity
 from flyteagents._telemetry.held_spans import LIMIT
 from flyteagents._telemetry.providers import BadTelemetry, Telemetry, start_telemetry
-from flyteagents._telemetry.tracing import Rpc, Tracing, root_span_id, trace_id
+from flyteagents._telemetry.tracing import Rpc, Tracing, root_span_id, trace_id, vendor_span
 from flyteagents.testing.otlp import OtlpReceiver, ReceivedSpan
 
 SERVICE = "flyteidl.service.AsyncAgentService"
@@ -189,11 +189,18 @@ async def test_a_poll_keeps_its_children_when_it_is_young_or_changed_something(
     age: float, changed: bool, receiver: OtlpReceiver, telemetry: Telemetry
 ) -> None:
     rpc = begun(telemetry.tracing, time.time() - age)
-    with telemetry.tracing.operation("acme", "get"):
+    with telemetry.tracing.operation("acme", "get"), vendor_span("GET", {}):
         pass
     rpc.changed = changed
     rpc.end("OK", "")
-    assert set(sent(receiver, telemetry)) == {f"{SERVICE}/GetTask", "get acme"}
+    spans = sent(receiver, telemetry)
+    server = spans[f"{SERVICE}/GetTask"]
+    if changed:
+        assert spans["get acme"].parent_id == server.span_id
+        assert spans["GET"].parent_id == spans["get acme"].span_id
+    else:  # the agent's own span would say no more than the call's
+        assert set(spans) == {server.name, "GET"}
+        assert spans["GET"].parent_id == server.span_id
 
 
 async def test_an_old_poll_that_changed_nothing_keeps_its_span_and_drops_its_children(

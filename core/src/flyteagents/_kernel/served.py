@@ -73,7 +73,7 @@ class ServedAgent:
         await self.client.aclose()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    def span(self, operation: str) -> AbstractContextManager[None]:
+    def span(self, operation: str) -> AbstractContextManager[object]:
         """The span of the agent's own work."""
         if self._telemetry is None:
             return nullcontext()

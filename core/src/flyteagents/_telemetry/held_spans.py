@@ -1,4 +1,8 @@
-"""Spans of a call that are kept back until the call knows whether they are worth sending."""
+"""Spans of a call that are kept back until the call knows whether they are worth sending.
+
+A poll that changes nothing happens every few seconds for as long as a job runs. Only at its end is
+known that it was one.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,26 @@ from collections.abc import Sequence
 
 from opentelemetry.context import create_key, get_value
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
-from opentelemetry.trace import Status
+from opentelemetry.trace import SpanContext, Status
 from opentelemetry.util.types import Attributes
 
 from flyteagents._redact import redact
+from flyteagents._telemetry.late_spans import LateSpan, Origin
 
 CALL = create_key("flyteagents-call")
 LIMIT = 64
 
 
-class Held(list[ReadableSpan]):
-    """What one call keeps back, at most LIMIT spans; it is in the call's context under CALL."""
+class Held(list["ReadableSpan | LateSpan"]):
+    """What one call keeps back, at most LIMIT spans; it is in the call's context under CALL.
+    `vendor` is where the spans of requests to vendors come from, `dropped` the parents of spans
+    that were spared, by their ids."""
 
-    open = True
+    def __init__(self, vendor: Origin) -> None:
+        super().__init__()
+        self.vendor = vendor
+        self.open = True
+        self.dropped: dict[int, SpanContext | None] = {}
 
 
 class HoldingProcessor(SpanProcessor):
@@ -28,22 +39,30 @@ class HoldingProcessor(SpanProcessor):
     def __init__(self, targets: Sequence[SpanProcessor]) -> None:
         self._targets = targets
 
-    def on_end(self, span: ReadableSpan) -> None:
+    def on_end(self, span: ReadableSpan | LateSpan) -> None:
         held = get_value(CALL)
-        if isinstance(held, Held) and held.open and len(held) < LIMIT:
+        if not isinstance(held, Held):
+            self.send(span)
+        elif held.open and len(held) < LIMIT:
             held.append(span)  # from a lane's thread, just when the call ends, it may be lost
         else:
-            self.send(span)
+            self.send(_under_what_is_sent(span, held))
 
-    def settle(self, held: Held, keep: bool) -> None:
-        """The call ends: send what was held, or drop it."""
+    def settle(self, held: Held, *, keep: bool, changed: bool) -> None:
+        """The call ends: send what was held, or drop it. Where the call changed nothing, what was
+        within a `spare` span goes under that span's parent."""
         held.open = False
-        for span in held if keep else ():
-            self.send(span)
+        if keep:
+            for span in held:
+                if not changed and isinstance(span, LateSpan) and span.spare and not span.told:
+                    held.dropped[_id(span)] = span.parent
+            for span in held:
+                if _id(span) not in held.dropped:
+                    self.send(_under_what_is_sent(span, held))
         held.clear()
 
-    def send(self, span: ReadableSpan) -> None:
-        span = _masked(span)
+    def send(self, span: ReadableSpan | LateSpan) -> None:
+        span = _masked(span.made() if isinstance(span, LateSpan) else span)
         for target in self._targets:
             target.on_end(span)
 
@@ -52,19 +71,49 @@ class HoldingProcessor(SpanProcessor):
             target.shutdown()
 
 
+def _id(span: ReadableSpan | LateSpan) -> int:
+    context = span.get_span_context()
+    return 0 if context is None else context.span_id
+
+
+def _under_what_is_sent(span: ReadableSpan | LateSpan, held: Held) -> ReadableSpan | LateSpan:
+    parent = span.parent
+    if parent is None or parent.span_id not in held.dropped:
+        return span
+    above = held.dropped[parent.span_id]
+    if isinstance(span, LateSpan):
+        span.parent = above
+        return span
+    return _copy(span, above, span.events, span.status)
+
+
 def _masked(span: ReadableSpan) -> ReadableSpan:
     """What libraries and agents put into their own spans when something fails, without secrets."""
     if not span.events and not span.status.description:
         return span
     description = span.status.description
+    events = [Event(event.name, _texts(event.attributes), event.timestamp) for event in span.events]
+    status = Status(span.status.status_code, description and redact(description))
+    return _copy(span, span.parent, events, status)
+
+
+def _copy(
+    span: ReadableSpan, parent: SpanContext | None, events: Sequence[Event], status: Status
+) -> ReadableSpan:
     return ReadableSpan(
-        span.name, span.context, span.parent, span.resource, span.attributes,
-        [Event(event.name, _texts(event.attributes), event.timestamp) for event in span.events],
-        span.links, span.kind,
-        status=Status(span.status.status_code, description and redact(description)),
-        start_time=span.start_time, end_time=span.end_time,
+        span.name,
+        span.context,
+        parent,
+        span.resource,
+        span.attributes,
+        events,
+        span.links,
+        span.kind,
+        status=status,
+        start_time=span.start_time,
+        end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
-    )  # fmt: skip
+    )
 
 
 def _texts(attributes: Attributes) -> Attributes:

@@ -122,6 +122,10 @@ def start_telemetry(
 def _batches(exporter: Any) -> SpanProcessor:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    if type(exporter).__module__.startswith("opentelemetry.exporter.otlp."):
+        from flyteagents._telemetry.otlp import use_for
+
+        use_for(exporter)
     return BatchSpanProcessor(exporter)
 
 

@@ -9,24 +9,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any
 
-from opentelemetry.context import Context, attach, set_value
+from opentelemetry.context import Context, attach, get_value, set_value
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
     Link,
-    NonRecordingSpan,
     Span,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
-    TraceFlags,
     get_current_span,
+    get_tracer,
     set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -34,8 +34,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from flyteagents._redact import redact
 from flyteagents._task import Identity
 from flyteagents._telemetry.held_spans import CALL, Held, HoldingProcessor
+from flyteagents._telemetry.late_spans import Current, LateSpan, Origin
 
 SCOPE = "flyteagents"
+VENDOR_SCOPE = "flyteagents.http"
 OLD = 600.0
 """Seconds after which a poll that changes nothing is traced without its parts."""
 _SERVER_FAULTS = frozenset(
@@ -59,9 +61,13 @@ def root_span_id(key_hex: str) -> int:
 def task_attributes(task_type: str, who: Identity) -> dict[str, Any]:
     """`flyte.*` attributes that say whose work it is."""
     return {
-        "flyte.task_type": task_type, "flyte.project": who.project, "flyte.domain": who.domain,
-        "flyte.execution": who.execution, "flyte.node": who.node, "flyte.attempt": who.attempt,
-    }  # fmt: skip
+        "flyte.task_type": task_type,
+        "flyte.project": who.project,
+        "flyte.domain": who.domain,
+        "flyte.execution": who.execution,
+        "flyte.node": who.node,
+        "flyte.attempt": who.attempt,
+    }
 
 
 class Tracing:
@@ -70,48 +76,95 @@ class Tracing:
     def __init__(self, provider: TracerProvider, spans: HoldingProcessor, version: str) -> None:
         self.tracer = provider.get_tracer(SCOPE, version)
         self.spans = spans
-        self._provider = provider
-        self._scope = InstrumentationScope(SCOPE, version)
+        self._own = Origin(provider, InstrumentationScope(SCOPE, version), spans.on_end)
+        self.vendor = Origin(provider, InstrumentationScope(VENDOR_SCOPE), spans.on_end)
 
     def attempt(self, trace: int, key: str) -> SpanContext:
         """The root span of an attempt, the parent of all its other spans. It is sent when the
         job ends, but the sampler decides now, by the trace id: the same on every replica."""
-        decision = self._provider.sampler.should_sample(Context(), trace, "").decision
-        flags = TraceFlags(decision is Decision.RECORD_AND_SAMPLE)
+        flags = self._own.sampled(trace)
         return SpanContext(trace, root_span_id(key), is_remote=True, trace_flags=flags)
 
-    @contextmanager
-    def operation(self, agent: str, operation: str) -> Iterator[None]:
-        """The span of an agent's own work within a call, or detached from it."""
-        attributes = {"flyte.agent": agent, "flyte.operation": operation}
-        with self.tracer.start_as_current_span(
-            f"{operation} {agent}", attributes=attributes,
-            record_exception=False, set_status_on_exception=False,
-        ) as span:  # fmt: skip
-            try:
-                yield
-            except BaseException as error:
-                # No exception event: the log has the error, and the SERVER span its status.
-                if not isinstance(error, asyncio.CancelledError):
-                    _fail(span, type(error).__name__, str(error))
-                raise
+    def operation(self, agent: str, operation: str) -> AbstractContextManager[Span]:
+        """The span of an agent's own work within a call, or detached from it. A look at a job
+        that changed nothing goes without; what was within it is then right under the call's."""
+        span = self._own.start(
+            f"{operation} {agent}",
+            get_current_span().get_span_context(),
+            attributes={"flyte.agent": agent, "flyte.operation": operation},
+        )
+        if operation == "get" and isinstance(span, LateSpan):
+            span.spare = True
+        return _Operation(span)
+
+    def server(
+        self,
+        name: str,
+        parent: SpanContext,
+        attributes: Mapping[str, Any],
+        caller: str | None,
+        arrived: int,
+    ) -> Span:
+        """The span of an RPC, which began when it arrived, with its `caller`'s as a link."""
+        return self._own.start(
+            name, parent, SpanKind.SERVER, attributes, _links(caller), start_time=arrived
+        )
 
     def job(
-        self, trace: int, key: str, name: str, start: float, end: float,
-        attributes: Mapping[str, Any], failure: str | None,
-    ) -> None:  # fmt: skip
+        self,
+        trace: int,
+        key: str,
+        name: str,
+        start: float,
+        end: float,
+        attributes: Mapping[str, Any],
+        failure: str | None,
+    ) -> None:
         """Send the root span, which covers the job's whole life; `start` and `end` in epoch
         seconds. Sent twice, it is the same span."""
         context = self.attempt(trace, key)
         if context.trace_flags.sampled:
-            status = Status() if failure is None else _error(failure)
             self.spans.on_end(
                 ReadableSpan(
-                    name, context, resource=self._provider.resource, attributes=attributes,
-                    status=status, start_time=int(start * 1e9), end_time=int(max(start, end) * 1e9),
-                    instrumentation_scope=self._scope,
+                    name,
+                    context,
+                    resource=self._own.resource,
+                    attributes=attributes,
+                    status=Status() if failure is None else _error(failure),
+                    start_time=int(start * 1e9),
+                    end_time=int(max(start, end) * 1e9),
+                    instrumentation_scope=self._own.scope,
                 )
-            )  # fmt: skip
+            )
+
+
+class _Operation(Current):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # No exception event: the log has the error, and the SERVER span its status.
+        if error is not None and not isinstance(error, asyncio.CancelledError):
+            _fail(self._span, type(error).__name__, str(error))
+        super().__exit__(kind, error, traceback)
+
+
+def vendor_span(name: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Span]:
+    """The span of a request to a vendor: of the call it is part of, or else, as in a command or a
+    test, of the process's tracer."""
+    held = get_value(CALL)
+    if isinstance(held, Held):
+        parent = get_current_span().get_span_context()
+        return Current(held.vendor.start(name, parent, SpanKind.CLIENT, attributes))
+    return get_tracer(VENDOR_SCOPE).start_as_current_span(
+        name,
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    )
 
 
 class Rpc:
@@ -128,34 +181,34 @@ class Rpc:
         self._traceparent = next((str(v) for k, v in metadata if k == "traceparent"), None)
         self._arrived = time.time_ns()
         self._created = 0.0
-        self._held = Held()
+        self._held = Held(tracing.vendor)
         self._span: Span | None = None
 
     def begin(self, trace: int, key: str, task_type: str, who: Identity, created: float) -> None:
         """The request has been read: join the trace of its task."""
         self.task_type, self._created = task_type, created
-        root = NonRecordingSpan(self._tracing.attempt(trace, key))
-        self._start(set_span_in_context(root, Context()), task_attributes(task_type, who))
+        self._start(self._tracing.attempt(trace, key), task_attributes(task_type, who))
 
     def end(self, code: str, message: str) -> None:
         """The RPC has been answered with a gRPC status code ("NOT_FOUND"). Only what is the
         server's fault makes the span an error, as the semantic conventions have it."""
-        span = self._span or self._start(Context(), {})  # a request that could not be read
-        self._tracing.spans.settle(self._held, self.changed or time.time() - self._created < OLD)
+        span = self._span or self._start(INVALID_SPAN_CONTEXT, {})  # it could not be read
+        young = time.time() - self._created < OLD
+        self._tracing.spans.settle(self._held, keep=self.changed or young, changed=self.changed)
         span.set_attribute("rpc.response.status_code", code)
         if code in _SERVER_FAULTS:
             _fail(span, code, message)
         span.end()
 
-    def _start(self, parent: Context, attributes: dict[str, Any]) -> Span:
+    def _start(self, parent: SpanContext, attributes: dict[str, Any]) -> Span:
         attributes |= {"rpc.system.name": "grpc", "rpc.method": self._name}
-        links = _links(self._traceparent)
-        self._span = self._tracing.tracer.start_span(
-            self._name, parent, SpanKind.SERVER, attributes, links, self._arrived
+        span = self._tracing.server(
+            self._name, parent, attributes, self._traceparent, self._arrived
         )
+        self._span = span
         # Not detached: every RPC is a task of its own, and its context ends with it.
-        attach(set_value(CALL, self._held, set_span_in_context(self._span, parent)))
-        return self._span
+        attach(set_value(CALL, self._held, set_span_in_context(span, Context())))
+        return span
 
 
 def _fail(span: Span, kind: str, message: str) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from opentelemetry import trace
+from opentelemetry.trace import StatusCode
 
 from flyteagents._errors import AgentError, Throttled, Unauthenticated, Unavailable, VendorError
 from flyteagents._http import Endpoint, Http, Reply, Sent
+from flyteagents._telemetry.tracing import vendor_span
 from flyteagents._vendor.budget import OUT_OF_TIME, Budget, backoff, within
 from flyteagents._vendor.hosts import check_host
 from flyteagents._vendor.replies import error_of, retry_after
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 Opening = Callable[[bool], Awaitable[Endpoint]]
 Explain = Callable[[Reply], AgentError | None]
 _SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
-_tracer = trace.get_tracer("flyteagents.http")
 
 
 @dataclass(eq=False)
@@ -123,13 +123,7 @@ class Requests:
         if tries:
             attributes["http.request.resend_count"] = tries
         began, status = time.monotonic(), None
-        with _tracer.start_as_current_span(
-            trip.method,
-            kind=trace.SpanKind.CLIENT,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+        with vendor_span(trip.method, attributes) as span:
             try:
                 reply = await trip.exchange(limit, self._budget)
                 status = reply.status
@@ -142,7 +136,7 @@ class Requests:
                 raise self._explain(reply) or error_of(reply, trip.to)
             except AgentError as error:
                 span.set_attribute("error.type", str(status or type(error).__name__))
-                span.set_status(trace.StatusCode.ERROR)
+                span.set_status(StatusCode.ERROR)
                 raise
             finally:
                 if client.observe is not None:
