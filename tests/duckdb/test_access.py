@@ -63,12 +63,23 @@ async def test_files_and_network_are_out_of_reach(driver: Driver, data_dir: Path
 @pytest.mark.parametrize(
     "sql",
     [
-        "ATTACH '/tmp/x.db'", "INSTALL httpfs", "LOAD httpfs", "SET memory_limit = '100GB'",
-        "SET enable_external_access = true", "RESET lock_configuration", "PRAGMA disable_optimizer",
-        "CALL enable_logging()", "EXPORT DATABASE '/tmp/x'", "USE memory", "CHECKPOINT",
-        "PREPARE p AS SELECT 1", "BEGIN", "VACUUM", "DETACH memory",
+        "ATTACH '/tmp/x.db'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET memory_limit = '100GB'",
+        "SET enable_external_access = true",
+        "RESET lock_configuration",
+        "PRAGMA disable_optimizer",
+        "CALL enable_logging()",
+        "EXPORT DATABASE '/tmp/x'",
+        "USE memory",
+        "CHECKPOINT",
+        "PREPARE p AS SELECT 1",
+        "BEGIN",
+        "VACUUM",
+        "DETACH memory",
     ],
-)  # fmt: skip
+)
 async def test_statements_beyond_the_job_s_own_tables_are_refused(driver: Driver, sql: str) -> None:
     status = await driver.run(f"{sql}; SELECT 1")
     assert refused(status, "statements are not allowed"), status
@@ -244,8 +255,11 @@ async def test_a_data_directory_that_cannot_be_made_stops_the_start() -> None:
 async def test_results_go_only_where_the_operator_lets_them(data_dir: Path, tmp_path: Path) -> None:
     allowed = tmp_path / "allowed"
     async with Driver(data_dir, output_prefixes=(str(allowed),)) as driver:
-        for prefix, inside in ((allowed / "0", True), (tmp_path / "0", False),
-                               (data_dir / "jobs" / "0", False)):  # fmt: skip
+        for prefix, inside in (
+            (allowed / "0", True),
+            (tmp_path / "0", False),
+            (data_dir / "jobs" / "0", False),
+        ):
             status = await driver.run("SELECT 1 AS a", declared=TABLE, output_prefix=str(prefix))
             assert status.outputs is not None
             table = status.outputs["results"]

@@ -83,7 +83,7 @@ async def test_a_claimed_job_that_never_started_is_started_by_whoever_polls_it(
         job = first.agent.handle(task)
         assert job is not None
         # The server dies here: it has claimed the job, and started nothing.
-        first.agent._claim(job, {**_described(first, task)})
+        first.agent.jobs.claim(job, {**_described(first, task)})
         assert first.directory(job).started() is None
         assert processes_of(data_dir) == []
         status = await second.until(job, ended)

@@ -76,9 +76,10 @@ async def test_a_server_killed_in_the_middle_costs_a_task_nothing(tmp_path: Path
     )
     async with (
         RealServer(["duckdb"], env) as server,
-        FakePropeller(server.endpoint, base=str(tmp_path / "flyte"), wait_for_ready=True,
-                      scale=0.002) as propeller,
-    ):  # fmt: skip
+        FakePropeller(
+            server.endpoint, base=str(tmp_path / "flyte"), wait_for_ready=True, scale=0.002
+        ) as propeller,
+    ):
         running = asyncio.create_task(propeller.run(task))
         jobs = tmp_path / "data" / "jobs"
         for _ in range(500):

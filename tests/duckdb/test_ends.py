@@ -52,12 +52,14 @@ async def test_an_error_in_the_sql_is_a_failure_with_duckdb_s_message(
         ("SELECT nope FROM range(3)", "LINE 1: SELECT nope FROM range(3)\n               ^"),
         ("-- why\n\nSELECT\n  nope\nFROM range(3);", "LINE 4:   nope\n          ^"),
         ("SELECT 1;\nSELECT nope FROM range(1);\nSELECT 2", "LINE 2: SELECT nope"),
-        ("SELECT 1;" + "\n" * 9 + "SELECT nope FROM range(1)", "LINE 10: SELECT nope FROM "
-         "range(1)\n                ^"),
+        (
+            "SELECT 1;" + "\n" * 9 + "SELECT nope FROM range(1)",
+            "LINE 10: SELECT nope FROM range(1)\n                ^",
+        ),
         ("SELECT 1;\nSELECT 2;\nSELEC 3", "LINE 3: SELEC 3"),
         ("SELECT 1;\nSELECT (range || 'é')::INT AS n\nFROM range(3)", "LINE 2: SELECT (range"),
     ],
-)  # fmt: skip
+)
 async def test_an_error_shows_the_author_s_own_line(driver: Driver, sql: str, shown: str) -> None:
     for declared in (TABLE, {"n": Type(Kind.INTEGER)}, {}):
         status = await driver.run(sql, declared=declared)
@@ -285,7 +287,8 @@ async def test_an_output_prefix_on_a_full_disk_is_a_clear_error(
 ) -> None:
     status = await driver.run(
         "SELECT uuid() AS u FROM range(1000000)",
-        declared=TABLE, output_prefix=str(small_disk / "0"),
-    )  # fmt: skip
+        declared=TABLE,
+        output_prefix=str(small_disk / "0"),
+    )
     assert (status.phase, status.code) == (Phase.RETRYABLE_FAILED, "DiskFull"), status
     assert not list((small_disk / "0").iterdir())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.duckdb.driving import FOREVER, TABLE, Driver, ended, running
 
-from flyteagents import JobNotFound, Phase, StructuredDataset
+from flyteagents import Identity, JobNotFound, Phase, StructuredDataset
 from flyteagents_duckdb.janitor import sweep
 
 
@@ -87,3 +87,44 @@ async def test_the_server_tidies_by_itself_when_it_starts(data_dir: Path) -> Non
                 break
             await asyncio.sleep(0.02)
         assert not path.exists()
+
+
+async def test_past_jobs_are_listed_newest_first_with_how_they_ended(data_dir: Path) -> None:
+    async with Driver(data_dir, max_jobs=1) as driver:
+        call = driver.call("logs")
+        assert await driver.agent.past_jobs(call, 10) == []
+        good = await driver.create(driver.task("SELECT 1 AS a", declared=TABLE))
+        await driver.until(good, ended)
+        await driver.run("SELECT nope")
+        other = driver.task(FOREVER, identity=Identity(project="ops", domain="development"))
+        forever = await driver.create(other)
+        await driver.until(forever, running, identity=other.identity)
+        late = await driver.create(driver.task("SELECT 2"))
+        found = await driver.agent.past_jobs(call, 10)
+        assert [(each.statement, each.phase) for each in found] == [
+            ("SELECT 2", Phase.INITIALIZING),
+            (FOREVER, Phase.RUNNING),
+            ("SELECT nope", Phase.FAILED),
+            ("SELECT 1 AS a", Phase.SUCCEEDED),
+        ]
+        assert [each.job for each in found[:2]] == [late, forever]
+        assert found[1].project == "ops"
+        assert 'column "nope"' in found[2].message
+        assert found[3].result.startswith(str(data_dir / "results"))
+        assert (
+            found[3].created
+            <= (found[3].started or found[3].created)
+            <= (found[3].ended or found[3].created)
+        )
+        assert [each.job for each in await driver.agent.past_jobs(call, 1)] == [late]
+        # What is listed is what `cancel`, `get` and `logs` take.
+        for each in found[:2]:
+            who = Identity(project=each.project, domain=each.domain)
+            await driver.cancel(each.job, who)
+            assert (await driver.until(each.job, ended, identity=who)).phase is Phase.ABORTED
+
+
+async def test_a_directory_that_is_not_there_has_no_past_jobs(tmp_path: Path) -> None:
+    agent = Driver(tmp_path / "nowhere").agent
+    assert await agent.past_jobs(Driver.call("logs"), 10) == []
+    assert not (tmp_path / "nowhere").exists()

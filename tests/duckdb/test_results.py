@@ -36,8 +36,9 @@ async def test_a_result_is_parquet_under_the_output_prefix(driver: Driver, tmp_p
     prefix = tmp_path / "flyte" / "n0" / "data" / "0"
     status = await driver.run(
         "SELECT 1 AS a, 'x' AS b UNION ALL SELECT 2, NULL ORDER BY 1",
-        declared=TABLE, output_prefix=str(prefix),
-    )  # fmt: skip
+        declared=TABLE,
+        output_prefix=str(prefix),
+    )
     assert status.phase is Phase.SUCCEEDED, status
     assert status.outputs is not None
     table = status.outputs["results"]
@@ -118,13 +119,21 @@ async def test_scalar_outputs_come_from_the_columns_of_the_single_row(driver: Dr
         FROM range(4) t(i)
         """,
         declared={
-            "total": kind("integer"), "mean": kind("float"), "whole": kind("integer"),
-            "price": kind("float"), "text": kind("string"), "yes": kind("boolean"),
-            "at": kind("datetime"), "times": kind("collection"), "took": kind("duration"),
-            "list": kind("collection"), "tree": kind("struct"), "nothing": kind("none"),
+            "total": kind("integer"),
+            "mean": kind("float"),
+            "whole": kind("integer"),
+            "price": kind("float"),
+            "text": kind("string"),
+            "yes": kind("boolean"),
+            "at": kind("datetime"),
+            "times": kind("collection"),
+            "took": kind("duration"),
+            "list": kind("collection"),
+            "tree": kind("struct"),
+            "nothing": kind("none"),
             "nan": kind("float"),
         },
-    )  # fmt: skip
+    )
     assert status.outputs is not None, status
     outputs = dict(status.outputs)
     nan = outputs.pop("nan")
@@ -132,10 +141,19 @@ async def test_scalar_outputs_come_from_the_columns_of_the_single_row(driver: Dr
     assert math.isnan(nan)
     at = datetime(2019, 12, 31, 23)  # noqa: DTZ001 # Flyte takes it for UTC
     assert outputs == {
-        "total": 6, "mean": 1.5, "whole": 2, "price": 1.25, "text": "x", "yes": True, "at": at,
-        "times": [at], "took": timedelta(seconds=90), "list": [1, 2], "tree": {"a": [1]},
+        "total": 6,
+        "mean": 1.5,
+        "whole": 2,
+        "price": 1.25,
+        "text": "x",
+        "yes": True,
+        "at": at,
+        "times": [at],
+        "took": timedelta(seconds=90),
+        "list": [1, 2],
+        "tree": {"a": [1]},
         "nothing": None,
-    }  # fmt: skip
+    }
     assert isinstance(outputs["whole"], int)
 
 
@@ -190,10 +208,21 @@ async def test_a_task_that_declares_nothing_runs_and_writes_nothing(
 async def test_parameters_of_every_type_are_bound_by_name(driver: Driver) -> None:
     at = datetime(2020, 2, 29, 12, 30, 15, 250, tzinfo=timezone.utc)
     inputs = {
-        "i": 3, "big": 2**40, "f": 1.5, "s": "it's", "b": False, "at": at,
-        "d": timedelta(days=1, microseconds=5), "n": None, "l": [1, 2], "e": [], "ls": ["a", None],
-        "m": {"k": 1}, "tree": {"a": {"b": [1, "x"]}}, "unused": "u",
-    }  # fmt: skip
+        "i": 3,
+        "big": 2**40,
+        "f": 1.5,
+        "s": "it's",
+        "b": False,
+        "at": at,
+        "d": timedelta(days=1, microseconds=5),
+        "n": None,
+        "l": [1, 2],
+        "e": [],
+        "ls": ["a", None],
+        "m": {"k": 1},
+        "tree": {"a": {"b": [1, "x"]}},
+        "unused": "u",
+    }
     integers = Type(Kind.COLLECTION, (kind("integer"),))
     status = await driver.run(
         """
@@ -202,20 +231,37 @@ async def test_parameters_of_every_type_are_bound_by_name(driver: Driver) -> Non
         """,
         inputs=inputs,
         interface={
-            **{name: kind("integer") for name in ("i", "big")}, "f": kind("float"), "l": integers,
-            "e": integers, "m": Type(Kind.MAP, (kind("integer"),)), "tree": kind("struct"),
+            **{name: kind("integer") for name in ("i", "big")},
+            "f": kind("float"),
+            "l": integers,
+            "e": integers,
+            "m": Type(Kind.MAP, (kind("integer"),)),
+            "tree": kind("struct"),
         },
         declared={
-            **{name: kind("integer") for name in ("i", "big", "l", "e", "m")}, "f": kind("float"),
-            **{name: kind("string") for name in ("s", "n", "ls", "tree")}, "b": kind("boolean"),
-            "at": kind("datetime"), "d": kind("duration"),
+            **{name: kind("integer") for name in ("i", "big", "l", "e", "m")},
+            "f": kind("float"),
+            **{name: kind("string") for name in ("s", "n", "ls", "tree")},
+            "b": kind("boolean"),
+            "at": kind("datetime"),
+            "d": kind("duration"),
         },
-    )  # fmt: skip
+    )
     assert status.outputs == {
-        "i": 3, "big": 2**40, "f": 1.5, "s": "it's", "b": False,
-        "at": at.replace(tzinfo=None), "d": timedelta(days=1, microseconds=5), "n": None, "l": 2,
-        "e": 0, "ls": "a", "m": 1, "tree": "x",
-    }  # fmt: skip
+        "i": 3,
+        "big": 2**40,
+        "f": 1.5,
+        "s": "it's",
+        "b": False,
+        "at": at.replace(tzinfo=None),
+        "d": timedelta(days=1, microseconds=5),
+        "n": None,
+        "l": 2,
+        "e": 0,
+        "ls": "a",
+        "m": 1,
+        "tree": "x",
+    }
 
 
 async def test_a_parameter_without_an_input_is_named(driver: Driver) -> None:

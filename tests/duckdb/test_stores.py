@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "folder_as_s3-1.0.dist-info" / "entry_points.txt").write_text(
         "[fsspec.specs]\ns3 = folder_as_s3:FolderAsS3\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(package))
+    monkeypatch.setenv("PYTHONPATH", str(package), prepend=os.pathsep)
     monkeypatch.setenv("AWS_FOLDER", str(tmp_path / "store"))
     (tmp_path / "store" / "lake").mkdir(parents=True)
     return tmp_path / "store" / "lake"

@@ -53,8 +53,9 @@ async def test_every_kind_of_file_is_a_table_of_its_input_s_name(
     parts = [f'SELECT sum(a) AS s FROM "{name}"' for name in inputs]
     status = await driver.run(
         f"SELECT sum(s) AS total FROM ({' UNION ALL '.join(parts)})",
-        inputs=inputs, declared=TOTAL,
-    )  # fmt: skip
+        inputs=inputs,
+        declared=TOTAL,
+    )
     assert status.outputs == {"total": 3 * len(inputs) + 3}, status
 
 

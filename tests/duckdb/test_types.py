@@ -153,10 +153,18 @@ async def test_a_value_that_parquet_cannot_have_fails_the_job_in_words(
         ("7.0::DOUBLE", INTEGER, "BIGINT", "7"),
         ("7", FLOAT, "DOUBLE", "7.0"),
         ("0.1::DECIMAL(9,2)", FLOAT, "DOUBLE", "0.1"),
-        ("170141183460469231731687303715884105727::HUGEINT", STRING, "VARCHAR",
-         "170141183460469231731687303715884105727"),
-        ("'00000000-0000-0000-0000-000000000001'::UUID", STRING, "VARCHAR",
-         "00000000-0000-0000-0000-000000000001"),
+        (
+            "170141183460469231731687303715884105727::HUGEINT",
+            STRING,
+            "VARCHAR",
+            "170141183460469231731687303715884105727",
+        ),
+        (
+            "'00000000-0000-0000-0000-000000000001'::UUID",
+            STRING,
+            "VARCHAR",
+            "00000000-0000-0000-0000-000000000001",
+        ),
         ("INTERVAL 3 MONTHS", DURATION, "INTERVAL", "3 months"),
         ("INTERVAL '1.5 seconds'", STRING, "VARCHAR", "00:00:01.5"),
         ("[1.0, 2.0]", many(INTEGER), "BIGINT[]", "[1, 2]"),
@@ -168,7 +176,7 @@ async def test_a_value_that_parquet_cannot_have_fails_the_job_in_words(
         ("DATE '2020-01-01'", DATETIME, "DATE", "2020-01-01"),
         ("1", Type(Kind.UNION, (STRING, FLOAT, Type(Kind.NONE))), "DOUBLE", "1.0"),
     ],
-)  # fmt: skip
+)
 async def test_a_declared_column_gets_its_type(
     driver: Driver, sql: str, declared: Type, type_: str, value: str | None
 ) -> None:

@@ -15,34 +15,42 @@ log = logging.getLogger("flyteagents.duckdb")
 DRAFTS = 3600.0
 """Seconds after which what somebody began to make, and did not finish, is removed."""
 
+LONGEST_LOG = 1_000_000
+"""Bytes of `runner.log`, which has what processes say that find no job to say it of."""
+
 
 def sweep(data: DataDirectory, keep: float, keep_results: float) -> int:
     """Remove old jobs, old results in the data directory, and leftovers; how many jobs went.
     One server does it at a time. Results under an output prefix are not touched."""
     guard = os.open(data.root / "janitor", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not lock(guard):
-            return 0
-        now = data.now()
-        gone = [job for job in _jobs(data) if _is_over(job, now, keep)]
-        for job in gone:
-            _remove(data, job.path)
-        leftovers = [
-            *_older(data.root / "new", now - DRAFTS),
-            *_older(data.root / "trash", now - DRAFTS),
-            *_older(data.root / "waiting", now - keep),
-            *(path for tenant in (data.root / "results").glob("*/*")
-              for path in _older(tenant, now - keep_results)),
-        ]  # fmt: skip
-        for path in leftovers:
-            _remove(data, path)
-        runner_log = data.root / "runner.log"
-        if runner_log.exists() and runner_log.stat().st_size > 1_000_000:
-            os.truncate(runner_log, 0)
+        gone = _sweep(data, keep, keep_results) if lock(guard) else 0
     finally:
         os.close(guard)
     if gone:
-        log.info("duckdb_query: removed %d old job(s)", len(gone))
+        log.info("duckdb_query: removed %d old job(s)", gone)
+    return gone
+
+
+def _sweep(data: DataDirectory, keep: float, keep_results: float) -> int:
+    now = data.now()
+    gone = [job for job in _jobs(data) if _is_over(job, now, keep)]
+    for job in gone:
+        _remove(data, job.path)
+
+    leftovers = [
+        *_older(data.root / "new", now - DRAFTS),
+        *_older(data.root / "trash", now - DRAFTS),
+        *_older(data.root / "waiting", now - keep),
+    ]
+    for tenant in (data.root / "results").glob("*/*"):
+        leftovers += _older(tenant, now - keep_results)
+    for path in leftovers:
+        _remove(data, path)
+
+    runner_log = data.root / "runner.log"
+    if runner_log.exists() and runner_log.stat().st_size > LONGEST_LOG:
+        os.truncate(runner_log, 0)
     return len(gone)
 
 

@@ -54,5 +54,6 @@ class Processes:
         if code:
             log.warning(
                 "duckdb_query: a job's process ended with code %d; the job's log, or runner.log "
-                "in the data directory, may say why", code,
-            )  # fmt: skip
+                "in the data directory, may say why",
+                code,
+            )

@@ -1,4 +1,8 @@
-"""From the task that Flyte asks for to the description of a job, which its process reads."""
+"""From the task that Flyte asks for to the description of a job, which its process reads.
+
+The job's process knows neither Flyte nor the settings: what it needs of both is in the description,
+as JSON. So a job does what was asked for when it was claimed, whichever server starts it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""The settings: `FLYTEAGENTS_DUCKDB_*`."""
+"""The settings, `FLYTEAGENTS_DUCKDB_*`: where jobs are kept, what they may use, what they may read.
+
+Defaults fit one person on one machine. They follow from the machine, so that they hold in a
+container with limits as well; where one follows from another, it is in a validator and not in a
+default factory, or a bad value would make two settings look bad.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +128,6 @@ class DuckDBSettings(Settings):
             raise ValueError(f"DuckDB takes the letters * ? [ in {str(found)!r} for a pattern")
         return found
 
-    # Not default factories: where `max_jobs` is bad, these would be called bad as well.
     @field_validator("max_memory", mode="before")
     @classmethod
     def _share(cls, value: object, info: ValidationInfo) -> object:

@@ -1,4 +1,10 @@
-"""What a job may read and write."""
+"""What a job may read and write.
+
+A job runs with the server's rights, and DuckDB is told which files it may open. Which those are is
+decided here and nowhere else: by the tenant, by what the operator opened, and by whose result a
+file is. All paths are compared with their links followed, and a URI that means something else than
+it seems to means nothing.
+"""
 
 from __future__ import annotations
 

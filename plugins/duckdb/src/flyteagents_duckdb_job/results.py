@@ -1,4 +1,9 @@
-"""Where a job's result goes, and what is said of it."""
+"""Where a job's result goes, and what is said of it.
+
+A result is made where nobody looks for it, and becomes visible in one step; nothing that is there
+is overwritten. Its rows are read once, also where they become a table and scalar outputs, so that
+a query whose answer changes from one time to the next gives one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Object stores, by fsspec where it is installed."""
+"""Object stores, by fsspec where it is installed.
+
+DuckDB has no network in a job: inputs are fetched before it starts, and results are sent when it
+is done, both by the job's process. So here stands what a job may read of a store, beside how.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The files of a declared input as a table of the input's name."""
+"""The files of a declared input as a table of the input's name.
+
+DuckDB guesses much of a file: its format, partitions, the types of a CSV. What it may guess and
+what the task decides is settled here.
+"""
 
 from __future__ import annotations
 

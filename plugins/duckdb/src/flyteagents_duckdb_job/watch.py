@@ -1,4 +1,8 @@
-"""The thread beside the query: heartbeat, progress, and the ways to be stopped."""
+"""The thread beside the query: heartbeat, progress, and the ways to be stopped.
+
+A query runs inside one call into DuckDB, for hours perhaps. All that must happen meanwhile is done
+here, in one thread: servers learn that the process lives, and the job learns that it must not.
+"""
 
 from __future__ import annotations
 
