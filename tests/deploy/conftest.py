@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.deploy import images
+from tests.deploy import charts, images
 
 SECRET = "index-password-of-the-build"
 
@@ -15,6 +16,15 @@ SECRET = "index-password-of-the-build"
 class Image:
     name: str
     printed: str
+
+
+@pytest.fixture(scope="session")
+def helm() -> Iterator[charts.Helm]:
+    if not charts.PYTHON.exists():
+        pytest.skip("no Helm here; make deploy-check installs it")
+    worker = charts.Helm()
+    yield worker
+    worker.close()
 
 
 @pytest.fixture(scope="session")
