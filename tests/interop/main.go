@@ -32,7 +32,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.config, "config", "", "FlytePropeller's configuration, YAML")
+	flag.StringVar(&o.config, "config", "", "FlytePropeller's configuration: YAML files, with commas between them")
 	flag.StringVar(&o.state, "state", "", "directory for what Propeller keeps: the workflow and its data")
 	flag.StringVar(&o.task, "task", "", "the task to run: a flyteidl.core.TaskTemplate, binary; not needed when -state holds one")
 	flag.StringVar(&o.inputs, "inputs", "", "its inputs: a flyteidl.core.LiteralMap, binary")
@@ -141,8 +141,9 @@ func readLines(from *os.File) <-chan string {
 
 // load is FlytePropeller's own way to its configuration. Propeller itself is not strict and
 // ignores a misspelt key; what we print for it must not have one.
-func load(ctx context.Context, file string, strict bool) error {
-	accessor := viper.NewAccessor(config.Options{StrictMode: strict, SearchPaths: []string{file}})
+func load(ctx context.Context, files string, strict bool) error {
+	paths := strings.Split(files, ",")
+	accessor := viper.NewAccessor(config.Options{StrictMode: strict, SearchPaths: paths})
 	accessor.InitializePflags(pflag.NewFlagSet("interop", pflag.ContinueOnError))
 	return accessor.UpdateConfig(ctx)
 }

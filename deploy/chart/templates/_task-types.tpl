@@ -13,6 +13,10 @@ snowflake: [snowflake]
 {{- range .values.plugins -}}
 {{- $types = concat $types (index $known . | default list) -}}
 {{- end -}}
+{{- $spark := index .values.env "FLYTEAGENTS_DATABRICKS_SERVE_SPARK" | default false -}}
+{{- if and (has "databricks" .values.plugins) (has (toString $spark | lower) (list "true" "1" "yes" "on")) -}}
+{{- $types = append $types "spark" -}}
+{{- end -}}
 {{- $types | uniq | sortAlpha | toJson -}}
 {{- end -}}
 

@@ -66,8 +66,6 @@ _DIALECTS = {
         flyte2=True,
     ),
 }
-_CHART = {"container": "container", "sidecar": "sidecar", "container_array": "k8s-array"}
-"""What Flyte 2's own chart routes, which a list of ours would replace."""
 
 
 def write(services: Sequence[Service], dialect: Dialect) -> str:
@@ -85,7 +83,7 @@ def _head(services: Sequence[Service], dialect: Dialect) -> Iterator[str]:
     where = ", ".join(service.endpoint for service in services)
     yield f"# Routes task types to flyteagents at {where}; for {dialect.title}."
     yield "# Keys of maps lose their capitals when Flyte loads them; keys in lists keep them."
-    yield "# So timeouts and task types stand in lists: as a map, GetTask would be ignored."
+    yield "# So timeouts and pinned task types stand in lists: as a map, GetTask would be ignored."
 
 
 def _task_plugins(services: Sequence[Service], dialect: Dialect) -> Iterator[str]:
@@ -93,13 +91,11 @@ def _task_plugins(services: Sequence[Service], dialect: Dialect) -> Iterator[str
     yield "  task-plugins:"
     if dialect.flyte2:
         yield "    # The executor does not ask for task types: one that is not named runs as a pod."
-        yield "    # This list replaces yours: the first three are the chart's; keep what you have"
-        yield "    # besides."
+        yield "    # A map, which is added to the chart's own: Flyte drops a list where another file"
+        yield "    # has a map. Task types are compared in small letters here."
         yield "    default-for-task-types:"
-        for task_type, plugin in _CHART.items():
-            yield f"      - {task_type}: {plugin}"
         for task_type in _all_types(services):
-            yield f"      - {_quoted(task_type)}: {dialect.plugin}"
+            yield f"      {_quoted(task_type)}: {dialect.plugin}"
     else:
         yield "    # This list replaces yours: keep the plugins that you have."
         yield "    enabled-plugins:"
