@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "chart"
 PYTHON = ROOT / ".cache/venvs/deploy/bin/python"
@@ -15,6 +17,17 @@ OLDEST, NEWEST = "1.28", "1.37"
 NOT_OF_KUBERNETES = ("monitoring.coreos.com/", "cert-manager.io/")
 
 Document = dict[str, Any]
+
+
+def one(**own: object) -> dict[str, Any]:
+    """Values for one service that has BigQuery."""
+    return {"services": {"production": {"plugins": ["bigquery"], **own}}}
+
+
+def read(name: str) -> dict[str, Any]:
+    """Values from a file beside this one; `default` are those of the chart alone."""
+    file = Path(__file__).parent / "values" / f"{name}.yaml"
+    return {} if name == "default" else dict(yaml.safe_load(file.read_text()))
 
 
 class Refused(Exception):

@@ -27,6 +27,10 @@
 {{- if has "duckdb" $values.plugins }}
 {{- $_ := set $env "FLYTEAGENTS_DUCKDB_DATA_DIR" "/var/lib/flyteagents/duckdb" }}
 {{- end }}
+{{- /* In a cluster the agent would look there by itself, and fail for the want of a right. */}}
+{{- if has "databricks" $values.plugins }}
+{{- $_ := set $env "FLYTEAGENTS_DATABRICKS_NAMESPACE_SECRETS" (toString $values.namespaceSecrets.enabled) }}
+{{- end }}
 {{- range $plugin, $entries := $values.credentials }}
 {{- /* By hand: the first pattern that fits counts, and toJson would sort them. */}}
 {{- $pairs := list }}

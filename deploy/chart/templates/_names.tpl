@@ -63,6 +63,10 @@ labels:
 {{- if and (has "duckdb" $values.plugins) $several (not $values.duckdb.claim) -}}
 {{- fail (printf "%s.duckdb.claim: several replicas must share the directory of DuckDB's jobs: name a ReadWriteMany claim, or set replicas to 1" $at) -}}
 {{- end -}}
+{{- $read := $values.namespaceSecrets -}}
+{{- if and $read.enabled $read.serviceAccounts (not $read.namespaces) -}}
+{{- fail (printf "%s.namespaceSecrets.namespaces: name the namespaces; a right to make tokens of all accounts of the cluster is a right to everything" $at) -}}
+{{- end -}}
 {{- $scaling := $values.autoscaling -}}
 {{- if and $scaling.enabled (lt (int $scaling.maxReplicas) (int $scaling.minReplicas)) -}}
 {{- fail (printf "%s.autoscaling: maxReplicas is less than minReplicas" $at) -}}
