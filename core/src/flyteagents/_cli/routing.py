@@ -91,8 +91,8 @@ def _task_plugins(services: Sequence[Service], dialect: Dialect) -> Iterator[str
     yield "  task-plugins:"
     if dialect.flyte2:
         yield "    # The executor does not ask for task types: one that is not named runs as a pod."
-        yield "    # A map, which is added to the chart's own: Flyte drops a list where another file"
-        yield "    # has a map. Task types are compared in small letters here."
+        yield "    # A map is added to the chart's own; Flyte drops a list where another file has"
+        yield "    # a map. Task types are compared in small letters here."
         yield "    default-for-task-types:"
         for task_type in _all_types(services):
             yield f"      {_quoted(task_type)}: {dialect.plugin}"
