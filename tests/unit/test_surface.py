@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 from pathlib import Path
 
@@ -76,3 +77,25 @@ def test_each_layer_of_what_serves_stays_within_its_size(layer: str, limit: int)
 
 def lines(path: Path) -> int:
     return len(path.read_text().splitlines())
+
+
+KIT = {
+    "credentials": ["ByTenant", "TenantPattern", "TenantPatterns", "for_tenant"],
+    "oauth": ["oauth_token"],
+    "outputs": ["TABLES", "first_fitting", "table_output"],
+    "pages": ["page"],
+    "settings": ["BaseUrl"],
+    "tags": ["TagRules", "flyte_ids"],
+    "tokens": ["Identified", "Token", "Tokens"],
+}
+
+
+def test_the_vendor_kit_has_these_names_and_no_others() -> None:
+    modules = {path.stem for path in (CORE / "kit").glob("*.py")} - {"__init__"}
+    found = {name: importlib.import_module(f"flyteagents.kit.{name}") for name in modules}
+    assert {name: module.__all__ for name, module in found.items()} == KIT
+    for module in found.values():
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                assert inspect.getdoc(value), f"{module.__name__}.{name} has no docstring"

@@ -16,6 +16,8 @@ from flyteagents import Call, Endpoint, Reply, Unauthenticated, Unavailable
 from flyteagents._redact import remember
 from flyteagents.kit.tokens import Token
 
+__all__ = ["oauth_token"]
+
 UNKNOWN_LIFE = 300.0
 """Seconds for which a token is used that does not say how long it lasts."""
 _TEXT = 300

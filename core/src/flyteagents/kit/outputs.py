@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from flyteagents import InvalidTask, Kind, Type
 
+__all__ = ["TABLES", "first_fitting", "table_output"]
+
 TABLES = frozenset({Kind.STRUCTURED_DATASET, Kind.SCHEMA})
 """The kinds of Flyte's tables."""
 

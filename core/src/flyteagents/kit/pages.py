@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from flyteagents import LogLine, LogPage
 
+__all__ = ["page"]
+
 
 def page(lines: Sequence[LogLine], token: str, count: int) -> LogPage:
     """At most `count` lines, from the one that `token` numbers; "" is the first.

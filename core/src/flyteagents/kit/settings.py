@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
+__all__ = ["BaseUrl"]
+
 
 def _base(value: str) -> str:
     text = value.strip().rstrip("/")

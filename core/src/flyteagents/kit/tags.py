@@ -23,6 +23,8 @@ from dataclasses import dataclass
 
 from flyteagents import Identity, InvalidTask
 
+__all__ = ["TagRules", "flyte_ids"]
+
 _HASH = 8
 
 

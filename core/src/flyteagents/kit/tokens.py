@@ -29,6 +29,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from flyteagents import Call
 
+__all__ = ["Identified", "Token", "Tokens"]
+
 log = logging.getLogger("flyteagents.kit.tokens")
 
 AHEAD = 300.0
