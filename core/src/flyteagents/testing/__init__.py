@@ -12,6 +12,7 @@ from flyteagents._client.outcome import Outcome
 from flyteagents._client.process import ServerEnded, free_port
 from flyteagents._client.rpc import Rpc
 from flyteagents._client.templates import Declared, task_template
+from flyteagents.testing.environment import AgentEnvironment, SyncAgentEnvironment
 from flyteagents.testing.jobs import JobService, VendorJob
 from flyteagents.testing.propeller import FakePropeller, NotSent
 from flyteagents.testing.server import RealServer
@@ -28,6 +29,7 @@ from flyteagents.testing.vendor import (
 )
 
 __all__ = [
+    "AgentEnvironment",
     "Attempt",
     "Caller",
     "Cut",
@@ -50,6 +52,7 @@ __all__ = [
     "Script",
     "ServerEnded",
     "SlowReply",
+    "SyncAgentEnvironment",
     "VendorJob",
     "free_port",
     "task_template",
