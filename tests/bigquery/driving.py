@@ -1,25 +1,15 @@
-"""The agent as the kernel drives it, without a server around it."""
+"""The agent without a server around it, with what its tests say again and again."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
-from flyteagents import Phase, Status, Task, Type
-from flyteagents._kernel import tasks
-from flyteagents._kernel.call import KernelCall
-from flyteagents._kernel.keys import key_of
-from flyteagents._kernel.plugins import Models, Plugin
+from flyteagents import Call, Phase, Status, Task
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
-from flyteagents._kernel.served import ServedAgent
-from flyteagents._kernel.settings import KernelSettings
-from flyteagents._task import Identity
-from flyteagents._vendor.budget import Budget
-from flyteagents._wire import messages
-from flyteagents.testing import Attempt, Declared, FlyteTask, task_template
+from flyteagents.testing import AgentEnvironment, Declared, FlyteTask
 from flyteagents_bigquery import BigQueryAgent
 from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.job import BigQueryJob
@@ -35,26 +25,13 @@ class Driver:
 
     def __init__(self, url: str, **settings: Any) -> None:
         made = BigQuerySettings(**{"url": url, "anonymous": True, **settings})
-        models = Models(BigQuerySettings, BigQueryConfig, BigQueryJob)
-        plugin = Plugin(
-            "bigquery",
-            "flyteagents-bigquery",
-            "0",
-            "flyteagents_bigquery",
-            [BigQueryAgent],
-            {TASK_TYPE: models},
-            {BigQuerySettings: made},
-        )
-        self.served = ServedAgent(plugin, BigQueryAgent, KernelSettings())
-        self.agent: BigQueryAgent = self.served.agent
+        self.env = AgentEnvironment(BigQueryAgent, settings=made)
+        self.agent = cast("BigQueryAgent", self.env.agent)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Driver]:
-        await self.served.open()
-        try:
+        async with self.env:
             yield self
-        finally:
-            await self.served.close()
 
     def task(
         self,
@@ -69,47 +46,27 @@ class Driver:
         timeout: timedelta | float = 0.0,
     ) -> Task[BigQueryConfig]:
         """A task as it comes out of the protobuf messages that Flyte sends."""
-        made = task_template(
-            TASK_TYPE,
+        return self.env.task(
             custom=custom,
             sql=statement,
-            inputs=inputs,
-            interface=interface,
-            outputs=outputs,
+            inputs=inputs or {},
+            interface=interface or {},
+            outputs=outputs or {},
             timeout=timeout,
+            execution=execution,
+            attempt=number,
         )
-        return self.read(made, execution=execution, number=number)
 
     def read(
         self, made: FlyteTask, *, execution: str = "run", number: int = 0
     ) -> Task[BigQueryConfig]:
-        attempt = Attempt(made, execution=execution, number=number)
-        raw = attempt.create_request().SerializeToString()
-        request = messages.create_request(raw, 1)
-        return tasks.build_task(self.served, request, key_of("", TASK_TYPE, request.output_prefix))
+        return self.env.read(made, execution=execution, attempt=number)
 
     def call(
-        self,
-        operation: str,
-        of: object,
-        *,
-        declared: Mapping[str, Type] | None = None,
-        connection: Connection = NO_CONNECTION,
-        project: str = "tests",
-        domain: str = "development",
-        seconds: float = 5.0,
-    ) -> KernelCall:
-        budget = Budget(time.monotonic() + seconds, retries=operation not in ("get", "cancel"))
-        identity = Identity(project=project, domain=domain)
-        return KernelCall(
-            self.served,
-            operation,
-            identity,
-            budget,
-            of,
-            declared=declared or {},
-            connection=connection,
-        )
+        self, operation: str, of: object, *, connection: Connection = NO_CONNECTION, **options: Any
+    ) -> Call:
+        sent = {"sent_secrets": connection.secrets, "configs": connection.configs}
+        return self.env.call(operation, of, **{**sent, **options})
 
     async def create(self, task: Task[BigQueryConfig], **options: Any) -> BigQueryJob:
         return await self.agent.create(task, self.call("create", task, **options))

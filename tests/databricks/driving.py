@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
-from flyteagents import Status, Task, Type
-from flyteagents._kernel import tasks
-from flyteagents._kernel.call import KernelCall
-from flyteagents._kernel.keys import key_of
-from flyteagents._kernel.plugins import Models, Plugin
+from flyteagents import Call, Status, Task
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
-from flyteagents._kernel.served import ServedAgent
-from flyteagents._kernel.settings import KernelSettings
-from flyteagents._task import Identity
-from flyteagents._vendor.budget import Budget
-from flyteagents._wire import messages
-from flyteagents.testing import Attempt, FlyteTask, task_template
-from flyteagents.testing.tasks import Declared, create_message
+from flyteagents.testing import AgentEnvironment, Attempt, Declared, FlyteTask, task_template
 from flyteagents_databricks import DatabricksAgent
 from flyteagents_databricks.config import DatabricksConfig
 from flyteagents_databricks.job import DatabricksJob
@@ -70,26 +59,13 @@ class Driver:
 
     def __init__(self, url: str | None, allow: tuple[str, ...] = (), **settings: Any) -> None:
         made = DatabricksSettings(**{"url": url, **settings})
-        models = Models(DatabricksSettings, DatabricksConfig, DatabricksJob)
-        plugin = Plugin(
-            "databricks",
-            "flyteagents-databricks",
-            "0",
-            "flyteagents_databricks",
-            [DatabricksAgent],
-            {TASK_TYPE: models},
-            {DatabricksSettings: made},
-        )
-        self.served = ServedAgent(plugin, DatabricksAgent, KernelSettings(allow_hosts=allow))
-        self.agent: DatabricksAgent = self.served.agent
+        self.env = AgentEnvironment(DatabricksAgent, settings=made, allow_hosts=allow)
+        self.agent = cast("DatabricksAgent", self.env.agent)
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[Driver]:
-        await self.served.open()
-        try:
+        async with self.env:
             yield self
-        finally:
-            await self.served.close()
 
     def task(
         self,
@@ -105,35 +81,20 @@ class Driver:
     def read(
         self, made: FlyteTask, *, execution: str = "run", number: int = 0
     ) -> Task[DatabricksConfig]:
-        attempt = rendered(Attempt(made, execution=execution, number=number))
-        raw = create_message(attempt).SerializeToString()
-        request = messages.create_request(raw, 1)
-        key = key_of("", TASK_TYPE, request.output_prefix)
-        return tasks.build_task(self.served, request, key)
+        attempt = Attempt(made, execution=execution, number=number)
+        return self.env.read(rendered(attempt).task, execution=execution, attempt=number)
 
     def call(
         self,
         operation: str,
         of: object,
         *,
-        declared: Mapping[str, Type] | None = None,
         connection: Connection = NO_CONNECTION,
-        project: str = "tests",
-        domain: str = "development",
         prefix: str = "",
-        seconds: float = 5.0,
-    ) -> KernelCall:
-        budget = Budget(time.monotonic() + seconds, retries=operation not in ("get", "cancel"))
-        return KernelCall(
-            self.served,
-            operation,
-            Identity(project=project, domain=domain),
-            budget,
-            of,
-            output_prefix=prefix,
-            declared=declared or {},
-            connection=connection,
-        )
+        **options: Any,
+    ) -> Call:
+        sent = {"sent_secrets": connection.secrets, "configs": connection.configs}
+        return self.env.call(operation, of, **{**sent, "output_prefix": prefix, **options})
 
     async def create(self, task: Task[DatabricksConfig], **options: Any) -> DatabricksJob:
         return await self.agent.create(task, self.call("create", task, **options))

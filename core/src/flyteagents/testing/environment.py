@@ -8,13 +8,10 @@ with real servers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, cast
 
 from flyteagents._agent import Agent, AgentBase, SyncAgent
@@ -34,6 +31,7 @@ from flyteagents._status import LogPage, Status
 from flyteagents._task import ConfigT, Identity, Task
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget
+from flyteagents._vendor.secrets import Secrets
 from flyteagents._wire.messages import create_request
 
 if TYPE_CHECKING:
@@ -92,11 +90,13 @@ class CallOptions(TypedDict, total=False):
     """What a call is about, instead of what its task says.
 
     made_for: the job's task; a call about a job knows of it what an envelope keeps.
+    identity: who asks; project and domain go before it.
     sent_secrets, configs: of a Flyte 2 connection. seconds: left to answer in.
     """
 
     made_for: Task[Any] | None
     declared: Mapping[str, Type]
+    identity: Identity
     project: str
     domain: str
     output_prefix: str
@@ -115,22 +115,15 @@ class _Environment(Generic[SettingsT, ConfigT]):
         settings: SettingsT | None,
         around: Surroundings,
     ) -> None:
-        self._cls, self._settings, self._around = agent, settings, around
-        self._stack = contextlib.AsyncExitStack()
+        self._cls, self._around = agent, around
+        self._served = _serve(agent, settings, around)
 
     async def __aenter__(self: EnvironmentT) -> EnvironmentT:
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        for name, value in self._around.get("secrets", {}).items():
-            (folder / name).write_text(value)
-        hosts = tuple(self._around.get("allow_hosts", ()))
-        kernel = KernelSettings(secrets_dir=folder, allow_hosts=hosts)
-        self._served = _serve(self._cls, self._settings, kernel)
         await self._served.open()
-        self._stack.push_async_callback(self._served.close)
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        await self._stack.aclose()
+        await self._served.close()
 
     def task(self, **written: Unpack[Written]) -> Task[ConfigT]:
         """A task as it comes out of the messages that Flyte sends. Raises InvalidTask."""
@@ -167,6 +160,7 @@ class _Environment(Generic[SettingsT, ConfigT]):
             identity = task.identity if task is of else _kept(task.identity)
             declared = task.declared
             prefix = "" if operation in _UNSENT else task.output_prefix
+        identity = options.get("identity", identity)
         seconds = options.get("seconds", self._around.get("seconds", 5.0))
         return KernelCall(
             served=self._served,
@@ -202,7 +196,8 @@ class _Environment(Generic[SettingsT, ConfigT]):
 
 
 class AgentEnvironment(_Environment[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
-    """Serves one agent to a test; an async context manager.
+    """Serves one agent to a test. Entering it opens the agent; its pure methods, tasks and calls
+    need no entering.
 
     ```python
     async with FakeAcme() as vendor:
@@ -328,7 +323,7 @@ def _kept(identity: Identity) -> Identity:
 
 
 def _serve(
-    cls: type[AgentBase[Any, Any]], settings: Settings | None, kernel: KernelSettings
+    cls: type[AgentBase[Any, Any]], settings: Settings | None, around: Surroundings
 ) -> ServedAgent:
     models = _checked(cls)
     # Not the tester's own variables.
@@ -337,4 +332,18 @@ def _serve(
     plugin = Plugin(
         module, module, "0", module, [cls], {cls.task_type: models}, {models.settings: made}
     )
-    return ServedAgent(plugin, cls, kernel)
+    hosts = tuple(around.get("allow_hosts", ()))
+    served = ServedAgent(plugin, cls, KernelSettings(allow_hosts=hosts))
+    served.secrets = _Given(around.get("secrets", {}))
+    return served
+
+
+class _Given(Secrets):
+    """An operator's secrets without variables or files."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        super().__init__(None)
+        self._given = given
+
+    def find(self, name: str, connection: Mapping[str, str]) -> str | None:
+        return super().find(name, {**self._given, **connection})

@@ -38,11 +38,11 @@ class Told:
 
 def _told(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     @functools.wraps(test)
-    async def limited(*args: Any, **fixtures: Any) -> None:
+    async def limited(self: Told, *args: Any, **fixtures: Any) -> None:
         servers = _servers([*args, *fixtures.values()])
         marks = [len(server.log) for server in servers]
         try:
-            await asyncio.wait_for(test(*args, **fixtures), LIMIT)
+            await asyncio.wait_for(test(self, *args, **fixtures), LIMIT)
         except asyncio.TimeoutError:
             cause, text = None, f"not done after {LIMIT:g} s"
         except AssertionError as error:
