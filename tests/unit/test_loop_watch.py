@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from flyteagents._telemetry.loop_watch import LoopWatch
 from flyteagents._telemetry.metrics import Metrics
+from flyteagents._telemetry.spreads import Spreads
 
 TICK = 0.005  # shorter than in service, for short tests
 
@@ -20,11 +21,12 @@ class Watched:
     """A watch over the running loop, and what it found."""
 
     def __init__(self, threshold: float) -> None:
-        self.reader = InMemoryMetricReader()
+        spreads = Spreads("test", ())
+        self.reader = spreads.added_to(InMemoryMetricReader)()
         self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
         self.blocks: list[tuple[str, float]] = []
         self.watch = LoopWatch(
-            Metrics(self.provider.get_meter("test")),
+            Metrics(self.provider.get_meter("test"), spreads),
             blame=lambda module: "acme" if module == __name__ else None,
             blocked=lambda agent, seconds: self.blocks.append((agent, seconds)),
             threshold=threshold,
@@ -82,7 +84,7 @@ async def test_code_that_blocks_the_loop_is_found_with_its_agent_and_place(
     assert "by agent acme" in message
     assert f"{__name__}:" in message
     assert " block" in message
-    assert len(watched.values("flyteagents_loop_blocked_seconds")) == 1
+    assert len(watched.values("flyteagents_loop_blocked_seconds")) == 2  # the other is nobody's
 
 
 async def test_a_block_that_is_nobodys_is_logged_and_blames_nobody(

@@ -115,6 +115,37 @@ def test_everything_that_is_counted_shows(
     assert "flyteagents_oldest_hiccup_seconds{agent=acme}" not in scrape()
 
 
+def test_the_series_of_an_agent_are_there_before_they_are_used(
+    telemetry: Telemetry, scrape: Callable[[], dict[str, float]]
+) -> None:
+    telemetry.metrics.serve("acme", synchronous=False)
+    telemetry.metrics.serve("quick", synchronous=True)
+    samples = scrape()
+    for name in (
+        "flyte_connector_requests_success_total{operation=create,task_type=acme}",
+        "flyte_connector_requests_success_total{operation=do,task_type=quick}",
+        "flyte_connector_requests_failure_total{error_code=500,operation=get,task_type=acme}",
+        "flyteagents_jobs_total{phase=SUCCEEDED,task_type=acme}",
+        "flyteagents_hiccups_total{agent=acme,cause=Unavailable}",
+        "flyteagents_abandoned_total{agent=acme}",
+        "flyteagents_parked_total{agent=acme,phase=RETRYABLE_FAILED}",
+        "flyteagents_loop_blocked_seconds_total{agent=}",
+    ):
+        assert samples[name] == 0, name
+
+
+def test_of_a_maximum_the_highest_is_kept_and_not_the_sum(
+    telemetry: Telemetry, scrape: Callable[[], dict[str, float]]
+) -> None:
+    for peak in (5, 9, 7):
+        telemetry.metrics.job_statistics("acme", {"peak_memory_bytes": peak, "rows": 1})
+    samples = {k: v for k, v in scrape().items() if k.startswith("flyteagents_job_statistics")}
+    assert samples == {
+        "flyteagents_job_statistics_peak{agent=acme,statistic=peak_memory_bytes}": 9,
+        "flyteagents_job_statistics_total{agent=acme,statistic=rows}": 3,
+    }
+
+
 def test_job_statistics_take_numbers_with_sane_names_and_not_without_end(
     telemetry: Telemetry, scrape: Callable[[], dict[str, float]]
 ) -> None:

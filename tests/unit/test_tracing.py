@@ -272,7 +272,7 @@ def test_http_exports_arrive_as_well(
     telemetry.metrics.adopted.add("acme")
     spans = sent(receiver, telemetry)
     assert spans["get acme"].resource["service.name"] == "mine"
-    assert [metric.name for metric in receiver.metrics] == ["flyteagents_adopted"]
+    assert "flyteagents_adopted" in [metric.name for metric in receiver.metrics]
 
 
 async def test_with_no_variable_set_nothing_is_sent_and_ids_are_there() -> None:

@@ -39,7 +39,8 @@ class Status:
         dict, `Blob`, `StructuredDataset`). None where the job itself wrote `outputs.pb`.
         They must be readable when SUCCEEDED is answered.
     info: what goes into `custom_info`: JSON values. Flyte 1 shows the first answer only.
-    statistics: the vendor's numbers of a finished job (bytes billed, rows, milliseconds);
+    statistics: the vendor's numbers of a finished job (bytes billed, rows, milliseconds), which
+        metrics sum up; of those named `peak_...` or `max_...` the highest is shown;
         they become attributes of the job's span. JSON scalars.
     started, ended: when the vendor ran the job, with time zone.
     cancelling: the vendor has accepted a cancel and the job has not stopped yet.

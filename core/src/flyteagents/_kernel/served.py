@@ -45,6 +45,8 @@ class ServedAgent:
         self.agent, self.client = self._make()
 
         self.is_sync = not issubclass(cls, Agent)
+        if telemetry is not None:
+            telemetry.metrics.serve(self.task_type, synchronous=self.is_sync)
         self.idempotency: str = cls.idempotency if issubclass(cls, Agent) else "none"
         self.secrets = Secrets(settings.secrets_dir)
         self.threads = ThreadPoolExecutor(settings.max_threads, f"flyteagents-{cls.task_type}")

@@ -85,8 +85,10 @@ class LoopWatch:
             _log.warning(
                 "the event loop was blocked for %.2f s by %s, at %s; move what blocks to "
                 "call.blocking",
-                late, f"agent {place.agent}" if place.agent else "no agent", place.code,
-            )  # fmt: skip
+                late,
+                f"agent {place.agent}" if place.agent else "no agent",
+                place.code,
+            )
 
     def _look(self, ident: int) -> Place:
         """The innermost frame that is an agent's, else the innermost one."""

@@ -8,11 +8,13 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import MetricReader
 from prometheus_client import CollectorRegistry, start_http_server
 
+from flyteagents._telemetry.spreads import Spreads
+
 
 class Page:
     """Serves the metrics of `reader` over HTTP, in a thread of its own."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, spreads: Spreads) -> None:
         """Raises OSError when the port cannot be had."""
         registry = CollectorRegistry()
         try:
@@ -27,7 +29,7 @@ class Page:
         self._stop: Callable[[], None] = server.shutdown
         self._close: Callable[[], None] = server.server_close
         # Without scope labels: flytekit's page has none.
-        self.reader: MetricReader = PrometheusMetricReader(
+        self.reader: MetricReader = spreads.added_to(PrometheusMetricReader)(
             scope_info_enabled=False, registry=registry
         )
 

@@ -16,13 +16,14 @@ from typing import Any
 from importlib_metadata import entry_points
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from flyteagents._telemetry.held_spans import HoldingProcessor
 from flyteagents._telemetry.metrics import Metrics
+from flyteagents._telemetry.spreads import Spreads
 from flyteagents._telemetry.tracing import SCOPE, Tracing
 
 # The SDK would log a value that it cannot use, and go on with another one. It may be a secret that
@@ -30,22 +31,26 @@ from flyteagents._telemetry.tracing import SCOPE, Tracing
 _FORMS = (
     (
         r"OTEL_(BSP|METRIC_EXPORT|EXPORTER_OTLP)_(.*_)?(DELAY|TIMEOUT|SIZE|INTERVAL)",
-        r"\d+(\.\d+)?", "a number from 0 on",
+        r"\d+(\.\d+)?",
+        "a number from 0 on",
     ),
     (
         r"OTEL_EXPORTER_OTLP_((TRACES|METRICS)_)?ENDPOINT",
-        r"https?://[^/\s:]+(:\d+)?(/\S*)?|[^/\s:]+:\d+", "a URL such as http://collector:4317",
+        r"https?://[^/\s:]+(:\d+)?(/\S*)?|[^/\s:]+:\d+",
+        "a URL such as http://collector:4317",
     ),
     (
-        r"OTEL_TRACES_SAMPLER", r"(parentbased_)?(always_on|always_off|traceidratio)",
+        r"OTEL_TRACES_SAMPLER",
+        r"(parentbased_)?(always_on|always_off|traceidratio)",
         "always_on, always_off or traceidratio, with or without parentbased_ before it",
     ),
     (r"OTEL_TRACES_SAMPLER_ARG", r"0?\.\d+|0|1(\.0*)?", "a share between 0 and 1"),
     (
         r"OTEL_EXPORTER_OTLP_((TRACES|METRICS)_)?HEADERS",
-        r"[^=,\s:]+=[^,]*(,\s*[^=,\s:]+=[^,]*)*,?", "a list of name=value, with commas between",
+        r"[^=,\s:]+=[^,]*(,\s*[^=,\s:]+=[^,]*)*,?",
+        "a list of name=value, with commas between",
     ),
-)  # fmt: skip
+)
 
 
 log = logging.getLogger("flyteagents")
@@ -94,10 +99,11 @@ def start_telemetry(
     resource = Resource.create().merge(Resource(ours)).merge(OTELResourceDetector().detect())
     # Spans carry ids for the logs, also where nothing is sent. The SDK reads the sampler's
     # variables; our parents carry its decision.
+    spreads = Spreads(SCOPE, measured)
     try:
         tracers = TracerProvider(None if traces else ALWAYS_OFF, resource, shutdown_on_exit=False)
         spans = HoldingProcessor([_batches(exporter) for exporter in traces])
-        readers: list[MetricReader] = [PeriodicExportingMetricReader(each) for each in measured]
+        readers: list[MetricReader] = [spreads.reader(each) for each in measured]
     except ValueError as error:  # numbers that do not go together
         raise BadTelemetry(f"the variables OTEL_BSP_* or OTEL_METRIC_*: {error}") from None
     tracers.add_span_processor(spans)
@@ -106,7 +112,7 @@ def start_telemetry(
     if metrics_port is not None and not disabled:
         from flyteagents._telemetry.prometheus import Page
 
-        page = Page(metrics_host, metrics_port)
+        page = Page(metrics_host, metrics_port, spreads)
         port = page.port
         readers.append(page.reader)
         stops.append(page.close)
@@ -115,7 +121,7 @@ def start_telemetry(
     # For the libraries that ask the API; it can be set but once in a process.
     if traces and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(tracers)
-    metrics = Metrics(meters.get_meter(SCOPE, version))
+    metrics = Metrics(meters.get_meter(SCOPE, version), spreads)
     return Telemetry(Tracing(tracers, spans, version), metrics, port, stops)
 
 
