@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -204,7 +204,8 @@ def kill_jobs(data_dir: Path) -> int:
     """Kill what runs there, as the kernel of the machine does for want of memory."""
     killed = processes_of(data_dir)
     for process in killed:
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has just ended by itself
+            os.kill(process, signal.SIGKILL)
     return len(killed)
 
 
