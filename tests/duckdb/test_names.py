@@ -10,6 +10,7 @@ from tests.duckdb.driving import TABLE, Driver
 
 import duckdb
 from flyteagents import Blob, Column, InvalidTask, Kind, Phase, Status, StructuredDataset, Type
+from flyteagents._cli.outcome import _show_rows
 from flyteagents_duckdb_job.views import quoted
 
 X = {"x": Type(Kind.INTEGER)}
@@ -225,3 +226,16 @@ async def test_csv_options_are_part_of_the_work(driver: Driver) -> None:
     prints = [task.fingerprint.text for task in tasks]
     assert prints[3] == prints[0]
     assert len(set(prints)) == 3
+
+
+def test_the_command_line_shows_the_rows_of_the_result_and_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = make(tmp_path / "env=prod" / "n[1]" / "part*.parquet", "SELECT 11 AS x").parent
+    make(tmp_path / "env=prod" / "n1" / "part2.parquet", "SELECT 22 AS x")
+    for uri in (mine, mine / "part*.parquet"):
+        _show_rows(str(uri), 20)
+        shown = capsys.readouterr().out
+        assert "11" in shown
+        assert "22" not in shown
+        assert "env" not in shown

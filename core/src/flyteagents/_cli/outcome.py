@@ -7,6 +7,7 @@ task wants to see what the service said.
 from __future__ import annotations
 
 import base64
+import glob
 import importlib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -166,10 +167,13 @@ def _show_rows(uri: str, limit: int) -> None:
         return
     if path is None or not path.exists():
         return
-    files = str(path / "*.parquet") if path.is_dir() else str(path)
+    # A name is a name, also with [1] or * in it, and a folder env=prod is no column.
+    files = glob.escape(str(path)) + ("/*.parquet" if path.is_dir() else "")
     try:
         with duckdb.connect() as connection:
-            found = connection.execute("select * from read_parquet(?)", [files])
+            found = connection.execute(
+                "select * from read_parquet(?, hive_partitioning = false)", [files]
+            )
             columns = [column[0] for column in found.description]
             read = found.fetchmany(limit + 1)
     except duckdb.Error as error:
