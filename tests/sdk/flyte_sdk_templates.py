@@ -28,6 +28,7 @@ from flyte.io import DataFrame, File
 from flyte.models import NativeInterface, SerializationContext
 from flyteidl2.core import tasks_pb2
 from flyteplugins.bigquery import BigQueryConfig, BigQueryTask
+from flyteplugins.snowflake import Snowflake, SnowflakeConfig
 
 
 class Color(enum.Enum):
@@ -83,6 +84,12 @@ EVERY: dict[str, tuple[typing.Any, typing.Any]] = {
 }
 EVERY_TYPE = {name: kind for name, (kind, _) in EVERY.items()}
 EVERY_VALUE = {name: value for name, (_, value) in EVERY.items()}
+SNOWFLAKE_EVERY = "select " + ", ".join(f"%({name})s" for name in EVERY if name != "empty")
+
+
+SNOWFLAKE = SnowflakeConfig(
+    account="org-acct", database="db", schema="PUBLIC", warehouse="wh", user="ME"
+)
 
 
 def tasks() -> list[tuple[TaskTemplate, dict[str, object]]]:
@@ -155,6 +162,52 @@ def tasks() -> list[tuple[TaskTemplate, dict[str, object]]]:
             EVERY_VALUE,
         ),
         (BigQueryTask("bigquery no output", "select 1", BigQueryConfig("the-project")), {}),
+        (
+            Snowflake(
+                "snowflake full",
+                "select %(n)s as i, %(x)s as scaled, %(s)s as label",
+                SnowflakeConfig(
+                    account="org-acct",
+                    database="db",
+                    schema="PUBLIC",
+                    warehouse="wh",
+                    user="ME",
+                    connection_kwargs={
+                        "role": "analyst",
+                        "session_parameters": {"QUERY_TAG": "nightly", "WEEK_START": 1},
+                        "login_timeout": 60,
+                    },
+                ),
+                inputs={"n": int, "x": float, "s": str},
+                output_dataframe_type=Rows,
+                snowflake_private_key="snowflake-key",
+                snowflake_private_key_passphrase="snowflake-passphrase",
+                retries=2,
+                timeout=timedelta(minutes=10),
+            ),
+            {"n": 7, "x": 0.5, "s": "it's"},
+        ),
+        (
+            Snowflake(
+                "snowflake every input",
+                SNOWFLAKE_EVERY,
+                SNOWFLAKE,
+                inputs=EVERY_TYPE,
+                output_dataframe_type=DataFrame,
+            ),
+            EVERY_VALUE,
+        ),
+        (
+            Snowflake(
+                "snowflake batch",
+                "insert into t (n, s) values (%(n)s, upper(%(s)s))",
+                SNOWFLAKE,
+                inputs={"n": list[int], "s": list[str]},
+                batch=True,
+            ),
+            {"n": [1, 2], "s": ["a", "b'"]},
+        ),
+        (Snowflake("snowflake no output", "select 'like 100%'", SNOWFLAKE), {}),
     ]
 
 

@@ -26,6 +26,7 @@ from flytekit.tools.translator import get_serializable
 from flytekit.types.file import FlyteFile
 from flytekit.types.structured import StructuredDataset
 from flytekitplugins.bigquery import BigQueryConfig, BigQueryTask
+from flytekitplugins.snowflake import SnowflakeConfig, SnowflakeTask
 
 
 class Color(enum.Enum):
@@ -67,6 +68,7 @@ EVERY: dict[str, tuple[typing.Any, typing.Any]] = {
 }
 EVERY_TYPE = {name: kind for name, (kind, _) in EVERY.items()}
 EVERY_VALUE = {name: value for name, (_, value) in EVERY.items()}
+SNOWFLAKE_EVERY = "select " + ", ".join(f"%({name})s" for name in EVERY if name != "empty")
 
 
 def tasks() -> list[tuple[PythonTask, dict[str, object]]]:
@@ -132,6 +134,35 @@ def tasks() -> list[tuple[PythonTask, dict[str, object]]]:
             EVERY_VALUE,
         ),
         (BigQueryTask("bigquery no output", "select 1", BigQueryConfig("the-project")), {}),
+        (
+            SnowflakeTask(
+                "snowflake full",
+                "select %(n)s as i, %(x)s as scaled, %(s)s as label",
+                SnowflakeConfig("ME", "org-acct", "db", "PUBLIC", "wh"),
+                inputs=kwtypes(n=int, x=float, s=str),
+                output_schema_type=Rows,
+                metadata=TaskMetadata(retries=2, timeout=timedelta(minutes=10)),
+            ),
+            {"n": 7, "x": 0.5, "s": "it's"},
+        ),
+        (
+            SnowflakeTask(
+                "snowflake every input",
+                SNOWFLAKE_EVERY,
+                SnowflakeConfig("ME", "org-acct", "db", "PUBLIC", "wh"),
+                inputs=EVERY_TYPE,
+                output_schema_type=StructuredDataset,
+            ),
+            EVERY_VALUE,
+        ),
+        (
+            SnowflakeTask(
+                "snowflake no output",
+                "select 'like 100%'",
+                SnowflakeConfig("ME", "org-acct", "db", "PUBLIC", "wh"),
+            ),
+            {},
+        ),
     ]
 
 

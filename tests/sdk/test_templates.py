@@ -59,7 +59,9 @@ def tasks(sdk: Sdk) -> dict[str, Authored]:
     return authored(sdk)
 
 
-@pytest.mark.parametrize("name", ["duckdb every input", "bigquery every input"])
+@pytest.mark.parametrize(
+    "name", ["duckdb every input", "bigquery every input", "snowflake every input"]
+)
 def test_inputs_of_every_type_are_read(sdk: Sdk, tasks: dict[str, Authored], name: str) -> None:
     task = tasks[name]
     interface = decode_variables(task.template.interface.inputs)
@@ -71,7 +73,7 @@ def test_inputs_of_every_type_are_read(sdk: Sdk, tasks: dict[str, Authored], nam
     assert [variant.kind for variant in interface["maybe"].of] == [Kind.INTEGER, Kind.NONE]
 
 
-@pytest.mark.parametrize("name", ["duckdb rows", "bigquery full"])
+@pytest.mark.parametrize("name", ["duckdb rows", "bigquery full", "snowflake full"])
 def test_the_declared_dataset_has_its_columns_and_format(
     tasks: dict[str, Authored], name: str
 ) -> None:
@@ -89,9 +91,29 @@ def test_a_dataset_is_read_as_an_input(tasks: dict[str, Authored]) -> None:
 
 
 def test_the_statement_is_where_agents_look_for_it(tasks: dict[str, Authored]) -> None:
-    assert all(task.template.sql.statement.startswith("select") for task in tasks.values())
+    assert all(
+        task.template.sql.statement.startswith(("select", "insert")) for task in tasks.values()
+    )
     types = {name.split()[0]: task.template.type for name, task in tasks.items()}
-    assert types == {"duckdb": "duckdb_query", "bigquery": "bigquery_query_job_task"}
+    assert types == {
+        "duckdb": "duckdb_query",
+        "bigquery": "bigquery_query_job_task",
+        "snowflake": "snowflake",
+    }
+
+
+def test_a_snowflake_tasks_config_is_where_its_sdk_puts_it(
+    sdk: Sdk, tasks: dict[str, Authored]
+) -> None:
+    template = tasks["snowflake full"].template
+    keys = {"account", "user", "database", "schema", "warehouse"}
+    if sdk == "flytekit":
+        assert set(template.config) == keys
+        assert not template.custom.fields
+    else:
+        assert set(template.custom.fields) == keys | {"connection_kwargs", "secrets"}
+        assert not template.config
+    assert template.metadata.runtime.version.startswith("1." if sdk == "flytekit" else "2.")
 
 
 def test_the_whole_config_of_a_bigquery_task_is_in_custom(

@@ -73,6 +73,16 @@ class Statement:
     def live(self) -> bool:
         return self.state not in _ENDS
 
+    def told(self) -> dict[str, Any]:
+        """What a test in another process may want to know."""
+        return {
+            "handle": self.handle,
+            "text": self.text,
+            "tag": self.tag,
+            "state": self.state,
+            "rows": self.result.rows if self.result else None,
+        }
+
     def end(self, state: str) -> None:
         if self.live:
             self.state, self.ended = state, time.time()
