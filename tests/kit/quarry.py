@@ -58,7 +58,7 @@ class QuarryJob:
         shown = {"id": self.id, "state": state, "tags": self.body["tags"]}
         shown["log"] = ["queued", "running", state.lower()]
         if state == "SUCCEEDED":
-            shown |= {"table": f"main.{self.id}", "rows": 3}
+            shown |= {"error": None, "code": None, "table": f"main.{self.id}", "rows": 3}
         if state == "FAILED":
             shown |= {"code": "NO_SUCH_TABLE", "error": "there is no table nowhere"}
         return shown

@@ -105,9 +105,17 @@ class TestQuarry(AgentContract):
 
 async def test_a_task_runs_to_its_table_with_one_token(quarry: Quarry) -> None:
     async with flyte(quarry) as propeller:
-        outcome = await propeller.run(task("SELECT 'slowly'", tags={"team": "Data"}))
+        made = task_template(
+            TASK_TYPE,
+            custom={"tags": {"team": "Data"}},
+            sql="SELECT 'slowly', @of",
+            inputs={"of": {"b": 1, "a": 2}},
+            outputs=RESULTS,
+        )
+        outcome = await propeller.run(made)
     assert outcome.phase is Phase.SUCCEEDED, outcome
     assert outcome.outputs == {"results": StructuredDataset(f"quarry://main.{quarry.job.id}")}
+    assert quarry.job.body["parameters"] == {"of": '{"a":2,"b":1}'}
     assert quarry.asked == [("flyte", SECRET)]
     tags = quarry.job.body["tags"]
     assert tags["team"] == "Data"

@@ -1,20 +1,24 @@
-"""Tags, tenants, addresses, pages and outputs of the vendor kit."""
+"""Tags, tenants, addresses, pages, outputs, answers and values of the vendor kit."""
 
 from __future__ import annotations
 
 import json
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
 
 from flyteagents import Identity, InvalidTask, Kind, LogLine, Settings, Type
+from flyteagents.kit.answers import AnswerPart
 from flyteagents.kit.credentials import ByTenant, TenantPatterns, for_tenant
 from flyteagents.kit.outputs import first_fitting, table_output
 from flyteagents.kit.pages import page
 from flyteagents.kit.settings import BaseUrl
 from flyteagents.kit.tags import TagRules, flyte_ids
+from flyteagents.kit.values import json_text
 
 WHO = Identity("proj", "prod", "org", "exec", "n0", "task.name", attempt=2)
 RULES = TagRules(count=5, length=20, letters="a-z0-9_-", lower=True)
@@ -163,3 +167,32 @@ def test_the_first_variant_that_fits_is_found_also_in_a_union_in_a_union() -> No
     assert first_fitting(nested, lambda of: of.kind is Kind.STRING) == text
     assert first_fitting(nested, lambda of: of.kind is Kind.BLOB) is None
     assert first_fitting(text, lambda of: True) == text
+
+
+class Answer(AnswerPart):
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    life_cycle: str = ""
+    count: int = 0
+
+
+def test_a_null_in_an_answer_is_a_field_that_is_not_there() -> None:
+    found = Answer.model_validate({"lifeCycle": None, "count": 3, "new": {"of": "tomorrow"}})
+    assert (found.life_cycle, found.count) == ("", 3)
+    assert found.model_fields_set == {"count"}
+    with pytest.raises(ValidationError):
+        Answer.model_validate([])
+
+
+def test_json_is_the_same_text_for_the_same_value() -> None:
+    assert json_text({"b": "ü", "a": [1, 0.5, None]}, str) == '{"a":[1,0.5,null],"b":"ü"}'
+    assert json_text({"at": date(2024, 1, 2)}, str) == '{"at":"2024-01-02"}'
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1: 2, "a": 3}])
+def test_a_value_that_is_no_json_is_refused(value: object) -> None:
+    def plain(value: object) -> object:
+        raise TypeError(f"a {type(value).__name__} is no JSON")
+
+    with pytest.raises(InvalidTask, match="does not fit JSON"):
+        json_text(value, plain)

@@ -81,6 +81,7 @@ def lines(path: Path) -> int:
 
 
 KIT = {
+    "answers": ["AnswerPart"],
     "credentials": ["ByTenant", "TenantPattern", "TenantPatterns", "for_tenant"],
     "oauth": ["oauth_token"],
     "outputs": ["TABLES", "first_fitting", "table_output"],
@@ -88,6 +89,7 @@ KIT = {
     "settings": ["BaseUrl"],
     "tags": ["TagRules", "flyte_ids"],
     "tokens": ["Identified", "Token", "Tokens"],
+    "values": ["json_text"],
 }
 
 

@@ -7,6 +7,8 @@
 | `kit.credentials` | credentials of their own for some projects and domains |
 | `kit.settings` | types of settings |
 | `kit.tags` | Flyte's ids as tags or labels, within a vendor's limits |
+| `kit.answers` | the base of models of what a vendor answers |
+| `kit.values` | values as JSON text |
 | `kit.pages` | a list of lines as the pages of a log |
 | `kit.outputs` | which declared output is a query's table; the variant of a union that fits |
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import ConfigDict
 from pydantic.alias_generators import to_camel
+
+from flyteagents.kit.answers import AnswerPart
 
 # A plan or a timeline can be megabytes, and every poll would bring them.
 POLLED = (
@@ -21,17 +23,8 @@ POLLED = (
 )
 
 
-class _Part(BaseModel):
-    """A null is a field that is not there, as it is in all of Google's APIs."""
-
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _there(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {name: value for name, value in values.items() if value is not None}
+class _Part(AnswerPart):
+    model_config = ConfigDict(alias_generator=to_camel)
 
 
 class Reference(_Part):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 from flyteagents import Binary, Blob, InvalidTask, Schema, StructuredDataset
+from flyteagents.kit.values import json_text
 
 NULL: dict[str, Any] = {"value": None}
 
@@ -44,7 +44,7 @@ def scalar(value: object, kind: str) -> str:
     """The text of a value of BigQuery's type `kind`. What has a text already is left to BigQuery
     to judge."""
     if kind == "JSON":
-        return json_text(value)
+        return json_text(value, plain)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -61,24 +61,8 @@ def scalar(value: object, kind: str) -> str:
     if isinstance(value, str | int):
         return str(value)
     if kind == "STRING":
-        return json_text(value)
+        return json_text(value, plain)
     raise InvalidTask(f"a value of type {type(value).__name__} is not a {kind}")
-
-
-def json_text(value: object) -> str:
-    """Compact JSON. Its keys are sorted: the order of a map's is another one in each request, and
-    BigQuery's cache takes only the same text for the same."""
-    try:
-        return json.dumps(
-            value,
-            separators=(",", ":"),
-            sort_keys=True,
-            ensure_ascii=False,
-            allow_nan=False,
-            default=_plain,
-        )
-    except (ValueError, TypeError) as error:
-        raise InvalidTask(f"a value does not fit JSON: {error}") from None
 
 
 def table_name(uri: str) -> str:
@@ -126,7 +110,7 @@ def _span(value: timedelta, kind: str) -> str:
     return f"0-0 0 {sign}{clock}" + (f".{fraction:06}" if fraction else "")
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """What JSON has no form of its own for."""
     if isinstance(value, datetime):
         return _moment(value, "TIMESTAMP")

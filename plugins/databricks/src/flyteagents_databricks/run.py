@@ -8,34 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from flyteagents import Fingerprint
+from flyteagents.kit.answers import AnswerPart
 
 DESCRIPTION = "flyteagents "
 """What the description of a run's task begins with; its fingerprint follows."""
 
 
-class _Part(BaseModel):
-    """A null is a field that is not there."""
-
-    model_config = ConfigDict(frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _there(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {name: value for name, value in values.items() if value is not None}
-
-
-class Submitted(_Part):
+class Submitted(AnswerPart):
     """The answer of runs/submit."""
 
     run_id: int = Field(gt=0)
 
 
-class State(_Part):
+class State(AnswerPart):
     """The state as 2.0 and 2.1 have it; 2.2 still fills it in."""
 
     life_cycle_state: str = ""
@@ -45,7 +33,7 @@ class State(_Part):
     queue_reason: str = ""
 
 
-class Details(_Part):
+class Details(AnswerPart):
     """Why a run waits, or why it ended."""
 
     code: str = ""
@@ -53,7 +41,7 @@ class Details(_Part):
     message: str = ""
 
 
-class RunStatus(_Part):
+class RunStatus(AnswerPart):
     """The state as 2.2 has it."""
 
     state: str = ""
@@ -61,21 +49,21 @@ class RunStatus(_Part):
     termination_details: Details = Details()
 
 
-class PythonFile(_Part):
+class PythonFile(AnswerPart):
     python_file: str = ""
     parameters: Sequence[str] = ()
 
 
-class NewCluster(_Part):
+class NewCluster(AnswerPart):
     spark_env_vars: Mapping[str, str] = {}
 
 
-class Cluster(_Part):
+class Cluster(AnswerPart):
     cluster_id: str = ""
     spark_context_id: str = ""
 
 
-class _Timed(_Part):
+class _Timed(AnswerPart):
     """What a run and its tasks have both. Durations are in milliseconds, times since 1970."""
 
     run_id: int = 0
@@ -123,14 +111,14 @@ class Run(_Timed):
         return fingerprint is None or not told or any(map(fingerprint.matches, told))
 
 
-class NotebookOutput(_Part):
+class NotebookOutput(AnswerPart):
     """What a notebook exited with; `result` is missing where it exited with nothing."""
 
     result: str | None = None
     truncated: bool = False
 
 
-class RunOutput(_Part):
+class RunOutput(AnswerPart):
     """The answer of runs/get-output, for one task."""
 
     error: str = ""

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from flyteagents import Reply, Unavailable
+from flyteagents.kit.answers import AnswerPart
 from flyteagents_snowflake.names import QueryId
 
 DONE = "090001"
@@ -20,17 +21,8 @@ TOO_LARGE = "391908"
 RUNNING = ("333333", "333334")
 
 
-class _Part(BaseModel):
-    """A null is a field that is not there."""
-
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _there(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {name: value for name, value in values.items() if value is not None}
+class _Part(AnswerPart):
+    model_config = ConfigDict(alias_generator=to_camel)
 
 
 class Column(_Part):

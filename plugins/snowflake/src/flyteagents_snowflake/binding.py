@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 
 from flyteagents import Binary, InvalidTask
-from flyteagents_snowflake.literals import json_text, literal, not_finite, text_of
+from flyteagents.kit.values import json_text
+from flyteagents_snowflake.literals import literal, not_finite, plain, text_of
 from flyteagents_snowflake.scanner import Token, tokens
 
 Bindings = dict[str, dict[str, str | None]]
@@ -99,7 +100,7 @@ def _binding(value: object) -> tuple[str, str | None]:
             raise InvalidTask(f"{value} is not a TIME, which is what a duration is bound as")
         return "TIME", _nanoseconds(value)
     if isinstance(value, Mapping):
-        return "TEXT", json_text(value)
+        return "TEXT", json_text(value, plain)
     return "TEXT", text_of(value)
 
 

@@ -7,13 +7,13 @@ Beyond it: what is no number to Snowflake (NaN) becomes one, and maps, tables an
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 
 from flyteagents import Binary, Blob, InvalidTask, Schema, StructuredDataset
+from flyteagents.kit.values import json_text
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "'": r"\'"})
 _QUERY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -65,7 +65,7 @@ def text_of(value: object) -> str:
     if isinstance(value, Blob):
         return value.uri
     if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
-        return json_text(value)
+        return json_text(value, plain)
     raise InvalidTask(f"a value of type {type(value).__name__} cannot be put into SQL")
 
 
@@ -87,23 +87,8 @@ def table_text(uri: str) -> str:
     return last if _QUERY_ID.fullmatch(last) else f"{database}.{schema}.{last}"
 
 
-def json_text(value: object) -> str:
-    """Compact JSON for PARSE_JSON; sorted, since a map's order is another one in each request.
-    Raises InvalidTask."""
-    try:
-        return json.dumps(
-            value,
-            separators=(",", ":"),
-            sort_keys=True,
-            ensure_ascii=False,
-            allow_nan=False,
-            default=_plain,
-        )
-    except (ValueError, TypeError) as error:
-        raise InvalidTask(f"a value does not fit JSON: {error}") from None
-
-
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """What JSON has no form of its own for, as PARSE_JSON takes it."""
     if isinstance(value, bytes):
         return value.hex().upper()
     if isinstance(value, Binary):

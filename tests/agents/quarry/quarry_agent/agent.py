@@ -65,8 +65,8 @@ class QuarryAgent(Agent[QuarrySettings, QuarryConfig, QuarryJob]):
                 phase, message = Phase.FAILED, error.message
         return Status(
             phase,
-            message,
-            code=code,
+            message or None,
+            code=code or None,
             outputs=outputs,
             statistics={} if found.rows is None else {"rows": found.rows},
             cancelling=found.state == "STOPPING",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flyteagents import InvalidTask, Task
 from flyteagents.kit.tags import TagRules, flyte_ids
+from flyteagents.kit.values import json_text
 from quarry_agent.config import QuarryConfig
 
 FINGERPRINT = "flyte_fp"
@@ -22,6 +23,7 @@ def submit_body(task: Task[QuarryConfig]) -> dict[str, object]:
     return {
         "key": task.key.hex,
         "statement": task.statement,
+        "parameters": {name: json_text(value, str) for name, value in task.inputs.items()},
         "tags": tags,
         "prefix": task.output_prefix,
     }

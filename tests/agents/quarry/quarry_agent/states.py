@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel
-
 from flyteagents import Name, Phase
+from flyteagents.kit.answers import AnswerPart
 
 PHASES = {
     "QUEUED": Phase.INITIALIZING,
@@ -18,7 +17,7 @@ PHASES = {
 }
 
 
-class Statement(BaseModel):
+class Statement(AnswerPart):
     """What quarry answers about a job.
 
     table: where the result is. log: its lines.
@@ -27,8 +26,8 @@ class Statement(BaseModel):
     id: Name
     state: str
     tags: Mapping[str, str] = {}
-    error: str | None = None
-    code: str | None = None
+    error: str = ""
+    code: str = ""
     table: str | None = None
     log: list[str] = []
     rows: int | None = None
