@@ -16,9 +16,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
 from flyteagents import (
     Call,
@@ -32,64 +31,36 @@ from flyteagents import (
     Type,
 )
 from flyteagents._kernel.keys import fingerprint_of
+from flyteagents.testing import AgentEnvironment
 from flyteagents_duckdb.agent import DuckDBAgent
 from flyteagents_duckdb.config import DuckDBConfig
 from flyteagents_duckdb.job import DuckDBJob
 from flyteagents_duckdb.settings import DuckDBSettings
 from flyteagents_duckdb_job.directory import JobDirectory
 
-T = TypeVar("T")
 SALES = Identity(project="sales", domain="development", execution="e1", node="n0")
 TABLE: Mapping[str, Type] = {"results": Type(Kind.STRUCTURED_DATASET)}
 FOREVER = "SELECT sum(a.range * b.range) FROM range(9999999999) a, range(999) b"
 ROOT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True)
-class LocalCall:
-    """A call with no kernel around it."""
-
-    operation: str = "get"
-    identity: Identity = SALES
-    output_prefix: str = ""
-    declared: Mapping[str, Type] = field(default_factory=dict)
-    configs: Mapping[str, str] = field(default_factory=dict)
-    fresh: bool = False
-    remaining: float = 8.0
-
-    @property
-    def http(self) -> Any:
-        raise AssertionError("this agent speaks no HTTP")
-
-    async def secret(self, name: str) -> str:
-        raise AssertionError("this agent has no secrets")
-
-    async def find_secret(self, name: str) -> str | None:
-        raise AssertionError("this agent has no secrets")
-
-    async def sent_secret(self, name: str) -> str | None:
-        return None
-
-    async def blocking(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.to_thread(function, *args)
-
-
 class Driver:
     """One server's agent on a data directory."""
 
     def __init__(self, data_dir: Path, **settings: Any) -> None:
-        self.agent = DuckDBAgent()
-        self.agent.settings = DuckDBSettings(
+        made = DuckDBSettings(
             _env_prefix="NOT_READ_",
             **{"data_dir": data_dir, "max_jobs": 2, "max_memory": "300MB", **settings},
         )
+        self.env = AgentEnvironment(DuckDBAgent, settings=made, seconds=8.0)
+        self.agent = cast("DuckDBAgent", self.env.agent)
 
     async def __aenter__(self) -> Driver:
-        await self.agent.open()
+        await self.env.__aenter__()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self.agent.close()
+        await self.env.__aexit__(*exception)
 
     def task(
         self,
@@ -162,11 +133,13 @@ class Driver:
     def directory(self, job: DuckDBJob) -> JobDirectory:
         return self.agent.data.job(job.key)
 
-    @staticmethod
     def call(
-        operation: str, identity: Identity = SALES, declared: Mapping[str, Type] | None = None
+        self,
+        operation: str,
+        identity: Identity = SALES,
+        declared: Mapping[str, Type] | None = None,
     ) -> Call:
-        return LocalCall(operation, identity, declared=declared or {})
+        return self.env.call(operation, identity=identity, declared=declared or {})
 
 
 def ended(status: Status) -> bool:

@@ -125,6 +125,6 @@ async def test_past_jobs_are_listed_newest_first_with_how_they_ended(data_dir: P
 
 
 async def test_a_directory_that_is_not_there_has_no_past_jobs(tmp_path: Path) -> None:
-    agent = Driver(tmp_path / "nowhere").agent
-    assert await agent.past_jobs(Driver.call("logs"), 10) == []
+    driver = Driver(tmp_path / "nowhere")
+    assert await driver.agent.past_jobs(driver.call("logs"), 10) == []
     assert not (tmp_path / "nowhere").exists()
