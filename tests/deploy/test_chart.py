@@ -188,6 +188,11 @@ def test_secrets_of_namespaces_are_read_where_asked_for_and_by_name(helm: Helm) 
     assert {doc["metadata"]["namespace"] for doc in roles} == {"a", "b"}
 
 
+def test_a_pod_is_known_to_callers_before_another_one_ends(helm: Helm) -> None:
+    # grpc-go and gRPC's C core resolve a name again after 30 s; cluster DNS keeps answers for 5.
+    assert helm.render(one()).one("Deployment")["spec"]["minReadySeconds"] > 30 + 5
+
+
 @pytest.mark.parametrize("asked", [True, False])
 def test_databricks_looks_into_namespaces_where_it_has_the_right_and_nowhere_else(
     helm: Helm, asked: bool

@@ -228,9 +228,31 @@ def configuration(*arguments: str) -> dict[str, Any]:
 
 def waiting(deployment: dict[str, Any]) -> set[tuple[str, str]]:
     """Service and method of the calls that wait for a server; "" is every method."""
-    (config,) = json.loads(deployment["defaultServiceConfig"])["methodConfig"]
-    assert config["waitForReady"] is True
-    return {(name["service"], name.get("method", "")) for name in config["name"]}
+    methods = json.loads(deployment["defaultServiceConfig"])["methodConfig"]
+    return {
+        (name["service"], name.get("method", ""))
+        for method in methods
+        for name in method["name"]
+        if method.get("waitForReady")
+    }
+
+
+def test_calls_that_a_stopping_server_cancels_are_made_again_but_no_call_that_does_the_work() -> (
+    None
+):
+    default = configuration()["plugins"]["connector-service"]["defaultConnector"]
+    again = {
+        name.get("method", ""): method.get("retryPolicy", {}).get("retryableStatusCodes", [])
+        for method in json.loads(default["defaultServiceConfig"])["methodConfig"]
+        for name in method["name"]
+    }
+    assert again == {
+        "CreateTask": ["UNAVAILABLE", "CANCELLED"],
+        # Its UNAVAILABLE means: not stopped yet.
+        "DeleteTask": ["CANCELLED"],
+        "GetTask": ["UNAVAILABLE", "CANCELLED"],
+        "": [],
+    }
 
 
 def test_the_flyte_1_configuration_has_what_keeps_tasks_alive() -> None:

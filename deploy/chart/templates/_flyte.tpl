@@ -65,17 +65,19 @@ plugins:
 
 {{- define "flyteagents.flyteDeployment" -}}
 {{- $service := ternary "flyteidl2.connector.AsyncConnectorService" "flyteidl.service.AsyncAgentService" .two -}}
-{{- $waiting := list
-      (dict "service" $service "method" "CreateTask")
-      (dict "service" $service "method" "DeleteTask")
+{{- $again := dict "maxAttempts" 4 "initialBackoff" "0.1s" "maxBackoff" "1s" "backoffMultiplier" 3 -}}
+{{- $broken := merge (dict "retryableStatusCodes" (list "UNAVAILABLE" "CANCELLED")) $again -}}
+{{- /* Its UNAVAILABLE says that the job has not stopped yet, and Flyte is to come back later. */ -}}
+{{- $cancelled := merge (dict "retryableStatusCodes" (list "CANCELLED")) $again -}}
+{{- $methods := list
+      (dict "name" (list (dict "service" $service "method" "CreateTask")) "waitForReady" true "retryPolicy" $broken)
+      (dict "name" (list (dict "service" $service "method" "DeleteTask")) "waitForReady" true "retryPolicy" $cancelled)
+      (dict "name" (list (dict "service" $service "method" "GetTask")) "retryPolicy" $broken)
 -}}
 {{- if not .two -}}
-{{- $waiting = append $waiting (dict "service" "flyteidl.service.SyncAgentService") -}}
+{{- $methods = append $methods (dict "name" (list (dict "service" "flyteidl.service.SyncAgentService")) "waitForReady" true) -}}
 {{- end -}}
-{{- $config := dict
-      "loadBalancingConfig" (list (dict "round_robin" dict))
-      "methodConfig" (list (dict "name" $waiting "waitForReady" true))
--}}
+{{- $config := dict "loadBalancingConfig" (list (dict "round_robin" dict)) "methodConfig" $methods -}}
 endpoint: {{ .entry.endpoint }}
 insecure: {{ .entry.insecure }}
 {{- if .two }}
@@ -97,6 +99,7 @@ timeouts:
   {{- end }}
   - ListConnectors: 5s
 # round_robin: all replicas are used. waitForReady: calls wait for a server instead of failing; not
-# GetTask, whose ten workers serve all services.
+# GetTask, whose ten workers serve all services. retryPolicy: a server that stops cancels what it
+# has not looked at; another one is asked.
 defaultServiceConfig: {{ $config | toJson | squote }}
 {{- end -}}

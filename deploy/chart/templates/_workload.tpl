@@ -10,6 +10,9 @@ spec:
   {{- if not $values.autoscaling.enabled }}
   replicas: {{ $values.replicas }}
   {{- end }}
+  {{- /* A gRPC client asks a name again after 30 s at the soonest, and a name server's answer may be
+         five old: until then it may know of no pod but those that are going to end. */}}
+  minReadySeconds: 40
   revisionHistoryLimit: 3
   strategy:
     type: RollingUpdate

@@ -149,22 +149,39 @@ def _deployment(service: Service, dialect: Dialect, indent: str) -> Iterator[str
         "# waitForReady: calls wait for a server, up to their deadline, instead of failing. Not",
         "# GetTask: all services share its ten workers, and one that is away would hold them all.",
         "# What it does not wait for, maxSystemFailures below forgives.",
-        f"defaultServiceConfig: '{json.dumps(_service_config(dialect))}'",
+        "# retryPolicy: a server that stops cancels what it has not looked at; another is asked.",
+        f"defaultServiceConfig: '{json.dumps(service_config(dialect))}'",
     ]
     return (indent + line for line in lines)
 
 
-def _service_config(dialect: Dialect) -> dict[str, object]:
-    waiting = [
-        {"service": dialect.service, "method": "CreateTask"},
-        {"service": dialect.service, "method": "DeleteTask"},
+def service_config(dialect: Dialect) -> dict[str, object]:
+    """gRPC's settings for Flyte's client."""
+    # A server that stops cancels the calls that it has not looked at yet, and one that is killed
+    # answers nothing. Both may be asked again: the three calls are idempotent.
+    methods = [
+        _method(dialect.service, "CreateTask", waits=True, again=("UNAVAILABLE", "CANCELLED")),
+        # Its UNAVAILABLE says that the job has not stopped yet, and Flyte is to come back later.
+        _method(dialect.service, "DeleteTask", waits=True, again=("CANCELLED",)),
+        _method(dialect.service, "GetTask", waits=False, again=("UNAVAILABLE", "CANCELLED")),
     ]
     if dialect.sync_service:
-        waiting.append({"service": dialect.sync_service})
-    return {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [{"name": waiting, "waitForReady": True}],
+        methods.append({"name": [{"service": dialect.sync_service}], "waitForReady": True})
+    return {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": methods}
+
+
+def _method(service: str, method: str, *, waits: bool, again: Sequence[str]) -> dict[str, object]:
+    found: dict[str, object] = {"name": [{"service": service, "method": method}]}
+    if waits:
+        found["waitForReady"] = True
+    found["retryPolicy"] = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 3,
+        "retryableStatusCodes": list(again),
     }
+    return found
 
 
 def _pins(named: Sequence[Service], dialect: Dialect) -> Iterator[str]:
