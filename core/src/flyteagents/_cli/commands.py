@@ -18,6 +18,7 @@ _COMMANDS = {
     "check": ("check", "Show all settings and try the credentials; starts no job."),
     "run": ("run", "Run one task the way FlytePropeller would, and watch it."),
     "inspect": ("inspecting", "Say what a resource_meta says."),
+    "probe": ("probe", "Ask the server beside it for its health, also with TLS."),
     "propeller-config": ("propeller_config", "Print the Flyte configuration that routes to us."),
 }
 
