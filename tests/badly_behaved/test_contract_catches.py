@@ -37,6 +37,8 @@ CASES: list[tuple[str, str, str]] = [
     ("fingerprints_the_prefix", "test_the_next_attempt_takes_over_a_job_whose_reply_was_lost",
      "2 == 1"),
     ("ignores_the_key", "test_the_next_attempt_takes_over_a_job_whose_reply_was_lost", "2 == 1"),
+    ("adopts_nothing", "test_the_next_attempt_takes_over_a_job_whose_reply_was_lost", "2 == 1"),
+    ("asks_itself_for_its_endpoint", "test_a_repeated_create_names_the_same_job", "RuntimeError"),
     ("looks_before_it_submits", "test_a_submit_that_arrives_late_does_not_double_the_job",
      "2 == 1"),
     ("takes_any_job", "test_a_key_that_is_used_for_other_work_is_a_conflict", "FAILED"),

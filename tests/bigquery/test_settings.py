@@ -31,7 +31,7 @@ def test_the_plugin_is_found_under_its_name() -> None:
     assert found.broken == []
     [plugin] = found.plugins
     assert (plugin.name, plugin.package) == ("bigquery", "flyteagents-bigquery")
-    assert [cls.task_type for cls in plugin.agents] == ["bigquery_query_job_task"]
+    assert [list(each.task_types) for each in plugin.agents] == [["bigquery_query_job_task"]]
 
 
 def test_nothing_set_is_googles_own_service() -> None:

@@ -16,7 +16,8 @@ from flyteagents import Status, Task, Type
 from flyteagents._kernel import tasks
 from flyteagents._kernel.call import KernelCall
 from flyteagents._kernel.keys import key_of
-from flyteagents._kernel.plugins import Models, Plugin
+from flyteagents._kernel.offered import models_of, offer
+from flyteagents._kernel.plugins import Plugin
 from flyteagents._kernel.requests import Connection
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settings import KernelSettings
@@ -47,17 +48,11 @@ class Driver:
 
     def __init__(self, url: str | None, **settings: Any) -> None:
         made = SnowflakeSettings(**{"url": url, **settings})
-        models = Models(SnowflakeSettings, SnowflakeConfig, SnowflakeJob)
+        offered = offer(SnowflakeAgent, models_of(SnowflakeAgent), made)
         plugin = Plugin(
-            "snowflake",
-            "flyteagents-snowflake",
-            "0",
-            "flyteagents_snowflake",
-            [SnowflakeAgent],
-            {TASK_TYPE: models},
-            {SnowflakeSettings: made},
+            "snowflake", "flyteagents-snowflake", "0", "flyteagents_snowflake", [offered]
         )
-        self.served = ServedAgent(plugin, SnowflakeAgent, KernelSettings())
+        self.served = ServedAgent(plugin, offered, KernelSettings())
         self.settings = made
         self.agent: SnowflakeAgent = self.served.agent
 

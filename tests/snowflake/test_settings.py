@@ -30,7 +30,7 @@ def test_the_plugin_is_found_under_its_name() -> None:
     assert found.broken == []
     [plugin] = found.plugins
     assert (plugin.name, plugin.package) == ("snowflake", "flyteagents-snowflake")
-    assert [cls.task_type for cls in plugin.agents] == ["snowflake"]
+    assert [list(each.task_types) for each in plugin.agents] == [["snowflake"]]
 
 
 def test_nothing_set_is_each_accounts_own_address() -> None:

@@ -25,20 +25,20 @@ from flyteagents import (
     Task,
 )
 from flyteagents._kernel.cancel import Cancelling
-from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Envelope, new_envelope
+from flyteagents._kernel.flight import Made
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel
 from flyteagents._kernel.keys import attempt_number, fingerprint_of, key_of
+from flyteagents._kernel.offered import models_of, offer
 from flyteagents._kernel.open_job import OpenJob
-from flyteagents._kernel.plugins import Models, Plugin
+from flyteagents._kernel.plugins import Plugin
 from flyteagents._kernel.requests import CreateRequest, JobRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
-from flyteagents._wire.messages import encode_outputs
-from flyteagents._wire.types import dump_types, load_types
+from flyteagents._wire.messages import codec
 
 WHO = Identity(project="p", domain="d", execution="e", node="n")
 PREFIX = "s3://bucket/e/n/data/0"
@@ -124,17 +124,15 @@ class Setup:
     telemetry: Telemetry = field(default_factory=start_telemetry)
     idempotency: Idempotency = "vendor"
     settings: KernelSettings = field(default_factory=KernelSettings)
+    cls: type[Scripted] | None = None
 
     def __post_init__(self) -> None:
-        cls = CLASSES[self.idempotency]
-        models = Models(Settings, Config, Numbered)
-        plugin = Plugin(
-            "p", "p", "1", __name__, [cls], {"scripted": models}, {Settings: Settings()}
-        )
-        self.served = ServedAgent(plugin, cls, self.settings, self.telemetry)
+        cls = self.cls or CLASSES[self.idempotency]
+        offered = offer(cls, models_of(cls), Settings())
+        plugin = Plugin("p", "p", "1", __name__, [offered])
+        self.served = ServedAgent(plugin, offered, self.settings, self.telemetry, codec())
         self.agent: Scripted = self.served.agent
-        codec = Codec(encode_outputs, dump_types, load_types)
-        self.kernel = Kernel(self.settings, {"scripted": self.served}, codec, self.telemetry)
+        self.kernel = Kernel(self.settings, {"scripted": self.served}, codec(), self.telemetry)
         self.cancelling = Cancelling(self.kernel)
         self.flights = Flights(self.kernel, self.cancelling)
 
@@ -166,6 +164,12 @@ class Setup:
     def counted(self, name: str) -> dict[tuple[str, ...], float]:
         """A counter's values by those of its labels."""
         return dict(getattr(self.telemetry.metrics, name).read())
+
+
+def made_for(setup: Setup, number: int) -> Made:
+    """The job of the attempt with that number."""
+    task = setup.task(f"{PREFIX[:-1]}{number}")
+    return Made(Numbered(id="job-1"), task.key.hex, number)
 
 
 def within(seconds: float) -> Deadline:

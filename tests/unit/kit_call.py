@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from flyteagents import Endpoint, Http, Identity, Type
+from flyteagents import Endpoint, ErrorDocument, Fingerprint, Http, Identity, Key, Type
 from flyteagents._vendor.budget import Budget
 from flyteagents._vendor.http import VendorClient
 
@@ -26,6 +26,10 @@ class KitCall:
     output_prefix: str = ""
     declared: Mapping[str, Type] = field(default_factory=dict)
     configs: Mapping[str, str] = field(default_factory=dict)
+    task_type: str = "kit"
+    key: Key = Key("0" * 40)  # noqa: RUF009 # frozen
+    fingerprint: Fingerprint | None = None
+    settling: bool = False
 
     @property
     def remaining(self) -> float:
@@ -46,6 +50,12 @@ class KitCall:
 
     async def blocking(self, function: Callable[..., T], *args: object) -> T:
         return function(*args)
+
+    async def read_error(self, prefix: str = "") -> ErrorDocument | None:
+        return None
+
+    async def read_outputs(self, prefix: str = "") -> Mapping[str, object] | None:
+        return None
 
 
 async def _no_endpoint(fresh: bool) -> Endpoint:

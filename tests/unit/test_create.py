@@ -24,19 +24,18 @@ from flyteagents import (
     Task,
     Unavailable,
 )
-from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Envelope, load
 from flyteagents._kernel.kernel import Kernel
-from flyteagents._kernel.plugins import Models, Plugin
+from flyteagents._kernel.offered import models_of, offer
+from flyteagents._kernel.plugins import Plugin
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.service import Service
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
 from flyteagents._telemetry.tracing import Rpc
-from flyteagents._wire.messages import encode_outputs
-from flyteagents._wire.types import dump_types, load_types
+from flyteagents._wire.messages import codec
 
 
 class Config(BaseModel):
@@ -79,14 +78,11 @@ def telemetry() -> Iterator[Telemetry]:
 async def test_the_next_call_for_a_key_is_not_forgotten_when_the_last_one_has_failed(
     telemetry: Telemetry,
 ) -> None:
-    plugin = Plugin(
-        "p", "p", "1", __name__, [FailsOnce], {"once": Models(Settings, Config, Numbered)},
-        {Settings: Settings()},
-    )  # fmt: skip
+    offered = offer(FailsOnce, models_of(FailsOnce), Settings())
+    plugin = Plugin("p", "p", "1", __name__, [offered])
     settings = KernelSettings()
-    served = ServedAgent(plugin, FailsOnce, settings)
-    codec = Codec(encode_outputs, dump_types, load_types)
-    service = Service(Kernel(settings, {"once": served}, codec, telemetry))
+    served = ServedAgent(plugin, offered, settings)
+    service = Service(Kernel(settings, {"once": served}, codec(), telemetry))
 
     async def create() -> Envelope:
         who = Identity(project="p", domain="d")

@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import Numbered, Setup, within
+from tests.unit.kernel_setup import Numbered, Setup, made_for, within
 
 from flyteagents import Forbidden, Idempotency, InvalidTask, Phase, Unavailable
 from flyteagents._kernel import flights
-from flyteagents._kernel.flight import Flight, Made, Stage
+from flyteagents._kernel.flight import Flight, Stage
 from flyteagents._telemetry.providers import Telemetry
 
 JOB = Numbered(id="job-1")
@@ -30,7 +30,7 @@ async def ends(flight: Flight) -> None:
 async def test_it_submits_and_lands(setup: Setup) -> None:
     flight = begin(setup)
     assert await setup.flights.wait(flight, within(1))
-    assert flight.work.result() == Made(JOB, 0)
+    assert flight.work.result() == made_for(setup, 0)
     assert setup.flights.under_way(flight.key) is None
     assert not flight.is_unheard()
 
@@ -57,7 +57,7 @@ async def test_a_new_caller_opens_the_budget_again(setup: Setup) -> None:
     await asyncio.sleep(0)
     answers.set()
     assert await second
-    assert flight.work.result() == Made(JOB, 0)
+    assert flight.work.result() == made_for(setup, 0)
 
 
 @pytest.mark.parametrize(("idempotency", "tries"), [("vendor", 2), ("lookup", 1), ("none", 1)])
@@ -92,7 +92,7 @@ async def unheard(setup: Setup, **of: Any) -> Flight:
 
 async def test_a_job_named_unheard_is_known_to_the_next_attempt_once(setup: Setup) -> None:
     flight = await unheard(setup)
-    assert setup.flights.just_named(flight.key, setup.task()) == Made(JOB, 0)
+    assert setup.flights.just_named(flight.key, setup.task()) == made_for(setup, 0)
     assert setup.flights.just_named(flight.key, setup.task()) is None
     assert "cancel" not in setup.agent.asked
 

@@ -89,7 +89,7 @@ def cause(*points: EntryPoint) -> str:
 def test_a_plugin_is_known_with_its_package_and_version(install: Install) -> None:
     (plugin,) = found(install("ours")).plugins
     assert (plugin.name, plugin.package, plugin.version) == ("ours", "ours-agents", "1.2")
-    assert [cls.task_type for cls in plugin.agents] == ["ours_job"]
+    assert [agent.task_types for agent in plugin.agents] == [("ours_job",)]
 
 
 def test_a_plugins_settings_are_read_with_its_prefix(
@@ -130,6 +130,8 @@ def test_a_plugins_settings_are_read_with_its_prefix(
             "of: dict[str, str] = {}",
             "FLYTEAGENTS_B_JSON_",
         ),
+        ("b_alone", "return [TheirAgent]", "return TheirAgent", "return a list"),
+        ("b_text", "return [TheirAgent]", "return 'TheirAgent'", "return a list"),
         ("b_setting", 'url: str = "http://localhost"', "url: str", "FLYTEAGENTS_B_SETTING_URL"),
     ],
 )
@@ -172,8 +174,9 @@ def test_the_models_of_a_family_of_agents_may_be_split_over_its_classes(install:
         "class TheirAgent(Base[Mine]):",
     )
     (plugin,) = found(install("family", split)).plugins
-    assert plugin.models["family_job"].job is not None
-    assert plugin.models["family_job"].job.__name__ == "Mine"
+    job = plugin.agents[0].models.job
+    assert job is not None
+    assert job.__name__ == "Mine"
 
 
 def test_two_packages_with_one_plugin_name_are_refused_by_package(install: Install) -> None:

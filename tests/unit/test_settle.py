@@ -7,9 +7,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import RUNNING, SUCCEEDED, Numbered, Setup, within
+from tests.unit.kernel_setup import RUNNING, SUCCEEDED, Numbered, Scripted, Setup, made_for, within
 
 from flyteagents import (
+    Call,
     Idempotency,
     JobConflict,
     JobNotFound,
@@ -19,11 +20,13 @@ from flyteagents import (
     Throttled,
     Unavailable,
 )
+from flyteagents._kernel import cancel
 from flyteagents._kernel.cancel import _name
 from flyteagents._kernel.flight import Flight, Made
 from flyteagents._kernel.settle import history, settle
 from flyteagents._telemetry.providers import Telemetry
 
+FIRST = "s3://bucket/e/n/data/0"
 SECOND, THIRD = "s3://bucket/e/n/data/1", "s3://bucket/e/n/data/2"
 JOB = Numbered(id="job-1")
 
@@ -48,15 +51,22 @@ def flight_of(setup: Setup, prefix: str, seconds: float = 0.02, **of: Any) -> Fl
     return Flight(setup.served, task, setup.request(prefix), within(seconds))
 
 
+async def settled(
+    setup: Setup, prefix: str, others: Others | None = None, seconds: float = 0.02
+) -> Made | None:
+    flight = flight_of(setup, prefix, seconds)
+    return await settle(setup.kernel, flight, others or Others(), setup.cancelling)
+
+
 async def test_a_first_attempt_has_nothing_to_settle(setup: Setup) -> None:
     flight = flight_of(setup, "s3://bucket/e/n/data/0")
-    assert await settle(setup.kernel, flight, Others()) is None
+    assert await settle(setup.kernel, flight, Others(), setup.cancelling) is None
     assert setup.agent.asked == []
 
 
 async def test_to_look_up_is_to_create_under_the_earlier_key(setup: Setup) -> None:
-    made = await settle(setup.kernel, flight_of(setup, SECOND), Others())
-    assert made == Made(JOB, 0, adopted=True)
+    made = await settled(setup, SECOND)
+    assert made == made_for(setup, 0)
     earlier = setup.agent.about["create"][0]
     assert earlier.output_prefix == "s3://bucket/e/n/data/0"
     assert earlier.key == setup.task("s3://bucket/e/n/data/0").key
@@ -75,37 +85,37 @@ async def test_what_is_history_is_not_taken_over_and_the_next_one_is(
     setup: Setup, over: Status
 ) -> None:
     setup.agent.script["get"] = [over, SUCCEEDED]
-    made = await settle(setup.kernel, flight_of(setup, THIRD), Others())
-    assert made == Made(JOB, 1, adopted=True)
+    made = await settled(setup, THIRD)
+    assert made == made_for(setup, 1)
 
 
 async def test_other_work_under_an_earlier_key_is_not_ours(setup: Setup) -> None:
     setup.agent.script["create"] = [JobConflict("other work")]
-    assert await settle(setup.kernel, flight_of(setup, SECOND), Others()) is None
+    assert await settled(setup, SECOND) is None
 
 
 async def test_a_job_that_is_being_stopped_here_is_not_taken_over(setup: Setup) -> None:
     setup.kernel.soft.stopping.add(_name(setup.served, JOB))
-    assert await settle(setup.kernel, flight_of(setup, SECOND), Others()) is None
+    assert await settled(setup, SECOND) is None
 
 
 async def test_a_job_that_is_not_visible_yet_is_taken_over(setup: Setup) -> None:
     setup.agent.script["get"] = [JobNotFound("not yet")]
-    assert await settle(setup.kernel, flight_of(setup, SECOND), Others()) is not None
+    assert await settled(setup, SECOND) is not None
 
 
 @pytest.mark.parametrize("error", [Unavailable("not now"), ValueError("a bug")])
 async def test_while_it_cannot_be_known_the_attempt_waits(setup: Setup, error: Exception) -> None:
     setup.agent.script["get"] = [error]
     with pytest.raises(Unavailable):
-        await settle(setup.kernel, flight_of(setup, SECOND), Others())
+        await settled(setup, SECOND)
 
 
 async def test_a_job_just_named_is_taken_over_unseen(setup: Setup) -> None:
     others, flight = Others(), flight_of(setup, SECOND)
-    others.named[setup.task("s3://bucket/e/n/data/0").key.hex] = Made(JOB, 0)
-    made = await settle(setup.kernel, flight, others)
-    assert made == Made(JOB, 0, adopted=True)
+    others.named[setup.task("s3://bucket/e/n/data/0").key.hex] = made_for(setup, 0)
+    made = await settle(setup.kernel, flight, others, setup.cancelling)
+    assert made == made_for(setup, 0)
     assert setup.agent.asked == []
 
 
@@ -118,7 +128,7 @@ async def test_an_earlier_submit_on_its_way_is_waited_for(
     first.work = asyncio.get_running_loop().create_future()  # type: ignore[assignment] # is awaited
     others.flying[first.key] = first
     with pytest.raises(Throttled):
-        await settle(setup.kernel, flight_of(setup, SECOND), others)
+        await settled(setup, SECOND, others)
     assert setup.agent.asked == []
     first.work.cancel()
 
@@ -126,9 +136,78 @@ async def test_an_earlier_submit_on_its_way_is_waited_for(
 async def test_look_ups_find_and_do_not_create(quiet_telemetry: Telemetry) -> None:
     setup = Setup(quiet_telemetry, "lookup")
     setup.agent.script["find"] = [None, JOB]
-    made = await settle(setup.kernel, flight_of(setup, THIRD), Others())
-    assert made == Made(JOB, 1, adopted=True)
+    made = await settled(setup, THIRD)
+    assert made == made_for(setup, 1)
     assert "create" not in setup.agent.asked
+
+
+# What the agent itself does not take over.
+
+
+class Choosy(Scripted):
+    """Says which jobs may be taken over."""
+
+    async def adopts(self, task: Task[Any], job: Numbered, call: Call) -> bool:
+        assert call.settling
+        assert task.output_prefix == call.output_prefix == FIRST
+        return bool(await self._answer("adopts", job, call))
+
+
+@pytest.fixture
+def choosy(quiet_telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    monkeypatch.setattr(cancel, "FIRST_PAUSE", 0.001)
+    setup = Setup(quiet_telemetry, cls=Choosy)
+    setup.agent.script["adopts"] = [False]
+    return setup
+
+
+async def test_an_agent_may_say_that_a_job_can_be_taken_over(choosy: Setup) -> None:
+    choosy.agent.script["adopts"] = [True]
+    assert await settled(choosy, SECOND) == made_for(choosy, 0)
+    assert "cancel" not in choosy.agent.asked
+
+
+async def test_a_job_that_cannot_be_taken_over_is_seen_to_stop(choosy: Setup) -> None:
+    choosy.agent.script["get"] = [RUNNING, RUNNING, RUNNING, Status(Phase.ABORTED)]
+    assert await settled(choosy, SECOND, seconds=1) is None
+    assert choosy.agent.asked == ["create", "get", "adopts", "get", "cancel", "get", "get"]
+
+
+async def test_while_it_has_not_stopped_no_new_job_is_asked_for(choosy: Setup) -> None:
+    for _ in range(2):  # also by the next attempt, which finds the cancel under way
+        with pytest.raises(Throttled, match="attempt 0 is still being stopped"):
+            await settled(choosy, SECOND)
+
+
+async def test_a_job_that_is_already_being_stopped_is_waited_for(choosy: Setup) -> None:
+    stopping = Status(Phase.RUNNING, cancelling=True)
+    choosy.agent.script["get"] = [stopping, stopping, Status(Phase.ABORTED)]
+    assert await settled(choosy, SECOND, seconds=1) is None
+    assert "cancel" not in choosy.agent.asked
+    assert choosy.agent.asked.count("get") == 3
+
+
+async def test_a_job_that_has_succeeded_and_cannot_be_taken_over_is_left_alone(
+    choosy: Setup,
+) -> None:
+    choosy.agent.script["get"] = [SUCCEEDED]
+    assert await settled(choosy, SECOND) is None
+    assert "cancel" not in choosy.agent.asked
+
+
+async def test_a_job_just_named_is_asked_about_too(choosy: Setup) -> None:
+    others = Others()
+    first = made_for(choosy, 0)
+    others.named[first.key] = first
+    choosy.agent.script["get"] = [Status(Phase.ABORTED)]
+    assert await settled(choosy, SECOND, others, seconds=1) is None
+    assert choosy.agent.asked == ["adopts", "get"]
+
+
+async def test_while_the_agent_cannot_say_the_attempt_waits(choosy: Setup) -> None:
+    choosy.agent.script["adopts"] = [ValueError("a bug")]
+    with pytest.raises(Unavailable, match="attempt 0 is not settled"):
+        await settled(choosy, SECOND)
 
 
 def test_a_job_that_outlives_the_tasks_timeout_is_history() -> None:

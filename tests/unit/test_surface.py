@@ -16,9 +16,10 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "src" / "flyteagents"
 SURFACE = set(
     """
-    API Agent AgentError Binary Blob Call Column CommaList Container Endpoint Fingerprint Forbidden
-    Http Idempotency Identity InvalidTask Job JobConflict JobNotFound Key Kind Link LogLine LogPage
-    Name Phase Reply Schema Settings Status StructuredDataset SyncAgent Task
+    API Agent AgentError Binary Blob Call Column CommaList Container Endpoint ErrorDocument
+    Fingerprint Forbidden Http Idempotency Identity InvalidTask Job JobConflict JobNotFound Key
+    Kind Link LogLine
+    LogPage Name Phase Reply Schema Settings Status StructuredDataset SyncAgent Task
     Throttled Type Unauthenticated Unavailable Unsupported VendorError hookimpl
     """.split()  # noqa: SIM905 # read at a glance
 )

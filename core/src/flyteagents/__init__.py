@@ -21,7 +21,7 @@ from flyteagents._hooks import API, hookimpl
 from flyteagents._http import Endpoint, Http, Reply
 from flyteagents._job import Job, Name
 from flyteagents._settings import CommaList, Settings
-from flyteagents._status import Link, LogLine, LogPage, Phase, Status
+from flyteagents._status import ErrorDocument, Link, LogLine, LogPage, Phase, Status
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
 from flyteagents._types import Column, Kind, Type
 from flyteagents._values import Binary, Blob, Schema, StructuredDataset
@@ -37,6 +37,7 @@ __all__ = [
     "CommaList",
     "Container",
     "Endpoint",
+    "ErrorDocument",
     "Fingerprint",
     "Forbidden",
     "Http",

@@ -23,7 +23,8 @@ class AgentBase(Generic[SettingsT, ConfigT]):
     """
 
     task_type: ClassVar[str]
-    """The task type served, as it stands in the task template."""
+    """The task type served, as it stands in the task template; where there are several, the one
+    that names the agent in metrics and logs."""
 
     name: ClassVar[str] = ""
     """What ListAgents shows; the task type where empty."""
@@ -35,9 +36,21 @@ class AgentBase(Generic[SettingsT, ConfigT]):
 
     settings: SettingsT
 
+    @classmethod
+    def serves(cls, settings: SettingsT) -> Sequence[str]:
+        """The task types served with these settings, each routed to this one agent;
+        `call.task_type` says which one a call is for."""
+        return (cls.task_type,)
+
     async def endpoint(self, of: Any, call: Call) -> Endpoint:
-        """Where and how to reach the vendor for `of`, a `Task` or a `Job`. Called before each
-        request, so keep tokens; after a 401 once more, with `call.fresh`."""
+        """Where and how to reach the vendor for `of`: a `Task`, a `Job`, or None in `check`, which
+        is about neither. Called before each request, so keep tokens (`flyteagents.kit.tokens`);
+        after a 401 once more, with `call.fresh`. `call.http` works here for requests that have an
+        `endpoint=` of their own.
+
+        Raises Unauthenticated for a credential that is not there or cannot be read, which is told
+        at once. Any VendorError says that it cannot be had *yet*: nothing has reached the vendor,
+        so that is tried again within the call's time, and in `get` it is a hiccup."""
         raise Unsupported(f"{type(self).__name__} has no endpoint; define it to use call.http")
 
     def explain(self, reply: Reply) -> AgentError | None:
@@ -72,11 +85,17 @@ class Agent(AgentBase[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
     ```
 
     idempotency: "vendor" when a second create with the same `task.key` answers with the first
-    one's job; "lookup" when `find` can tell whether there is one; "none" when neither.
+    one's job; "lookup" when `find` can tell whether there is one; "none" when neither. Where it
+    follows from the settings, `promises` says it.
     All methods raise `AgentError`s; anything else counts as a bug in the agent.
     """
 
     idempotency: ClassVar[Idempotency]
+
+    @classmethod
+    def promises(cls, settings: SettingsT) -> Idempotency:
+        """The idempotency with these settings."""
+        return cls.idempotency
 
     async def create(self, task: Task[ConfigT], call: Call) -> JobT:
         """Start the job, or with idempotency "vendor" name the one that `task.key` has. Raises
@@ -100,6 +119,13 @@ class Agent(AgentBase[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
         """The job with `task.key`, for idempotency "lookup"; None when there is none. Raises
         JobConflict when that one does other work (`task.fingerprint.matches`)."""
         raise Unsupported(f"{type(self).__name__} cannot look jobs up; define find")
+
+    async def adopts(self, task: Task[ConfigT], job: JobT, call: Call) -> bool:
+        """Whether an attempt may take over `job`, which an earlier attempt started and which is
+        alive or has succeeded. `task` is the work as the earlier attempt asked for it, with its
+        `output_prefix`. Return False where the job's outputs lie where they cannot be read, say:
+        then the job is cancelled and seen to stop before a new one is asked for."""
+        return True
 
     def fingerprint(self, task: Task[ConfigT]) -> Mapping[str, object]:
         """What says whether two jobs are the same work, as JSON-like values: the statement, its

@@ -7,7 +7,7 @@ import functools
 import gc
 import logging
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from importlib_metadata import version
@@ -72,13 +72,13 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
 
     Raises BrokenPlugins, BadTelemetry, PortTaken, or OSError for the Prometheus page."""
     # Imported here: `list` and `check` have no use for gRPC, and it takes its time.
-    from flyteagents._wire.messages import encode_outputs
+    from flyteagents._wire.messages import codec
     from flyteagents._wire.methods import Methods
     from flyteagents._wire.server import Server
-    from flyteagents._wire.types import dump_types, load_types
 
     found = load_plugins(settings)
-    for sentence in unknown_variables(known_variables(found)):
+    slips = [sentence for plugin in found.plugins for sentence in plugin.slips]
+    for sentence in [*unknown_variables(known_variables(found)), *slips]:
         log.warning(sentence)
     stop = _stop_signals()
     async with AsyncExitStack() as ends:
@@ -88,11 +88,11 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
             metrics_port=settings.metrics_port or None,
         )
         ends.callback(telemetry.shutdown)
-        agents = serve_agents(settings, found, telemetry)
-        await _open(agents, found, settings, ends)
-        codec = Codec(encode_outputs, dump_types, load_types)
-        kernel = Kernel(settings, agents, codec, telemetry)
-        _watch_gauges(kernel)
+        wire = codec()
+        agents = await _opened(settings, found, telemetry, wire, ends)
+        by_type = {each: served for served in agents for each in served.offered.task_types}
+        kernel = Kernel(settings, dict(sorted(by_type.items())), wire, telemetry)
+        _watch_gauges(kernel, agents)
         server = Server(settings, Methods(Service(kernel)))
         ends.push_async_callback(server.stop)
         watch = LoopWatch(
@@ -101,11 +101,11 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
             blocked=functools.partial(_isolate, agents),
         )
         ends.callback(watch.stop)
-        plugins = {served.plugin.name for served in agents.values()}
+        plugins = {served.plugin.name for served in agents}
         await server.start(plugins, {broken.name for broken in found.broken})
         watch.start()
         gc.freeze()  # what start-up made stays; collecting it again and again takes time
-        types = ", ".join(sorted(agents)) or "no task types: no plugin is installed"
+        types = ", ".join(kernel.agents) or "no task types: no plugin is installed"
         log.info("flyteagents %s on port %d serves %s", version("flyteagents"), server.port, types)
         if ready is not None:
             ready(server.port)
@@ -118,39 +118,30 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
         log.info("stopped; %d detached task(s) dropped", dropped)
 
 
-async def _open(
-    agents: dict[str, ServedAgent], found: Found, settings: KernelSettings, ends: AsyncExitStack
-) -> None:
-    """Open the agents. One that cannot be opened makes its whole plugin a broken one."""
-    for task_type, served in list(agents.items()):
-        ends.push_async_callback(served.close)
-        try:
-            await served.open()
-        except Exception as error:  # noqa: BLE001 # the agent's own code
-            cause = f"its agent for {task_type} cannot open: {type(error).__name__}: {error}"
-            broken = Broken(served.plugin.name, served.plugin.origin, redact(cause))
-            _skip([broken], settings)
-            found.broken.append(broken)
+async def _opened(
+    settings: KernelSettings, found: Found, telemetry: Telemetry, codec: Codec, ends: AsyncExitStack
+) -> Sequence[ServedAgent]:
+    """The agents, opened. One that cannot be opened makes its whole plugin a broken one."""
+    agents = []
+    for plugin in found.plugins:
+        for offered in plugin.agents:
+            try:
+                served = ServedAgent(plugin, offered, settings, telemetry, codec)
+                ends.push_async_callback(served.close)
+                await served.open()
+                agents.append(served)
+            except Exception as error:  # noqa: BLE001 # the agent's own code
+                why = f"{type(error).__name__}: {error}"
+                cause = f"its agent for {offered.task_types[0]} cannot open: {why}"
+                broken = Broken(plugin.name, plugin.origin, redact(cause))
+                _skip([broken], settings)
+                found.broken.append(broken)
     gone = {broken.name for broken in found.broken}
-    for task_type, served in list(agents.items()):
-        if served.plugin.name in gone:
-            del agents[task_type]
+    return [served for served in agents if served.plugin.name not in gone]
 
 
-def serve_agents(
-    settings: KernelSettings, found: Found, telemetry: Telemetry
-) -> dict[str, ServedAgent]:
-    """The agents by task type, in a constant order."""
-    agents = {
-        cls.task_type: ServedAgent(plugin, cls, settings, telemetry)
-        for plugin in found.plugins
-        for cls in plugin.agents
-    }
-    return dict(sorted(agents.items()))
-
-
-def _watch_gauges(kernel: Kernel) -> None:
-    metrics, agents = kernel.telemetry.metrics, kernel.agents
+def _watch_gauges(kernel: Kernel, agents: Sequence[ServedAgent]) -> None:
+    metrics = kernel.telemetry.metrics
     metrics.watch(
         "flyteagents_oldest_hiccup_seconds",
         "s",
@@ -165,8 +156,8 @@ def _watch_gauges(kernel: Kernel) -> None:
         "agent",
         "operation",
         read=lambda: {
-            (agent, operation): limit.held
-            for agent, served in agents.items()
+            (served.task_type, operation): limit.held
+            for served in agents
             for operation, limit in (("create", served.creates), ("get", served.polls))
         },
     )
@@ -186,14 +177,14 @@ def _stop_signals() -> asyncio.Future[bool]:
     return stop
 
 
-def _owner(agents: Mapping[str, ServedAgent], module: str) -> str | None:
-    return next((name for name, served in agents.items() if served.owns(module)), None)
+def _owner(agents: Sequence[ServedAgent], module: str) -> str | None:
+    return next((served.task_type for served in agents if served.owns(module)), None)
 
 
-def _isolate(agents: Mapping[str, ServedAgent], task_type: str, seconds: float) -> None:
+def _isolate(agents: Sequence[ServedAgent], task_type: str, seconds: float) -> None:
     # The watch knows the package; which of its agents it was is not to be seen from outside.
-    plugin = agents[task_type].plugin
-    for name, served in agents.items():
+    plugin = next(served.plugin for served in agents if served.task_type == task_type)
+    for served in agents:
         if seconds >= INTOLERABLE and served.plugin is plugin and not served.lane.isolated:
-            log.error("%s blocks the server's loop; giving it one of its own", name)
+            log.error("%s blocks the server's loop; giving it one of its own", served.task_type)
             served.isolate()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from flyteagents._http import Http
-from flyteagents._task import Identity
+from flyteagents._status import ErrorDocument
+from flyteagents._task import Fingerprint, Identity, Key
 from flyteagents._types import Type
 
 T = TypeVar("T")
@@ -17,7 +18,27 @@ class Call(Protocol):
 
     @property
     def operation(self) -> str:
-        """create, get, cancel, run, find, logs or check: the method that is called."""
+        """create, find, get, adopts, cancel, run, logs or check: the method that is called."""
+
+    @property
+    def task_type(self) -> str:
+        """The task type that the call is for, one of those the agent `serves`."""
+
+    @property
+    def key(self) -> Key:
+        """The idempotency key that the job was made with, or is to be made with: `task.key`, also
+        where there is no task. For a job that was taken over it is the earlier attempt's. For one
+        that another connector started, and in check, it means nothing to the vendor."""
+
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        """The fingerprint of the work; None for jobs that another connector started, and in
+        check."""
+
+    @property
+    def settling(self) -> bool:
+        """Whether the kernel settles an earlier attempt: then `create` and `find` are asked for
+        that attempt's job, and `get` for whether it is worth taking over."""
 
     @property
     def http(self) -> Http:
@@ -68,3 +89,16 @@ class Call(Protocol):
 
     async def blocking(self, function: Callable[..., T], *args: object) -> T:
         """Run what must block (a vendor's SDK, files) in this agent's own threads."""
+
+    async def read_error(self, prefix: str = "") -> ErrorDocument | None:
+        """What flytekit's or flyte-sdk's own code, run by the job, wrote into `error.pb` below
+        `prefix` when it failed; None where there is no such file. "" is `output_prefix`.
+
+        Local paths and file:// are read as they are, other stores by fsspec, with
+        `flyteagents[stores]` and the store's package. Raises Unsupported where that is missing, or
+        where no prefix is known; Unavailable where the store does not answer."""
+
+    async def read_outputs(self, prefix: str = "") -> Mapping[str, object] | None:
+        """The outputs that the job wrote into `outputs.pb`, as `Status.outputs` takes them; None
+        where there is no such file. Raises as `read_error` does, and InvalidTask for outputs that
+        do not fit the declared types."""

@@ -21,7 +21,8 @@ class AgentError(Exception):
     """Base of all errors with a meaning to the kernel.
 
     The text is shown to the user: one or two sentences that say what was wrong and what to do.
-    Never put a secret in it. `code` is the vendor's own error code, shown before the text.
+    Never put a secret in it. `code` is the vendor's own error code, bare ("accessDenied"): the
+    user sees `[<PLUGIN>_<code>]` before the text.
     """
 
     def __init__(self, message: str = "", *, code: str | None = None) -> None:

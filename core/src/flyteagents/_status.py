@@ -33,8 +33,10 @@ class Status:
 
     phase: None when the vendor's state is one the agent does not know; the kernel then keeps
         the last known phase.
-    message: shown to the user when the job failed.
-    code: the vendor's error code, shown before the message.
+    message: shown to the user: why the job failed, and why it waits while it does. Flyte 1 shows
+        the text of INITIALIZING and none of RUNNING.
+    code: the vendor's own error code, bare ("accessDenied"): the kernel puts the plugin's name
+        before it and shows both before the message.
     outputs: output name to Python value (int, float, str, bool, datetime, timedelta, None, list,
         dict, `Blob`, `StructuredDataset`). None where the job itself wrote `outputs.pb`.
         They must be readable when SUCCEEDED is answered.
@@ -55,6 +57,21 @@ class Status:
     started: datetime | None = None
     ended: datetime | None = None
     cancelling: bool = False
+
+
+@dataclass(frozen=True)
+class ErrorDocument:
+    """Why a job's own code failed, as flytekit or flyte-sdk wrote it down
+    (`flyteidl.core.ErrorDocument`).
+
+    code: as "USER:ValueError". recoverable: whether another attempt may help; None where the
+    document does not say. origin: whose fault it was, "user" or "system"; "" where it does not say.
+    """
+
+    code: str
+    message: str
+    recoverable: bool | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ class Task(Generic[ConfigT]):
     output_prefix: where this attempt's outputs go; "" when the caller gave none.
     timeout: the task's own, None where it has none. retries: as the template says; Flyte 1 may
     grant another number.
+    environment: the execution's environment variables, which a job that runs code is to have.
     """
 
     type: str
@@ -102,3 +103,4 @@ class Task(Generic[ConfigT]):
     retries: int = 0
     runtime: str = ""
     container: Container | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)

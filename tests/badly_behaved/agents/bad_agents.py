@@ -26,6 +26,7 @@ from flyteagents import (
     Agent,
     AgentError,
     Call,
+    Endpoint,
     InvalidTask,
     JobConflict,
     JobNotFound,
@@ -311,6 +312,25 @@ class RefusesItsOwnJobs(KeyedAgent):
         if reply.status != 201:
             raise JobConflict("there is such a job")
         return VendorJob(id=reply.json()["id"])
+
+
+class AdoptsNothing(KeyedAgent):
+    """Takes no job over, and so has each attempt's work done anew."""
+
+    task_type = "adopts_nothing"
+
+    async def adopts(self, task: Task[Script], job: VendorJob, call: Call) -> bool:
+        return False
+
+
+class AsksItselfForItsEndpoint(KeyedAgent):
+    """Makes a request to say where requests go to."""
+
+    task_type = "asks_itself_for_its_endpoint"
+
+    async def endpoint(self, of: object, call: Call) -> Endpoint:
+        await call.http.get("/jobs")
+        return await super().endpoint(of, call)
 
 
 @hookimpl

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 from pydantic import BaseModel, SecretStr
@@ -23,6 +23,7 @@ from flyteagents._cli.listing import kernel_settings
 from flyteagents._client.exit_codes import CONFIG_ERROR
 from flyteagents._errors import AgentError
 from flyteagents._kernel.call import KernelCall, ask
+from flyteagents._kernel.offered import Offered
 from flyteagents._kernel.plugins import Found, Plugin, discover
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settings import PREFIX, KernelSettings, prefix_of, unknown_variables
@@ -157,11 +158,13 @@ def _of_broken(sentence: str, found: Found) -> bool:
 async def _try_all(
     kernel: KernelSettings, plugins: Sequence[Plugin], timeout: float
 ) -> list[Verdict]:
-    return [await _try(kernel, plugin, cls, timeout) for plugin in plugins for cls in plugin.agents]
+    return [
+        await _try(kernel, plugin, agent, timeout) for plugin in plugins for agent in plugin.agents
+    ]
 
 
-async def _try(kernel: KernelSettings, plugin: Plugin, cls: type[Any], timeout: float) -> Verdict:
-    served = ServedAgent(plugin, cls, kernel)
+async def _try(kernel: KernelSettings, plugin: Plugin, agent: Offered, timeout: float) -> Verdict:
+    served = ServedAgent(plugin, agent, kernel)
     budget = Budget(time.monotonic() + timeout, limit=timeout)
 
     async def opened() -> object:

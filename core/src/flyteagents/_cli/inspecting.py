@@ -135,14 +135,16 @@ def _object(raw: bytes) -> Mapping[str, Any] | None:
 
 def _readers(job: Mapping[str, Any], envelope: Envelope | None) -> Iterator[Reader]:
     for plugin in discover(kernel_settings().plugins).plugins:
-        for task_type, models in plugin.models.items():
-            if models.job is None or (envelope is not None and envelope.task_type != task_type):
+        for agent in plugin.agents:
+            if agent.models.job is None:
                 continue
             try:
-                models.job.model_validate(job)
+                agent.models.job.model_validate(job)
             except ValidationError:
                 continue
-            yield Reader(task_type, plugin.origin)
+            for task_type in agent.task_types:
+                if envelope is None or envelope.task_type == task_type:
+                    yield Reader(task_type, plugin.origin)
 
 
 def _unreadable(job: Mapping[str, Any] | None) -> str:

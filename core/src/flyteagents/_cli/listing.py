@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from flyteagents._agent import Agent
 from flyteagents._cli import screen
 from flyteagents._client.exit_codes import CONFIG_ERROR
 from flyteagents._hooks import GROUP
+from flyteagents._kernel.offered import Offered
 from flyteagents._kernel.plugins import Found, discover
 from flyteagents._kernel.settings import BadSettings, KernelSettings, read_settings
 
@@ -58,9 +58,9 @@ def kernel_settings() -> KernelSettings:
         screen.fail(CONFIG_ERROR, str(error))
 
 
-def idempotency(cls: type[Any]) -> str:
+def idempotency(agent: Offered) -> str:
     """What an agent promises, in one word."""
-    return str(cls.idempotency) if issubclass(cls, Agent) else "sync"
+    return "sync" if agent.is_sync else agent.idempotency
 
 
 def _left_out(settings: KernelSettings) -> list[str]:
@@ -81,12 +81,13 @@ def _document(found: Found) -> dict[str, Any]:
                 "module": plugin.module,
                 "agents": [
                     {
-                        "task_type": cls.task_type,
-                        "name": cls.name or cls.task_type,
-                        "idempotency": idempotency(cls),
-                        "class": f"{cls.__module__}.{cls.__qualname__}",
+                        "task_type": task_type,
+                        "name": agent.name,
+                        "idempotency": idempotency(agent),
+                        "class": f"{agent.cls.__module__}.{agent.cls.__qualname__}",
                     }
-                    for cls in plugin.agents
+                    for agent in plugin.agents
+                    for task_type in agent.task_types
                 ],
             }
             for plugin in found.plugins
@@ -100,9 +101,10 @@ def _document(found: Found) -> dict[str, Any]:
 
 def _print(found: Found, left_out: list[str]) -> None:
     rows = [
-        (cls.task_type, idempotency(cls), plugin.name, plugin.origin, plugin.module)
+        (task_type, idempotency(agent), plugin.name, plugin.origin, plugin.module)
         for plugin in found.plugins
-        for cls in plugin.agents
+        for agent in plugin.agents
+        for task_type in agent.task_types
     ]
     if rows:
         screen.table(("TASK TYPE", "IDEMPOTENCY", "PLUGIN", "PACKAGE", "MODULE"), rows)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from flyteagents._agent import Agent
 from flyteagents._cli.listing import kernel_settings
 from flyteagents._cli.routing import Dialect, Service, write
 from flyteagents._cli.screen import fail
@@ -85,8 +84,16 @@ def _services(
     names = [name for name, _, _ in named]
     if twice := {name for name in names if names.count(name) > 1}:
         raise _bad(f"two services are named {min(twice)}")
-    agents = {cls.task_type: cls for plugin in found.plugins for cls in plugin.agents}
-    of_plugin = {plugin.name: [cls.task_type for cls in plugin.agents] for plugin in found.plugins}
+    agents = {
+        task_type: agent
+        for plugin in found.plugins
+        for agent in plugin.agents
+        for task_type in agent.task_types
+    }
+    of_plugin = {
+        plugin.name: [each for agent in plugin.agents for each in agent.task_types]
+        for plugin in found.plugins
+    }
 
     owners: dict[str, str] = {}
     for name, _, words in named:
@@ -119,7 +126,7 @@ def _services(
             endpoint=at,
             insecure=insecure,
             task_types=types,
-            sync=[t for t in types if t in agents and not issubclass(agents[t], Agent)],
+            sync=[t for t in types if t in agents and agents[t].is_sync],
         )
         for name, at, types in entries
     ]

@@ -16,9 +16,12 @@ from typing import Any, TypeVar
 
 from flyteagents._errors import Throttled, Unavailable, VendorError
 from flyteagents._http import Endpoint, Http
+from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
 from flyteagents._kernel.served import ServedAgent
-from flyteagents._task import Identity
+from flyteagents._kernel.stores import ERROR, OUTPUTS, read_file
+from flyteagents._status import ErrorDocument
+from flyteagents._task import Fingerprint, Identity, Key
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget, backoff, within
 from flyteagents._vendor.http import VendorClient
@@ -31,17 +34,23 @@ long as one request may take (`Budget.limit`), so a submit is never torn down by
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One call of an agent. operation: the name of its method. of: the task or the job."""
+    """One call of an agent. operation: the name of its method. of: the task or the job.
+    opening: the agent is asked for its endpoint, and so has none."""
 
     served: ServedAgent
     operation: str
     identity: Identity
     budget: Budget
     of: object = None
+    task_type: str = ""
+    key: Key = Key("")  # noqa: RUF009 # frozen
+    fingerprint: Fingerprint | None = None
     output_prefix: str = ""
     declared: Mapping[str, Type] = field(default_factory=dict)
     connection: Connection = NO_CONNECTION
+    settling: bool = False
     fresh: bool = False
+    opening: bool = False
     agent: Any = field(init=False, repr=False)
     client: VendorClient = field(init=False, repr=False)
 
@@ -63,8 +72,13 @@ class KernelCall:
         return self.client.bind(self._endpoint, self.budget, self.agent.explain)
 
     async def _endpoint(self, fresh: bool) -> Endpoint:
-        call = replace(self, fresh=True) if fresh else self
-        endpoint: Endpoint = await self.agent.endpoint(self.of, call)
+        agent = self.agent
+        if self.opening:
+            raise RuntimeError(
+                f"{type(agent).__name__}.endpoint makes a request for which endpoint would be "
+                "asked again, for ever; pass endpoint=Endpoint(...) with it"
+            )
+        endpoint: Endpoint = await agent.endpoint(self.of, replace(self, fresh=fresh, opening=True))
         return endpoint
 
     async def secret(self, name: str) -> str:
@@ -80,29 +94,47 @@ class KernelCall:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.served.threads, functools.partial(function, *args))
 
+    async def read_error(self, prefix: str = "") -> ErrorDocument | None:
+        raw = await self.blocking(read_file, prefix or self.output_prefix, ERROR)
+        return None if raw is None else self._codec.read_error(raw)
 
-async def ask(call: KernelCall, *more: object, limit: float = CALL_LIMIT) -> Any:
-    """Call the agent's method, with `more` after the call. Raises what the method raises, and
-    Unavailable when it takes more than `limit` seconds."""
+    async def read_outputs(self, prefix: str = "") -> Mapping[str, object] | None:
+        raw = await self.blocking(read_file, prefix or self.output_prefix, OUTPUTS)
+        return None if raw is None else self._codec.read_outputs(raw, self.declared)
+
+    @property
+    def _codec(self) -> Codec:
+        assert self.served.codec is not None  # only `check` has none, and it has no job
+        return self.served.codec
+
+
+async def ask(
+    call: KernelCall, *more: object, first: object = None, limit: float = CALL_LIMIT
+) -> Any:
+    """Call the agent's method with what the call is about and the call; `first` goes before these,
+    `more` after them. Raises what the method raises, and Unavailable when it takes more than
+    `limit` seconds."""
     served = call.served
     method = getattr(call.agent, call.operation)
-    about = (call,) if call.of is None else (call.of, call)
+    about = [each for each in (first, call.of) if each is not None]
     with served.span(call.operation):
         try:
-            return await within(limit, served.lane.run(method, *about, *more))
+            return await within(limit, served.lane.run(method, *about, call, *more))
         except asyncio.TimeoutError:
             raise Unavailable(
                 f"{served.task_type}: {call.operation} took over {limit:.0f} s"
             ) from None
 
 
-async def ask_patiently(call: KernelCall) -> Any:
+async def ask_patiently(call: KernelCall, *, first: object = None) -> Any:
     """`ask` again while the vendor fails and the call's budget lasts. For what is safe to
     repeat."""
     tries = 0
     while True:
         try:
-            return await ask(replace(call))  # anew, since the agent may be on another loop by now
+            return await ask(
+                replace(call), first=first
+            )  # anew, since the agent may be on another loop by now
         except VendorError as error:
             asked = error.retry_after if isinstance(error, Throttled) else None
             seconds = backoff(tries, asked)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from flyteagents._status import ErrorDocument
 from flyteagents._types import Type
 
 DECLARED_LIMIT = 400
@@ -20,11 +21,16 @@ rest of an envelope takes some 500 of its 1024 bytes."""
 class Codec:
     """outputs: to a serialized LiteralMap, by the declared types or, where these are None, by what
     the values suggest. Raises InvalidTask for what does not fit.
-    dump_types, load_types: declared types to a short text and back. Raises ValueError."""
+    dump_types, load_types: declared types to a short text and back. Raises ValueError.
+    read_outputs, read_error: the files of Flyte's own code. Outputs that do not fit the types raise
+    InvalidTask; an error that cannot be read says no more than that.
+    """
 
     outputs: Callable[[Mapping[str, object], Mapping[str, Type] | None], bytes]
     dump_types: Callable[[Mapping[str, Type]], str]
     load_types: Callable[[str], Mapping[str, Type]]
+    read_outputs: Callable[[bytes, Mapping[str, Type]], Mapping[str, object]]
+    read_error: Callable[[bytes], ErrorDocument]
 
     def declared_text(self, types: Mapping[str, Type]) -> str:
         """The declared outputs for an envelope, without columns where they take too much room."""

@@ -25,7 +25,6 @@ from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.tasks import build_task
 from flyteagents._kernel.verdicts import Verdict, phase_of, verdict
-from flyteagents._redact import redact
 from flyteagents._status import Phase
 from flyteagents._task import Key, Task
 
@@ -43,11 +42,12 @@ class Creating:
         """The envelope for CreateTask's answer. Raises Refused for unknown task types and bugs."""
         served = self._kernel.served(request.task_type)
         wrote = attempt_number(request.output_prefix)
-        envelope = new_envelope(request.identity, key.hex, served.task_type, trace, wrote)
+        envelope = new_envelope(request.identity, key.hex, request.task_type, trace, wrote)
         try:
             task = self._task(served, request, key)
         except AgentError as error:
-            return self._park(envelope, Answer(Phase.FAILED, redact(str(error))))
+            text = self._kernel.tell(served, "create", error)
+            return self._park(envelope, Answer(Phase.FAILED, text))
         envelope = replace(
             envelope,
             fingerprint=str(task.fingerprint),
@@ -79,7 +79,7 @@ class Creating:
         try:
             task = self._task(served, request, key)
         except AgentError as error:
-            return Answer(Phase.FAILED, redact(str(error)))
+            return Answer(Phase.FAILED, self._kernel.tell(served, "run", error))
         flight = self._flights.under_way(key.hex)
         flight = flight or self._flights.start(served, task, request, deadline)
         return _ran(flight, await self._flights.wait(flight, deadline))
@@ -105,13 +105,15 @@ class Creating:
             made = flight.work.result()
             assert isinstance(made, Made)  # asynchronous agents make jobs
             job = made.job.model_dump(mode="json")
-            envelope = replace(envelope, job=job, adopted=made.adopted, wrote=made.wrote)
+            envelope = replace(envelope, job=job, wrote=made.wrote)
+            if made.key != envelope.key:
+                envelope = replace(envelope, adopted=True, made_with=made.key)
             self._flights.was_heard(envelope.key)
             return self._kernel.soft.created.put(envelope.key, envelope)
         what = verdict("create", error)
-        if what is Verdict.LATER:
-            return self._not_yet(flight, envelope, str(error))
         text = self._kernel.tell(flight.served, "create", error)
+        if what is Verdict.LATER:
+            return self._not_yet(flight, envelope, text)
         if what is Verdict.BUG:
             raise Refused("INTERNAL", text)
         return self._park(envelope, Answer(phase_of(what), text))
@@ -124,8 +126,8 @@ class Creating:
             try:
                 handle = flight.served.agent.handle(flight.task)
             except AgentError as error:
-                why = why or str(error)
-        text = redact(why or flight.waits_for)
+                why = why or self._kernel.tell(flight.served, "create", error)
+        text = why or flight.waits_for
         if handle is None:
             return self._park(envelope, Answer(Phase.RETRYABLE_FAILED, text))
         flight.was_told_unconfirmed()

@@ -58,7 +58,8 @@ class Parked:
 @dataclass(frozen=True)
 class Envelope:
     """One attempt. `wrote` is the number of the attempt whose prefix the job writes to; -1
-    where prefixes have no number. `trace` is the trace id, in hex. `foreign` and `newer` say
+    where prefixes have no number; `made_with` is that attempt's key, where the job was taken over.
+    `trace` is the trace id, in hex. `foreign` and `newer` say
     who wrote it: another connector, a later release."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore")
@@ -74,6 +75,7 @@ class Envelope:
     domain: Annotated[str, Field(alias="d")] = ""
     execution: Annotated[str, Field(alias="e")] = ""
     node: Annotated[str, Field(alias="n")] = ""
+    made_with: Annotated[str, Field(alias="mk", pattern="^[0-9a-f]{0,40}$")] = ""
     adopted: Annotated[bool, Field(alias="ad")] = False
     unconfirmed: Annotated[bool, Field(alias="u")] = False
     declared: Annotated[str, Field(alias="o")] = ""

@@ -25,11 +25,11 @@ from flyteagents._vendor.budget import Budget
 
 @dataclass(frozen=True)
 class Made:
-    """A job, the number of the attempt it was made for, and whether that was an earlier one."""
+    """A job, and the key and the number of the attempt it was made for."""
 
     job: Job
+    key: str
     wrote: int
-    adopted: bool = False
 
 
 class Stage(Enum):
@@ -115,6 +115,10 @@ class Flight:
             task.identity,
             self.budget,
             of=task if of is None else of,
+            task_type=task.type,
+            key=task.key,
+            fingerprint=task.fingerprint,
+            settling=task is not self.task,
             output_prefix=task.output_prefix,
             declared=task.declared,
             connection=self.connection,

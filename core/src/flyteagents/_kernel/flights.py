@@ -101,12 +101,13 @@ class Flights:
                 return await self._run(flight)
             flight.stage = Stage.SETTLING
             if self.adopts(served):
-                made = await settle(self._kernel, flight, self)
+                made = await settle(self._kernel, flight, self, self._cancelling)
                 if made is not None:
                     self._metrics.adopted.add(served.task_type)
                     return made
             flight.stage = Stage.SUBMITTING
-            return Made(await _submit(flight), attempt_number(flight.task.output_prefix))
+            job = await _submit(flight)
+            return Made(job, flight.key, attempt_number(flight.task.output_prefix))
         finally:
             served.creates.leave()
 
@@ -154,7 +155,8 @@ class Flights:
         )
         self._metrics.abandoned.add(served.task_type)
         if cancel:
-            envelope = new_envelope(flight.task.identity, flight.key, served.task_type)
+            task = flight.task
+            envelope = new_envelope(task.identity, flight.key, task.type)
             opened = OpenJob(served, made.job, envelope, connection=flight.connection)
             self._cancelling.detach(opened)
         else:

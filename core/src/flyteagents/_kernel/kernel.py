@@ -55,7 +55,7 @@ class Kernel:
         """The user's text for an error. A bug's is in the log, and the text has the id for it."""
         bug = operation in OPERATIONS and verdict(operation, error) is Verdict.BUG
         if isinstance(error, AgentError) and not bug:
-            return redact(str(error))
+            return redact(served.words(error.message, error.code))
         error_id = secrets.token_hex(4)
         log.error(
             "%s: %s raised %s",

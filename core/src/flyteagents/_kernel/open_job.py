@@ -13,6 +13,7 @@ from flyteagents._kernel.keys import prefix_of_attempt
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
 from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.served import ServedAgent
+from flyteagents._task import Fingerprint, Key
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget
 
@@ -41,13 +42,17 @@ class OpenJob:
         self, operation: str, budget: Budget, declared: Mapping[str, Type] | None = None
     ) -> KernelCall:
         """A call about the job. Its prefix is that of the attempt the job was made for."""
-        prefix, wrote = self.output_prefix, self.envelope.wrote
+        envelope, prefix = self.envelope, self.output_prefix
+        wrote = envelope.wrote
         return KernelCall(
             self.served,
             operation,
-            self.envelope.identity,
+            envelope.identity,
             budget,
             of=self.job,
+            task_type=envelope.task_type,
+            key=Key(envelope.made_with or envelope.key),
+            fingerprint=Fingerprint(envelope.fingerprint) if envelope.fingerprint else None,
             output_prefix=prefix if wrote < 0 else prefix_of_attempt(prefix, wrote),
             declared=declared or {},
             connection=self.connection,

@@ -78,6 +78,8 @@ def _foreign(kernel: Kernel, request: JobRequest) -> Envelope:
 
 def _validated(served: ServedAgent, values: Any) -> Job | None:
     try:
-        return served.models.job.model_validate(values) if served.models.job else None
+        return (
+            served.offered.models.job.model_validate(values) if served.offered.models.job else None
+        )
     except ValidationError:
         return None

@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, get_args, get_origin
 
 import pluggy
 from importlib_metadata import EntryPoint, entry_points
-from pydantic import BaseModel
 
 from flyteagents import _hooks
-from flyteagents._agent import Agent, AgentBase, Idempotency, SyncAgent
-from flyteagents._job import Job
+from flyteagents._agent import Agent, SyncAgent
+from flyteagents._kernel.offered import AgentClass, BadAgent, Offered, models_of, offer, slips
 from flyteagents._kernel.settings import BadSettings, KernelSettings, prefix_of, read
 from flyteagents._settings import Settings
 
 
 @dataclass(frozen=True)
-class Models:
-    """The type arguments of an agent class."""
-
-    settings: type[Settings]
-    config: type[BaseModel]
-    job: type[Job] | None
-
-
-@dataclass(frozen=True)
 class Plugin:
-    """A plugin that can be served."""
+    """A plugin that can be served. slips: sentences about what its author may have meant."""
 
     name: str
     package: str
     version: str
     module: str
-    agents: Sequence[type[AgentBase[Any, Any]]]
-    models: Mapping[str, Models]
-    settings: Mapping[type[Settings], Settings]
+    agents: Sequence[Offered]
+    slips: Sequence[str] = ()
 
     @property
     def origin(self) -> str:
         return f"{self.package} {self.version}"
+
+    @property
+    def settings(self) -> Mapping[type[Settings], Settings]:
+        """Its settings, by their model; agents may share one."""
+        return {agent.models.settings: agent.settings for agent in self.agents}
 
 
 @dataclass(frozen=True)
@@ -117,19 +109,28 @@ def _load(point: EntryPoint) -> Plugin:
             "install versions that fit each other"
         )
     classes = _hook_result(point.name, module)
-    checked = [_checked(cls) for cls in classes]  # first: one may have no task type
-    models = {cls.task_type: each for cls, each in zip(classes, checked, strict=True)}
     prefix = prefix_of(point.name)
     try:
-        settings = {model: read(model, prefix) for model in {m.settings for m in models.values()}}
-    except BadSettings as error:
+        checked = [models_of(cls) for cls in classes]
+        settings = {model: read(model, prefix) for model in {each.settings for each in checked}}
+        agents = [
+            offer(cls, models, settings[models.settings])
+            for cls, models in zip(classes, checked, strict=True)
+        ]
+    except (BadSettings, BadAgent) as error:
         raise PluginProblem(str(error)) from None
     dist = point.dist
-    name, version = (dist.name, dist.version) if dist else ("?", "?")
-    return Plugin(point.name, name, version, module.__name__, classes, models, settings)
+    return Plugin(
+        name=point.name,
+        package=dist.name if dist else "?",
+        version=dist.version if dist else "?",
+        module=module.__name__,
+        agents=agents,
+        slips=[sentence for cls in classes for sentence in slips(cls)],
+    )
 
 
-def _hook_result(name: str, module: ModuleType) -> Sequence[type[AgentBase[Any, Any]]]:
+def _hook_result(name: str, module: ModuleType) -> Sequence[AgentClass]:
     manager = pluggy.PluginManager(_hooks.GROUP)
     manager.add_hookspecs(sys.modules[_hooks.__name__])
     try:
@@ -143,6 +144,11 @@ def _hook_result(name: str, module: ModuleType) -> Sequence[type[AgentBase[Any, 
         results = manager.hook.register_agents()
     except Exception as error:  # the plugin's own code
         raise PluginProblem(f"register_agents() raised {type(error).__name__}: {error}") from error
+    for result in results:
+        if not isinstance(result, Sequence) or isinstance(result, str):
+            raise PluginProblem(
+                f"register_agents() returned {result!r}; return a list of agent classes"
+            )
     classes = [cls for result in results for cls in result]
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, Agent | SyncAgent)):
@@ -152,54 +158,13 @@ def _hook_result(name: str, module: ModuleType) -> Sequence[type[AgentBase[Any, 
     return classes
 
 
-def _checked(cls: type[AgentBase[Any, Any]]) -> Models:
-    """The agent's models, if the class can be served; all that is wrong with it, if not."""
-    is_async = issubclass(cls, Agent)
-    base, needed = (Agent, ("create", "get", "cancel")) if is_async else (SyncAgent, ("run",))
-    task_type, idempotency = getattr(cls, "task_type", ""), getattr(cls, "idempotency", None)
-    arguments = _type_arguments(cls)
-    settings = next((a for a in arguments if issubclass(a, Settings)), Settings)
-    job = next((a for a in arguments if issubclass(a, Job)), None)
-    others = [a for a in arguments if issubclass(a, BaseModel) and a not in (settings, job)]
-    methods = (*needed, "endpoint", "open", "close", "check", "find", "logs")
-    rules = {
-        "has no task_type": not isinstance(task_type, str) or not task_type,
-        'must have idempotency "vendor", "lookup" or "none"': is_async
-        and idempotency not in get_args(Idempotency),
-        'has idempotency "lookup" and no find': idempotency == "lookup"
-        and getattr(cls, "find", None) is Agent.find,
-        "must name its models, as in Agent[MySettings, MyConfig, MyJob]": not others
-        or (is_async and job is None),
-        **{f"does not define {m}": getattr(cls, m) is getattr(base, m) for m in needed},
-        **{
-            f"{m} must be an async def": not inspect.iscoroutinefunction(getattr(cls, m))
-            for m in methods
-            if hasattr(cls, m)
-        },
-    }
-    if wrong := [rule for rule, broken in rules.items() if broken]:
-        raise PluginProblem(f"{cls.__module__}.{cls.__qualname__} {', '.join(wrong)}")
-    return Models(settings, others[0], job)
-
-
-def _type_arguments(cls: type) -> list[type]:
-    """The models named by the class or by those it inherits from; they may be split over several,
-    as in `class Base(Agent[S, C, JobT])` and `class One(Base[OneJob])`."""
-    arguments: list[type] = []
-    for klass in cls.__mro__:
-        for base in getattr(klass, "__orig_bases__", ()):
-            origin = get_origin(base)
-            if isinstance(origin, type) and issubclass(origin, AgentBase):
-                arguments += [a for a in get_args(base) if isinstance(a, type)]
-    return arguments
-
-
 def _refuse_duplicates(found: Found) -> None:
     """No task type and no name may be served twice: callers keep one, whichever comes last."""
     owners: dict[str, list[Plugin]] = {}
     for plugin in found.plugins:
-        for cls in plugin.agents:
-            for what in {f"task type {cls.task_type}", f"name {cls.name or cls.task_type}"}:
+        for agent in plugin.agents:
+            types = {f"task type {each}" for each in agent.task_types}
+            for what in {*types, f"name {agent.name}"}:
                 owners.setdefault(what, []).append(plugin)
     for what, plugins in owners.items():
         if len(plugins) > 1:

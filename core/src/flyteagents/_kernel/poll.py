@@ -104,7 +104,7 @@ class Polling:
         phase = status.phase or seen.phase or by_age(opened.envelope).phase
         if phase is Phase.INITIALIZING and seen.phase is Phase.RUNNING:
             phase = Phase.RUNNING
-        text = f"[{status.code}] {status.message or ''}" if status.code else status.message or ""
+        text = opened.served.words(status.message or "", status.code)
         if phase is Phase.ABORTED:
             # Flyte drops the message of an aborted task. A job that was taken over may have been
             # stopped for the attempt it was made for, so this attempt's retry starts another.

@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
-from flyteagents._agent import Agent, AgentBase
 from flyteagents._kernel.admission import Admission
+from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.lane import Lane
-from flyteagents._kernel.plugins import Models, Plugin
-from flyteagents._kernel.settings import KernelSettings
+from flyteagents._kernel.offered import Offered
+from flyteagents._kernel.plugins import Plugin
+from flyteagents._kernel.settings import PREFIX, KernelSettings, prefix_of
 from flyteagents._settings import Settings
 from flyteagents._telemetry.providers import Telemetry
 from flyteagents._vendor.http import VendorClient
@@ -22,41 +23,47 @@ from flyteagents._vendor.secrets import Secrets
 
 class ServedAgent:
     """Serves one agent: `agent` is the author's object, `call.ask` the way to its methods.
-    Without `telemetry` nothing is measured."""
+    Without `telemetry` nothing is measured.
+
+    task_type: the first of those it serves; names it in metrics, logs and errors.
+    codec: reads what a job wrote beside its outputs.
+    """
 
     def __init__(
         self,
         plugin: Plugin,
-        cls: type[AgentBase[Any, Any]],
+        offered: Offered,
         settings: KernelSettings,
         telemetry: Telemetry | None = None,
+        codec: Codec | None = None,
     ) -> None:
         self.plugin = plugin
-        self.task_type = cls.task_type
-        self.name = cls.name or cls.task_type
-        self.models: Models = plugin.models[cls.task_type]
-        self.settings: Settings = plugin.settings[self.models.settings]
-        self._cls = cls
+        self.offered = offered
+        self.name = offered.name
+        self.task_type = offered.task_types[0]
+        self.idempotency = offered.idempotency
+        self.is_sync = offered.is_sync
+        self.codec = codec
+        self._cls = offered.cls
         self._telemetry = telemetry
 
-        self._vendor_hosts = [*cls.hosts, *settings.allow_hosts, *_hosts_in(self.settings)]
+        of_settings = _hosts_in(offered.settings)
+        self._vendor_hosts = [*self._cls.hosts, *settings.allow_hosts, *of_settings]
         # As much again as for polls is for cancels, which have no limit of their own.
         self._connections = settings.max_creates + 2 * settings.max_polls
         self.agent, self.client = self._make()
 
-        self.is_sync = not issubclass(cls, Agent)
         if telemetry is not None:
             telemetry.metrics.serve(self.task_type, synchronous=self.is_sync)
-        self.idempotency: str = cls.idempotency if issubclass(cls, Agent) else "none"
         self.secrets = Secrets(settings.secrets_dir)
-        self.threads = ThreadPoolExecutor(settings.max_threads, f"flyteagents-{cls.task_type}")
+        self.threads = ThreadPoolExecutor(settings.max_threads, f"flyteagents-{self.task_type}")
         self.creates = Admission(settings.max_creates)
         self.polls = Admission(settings.max_polls)
-        self.lane = Lane(cls.task_type)
+        self.lane = Lane(self.task_type)
 
     def _make(self) -> tuple[Any, VendorClient]:
         agent: Any = self._cls()
-        agent.settings = self.settings
+        agent.settings = self.offered.settings
         observe = None
         if self._telemetry is not None:
             metrics = self._telemetry.metrics
@@ -80,6 +87,15 @@ class ServedAgent:
         if self._telemetry is None:
             return nullcontext()
         return self._telemetry.tracing.operation(self.task_type, operation)
+
+    def words(self, message: str, code: str | None) -> str:
+        """A text for the user, with the vendor's error code as `[<PLUGIN>_<code>]` before it."""
+        prefix = prefix_of(self.plugin.name).removeprefix(PREFIX)
+        if not code or message.startswith(f"[{prefix}"):
+            return message
+        if not code.upper().startswith(prefix):
+            code = f"{prefix}{code}"
+        return f"[{code}] {message}"
 
     def isolate(self) -> None:
         """Move the agent to a loop of its own, since it blocks the one it is on. What it and

@@ -2,23 +2,26 @@
 or on its way from another replica, and nobody else will ever ask for it.
 
 Flyte comes back 0.1 s after a CreateTask that failed, with the next attempt, and never cancels the
-job of the last one, whose name it was not told (flyteplugins .../webapi/launcher.go:17-20).
+job of the last one, whose name it was not told
+(flyteplugins .../internal/webapi/launcher.go:17-20).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
+from flyteagents._agent import Agent
 from flyteagents._errors import JobConflict, JobNotFound, Throttled, Unavailable, VendorError
 from flyteagents._job import Job
-from flyteagents._kernel.call import ask_patiently
-from flyteagents._kernel.cancel import dying
+from flyteagents._kernel.call import KernelCall, ask_patiently
+from flyteagents._kernel.cancel import Cancelling, dying
 from flyteagents._kernel.detached import wait_within
+from flyteagents._kernel.envelope import new_envelope
 from flyteagents._kernel.flight import Flight, Made
 from flyteagents._kernel.kernel import Kernel, log
-from flyteagents._kernel.keys import earlier_attempts
+from flyteagents._kernel.keys import attempt_number, earlier_attempts
+from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.tasks import as_attempt
 from flyteagents._status import Phase, Status
 from flyteagents._task import Task
@@ -32,64 +35,113 @@ class OtherFlights(Protocol):
     def just_named(self, key: str, task: Task[Any]) -> Made | None: ...
 
 
-async def settle(kernel: Kernel, flight: Flight, others: OtherFlights) -> Made | None:
+async def settle(
+    kernel: Kernel, flight: Flight, others: OtherFlights, cancelling: Cancelling
+) -> Made | None:
     """The job that the flight's attempt takes over, the oldest first; None where there is none.
 
     Raises VendorError when it cannot be known yet."""
-    served, task = flight.served, flight.task
+    task = flight.task
     attempt = task.identity.attempt
     for number in earlier_attempts(task.output_prefix, attempt, flight.generation):
         earlier = as_attempt(task, kernel.settings.cluster, number)
-        named = others.just_named(earlier.key.hex, task)
-        if named is not None and not dying(kernel, served, named.job):
-            # Taken over unseen, and GetTask sorts it out: where every answer of the vendor's
-            # outlasts the caller, asking again would burn all attempts.
-            return replace(named, adopted=True)
-        job = await _job_of(flight, earlier, number, others)
-        if job is None or dying(kernel, served, job):
-            continue
-        status = await _status_of(kernel, flight, earlier, job, number)
-        if status is None or not history(status, task.timeout):
-            log.info("%s: attempt takes over the job of attempt %d", served.task_type, number)
-            return Made(job, number, adopted=True)
+        settled = await _Earlier(kernel, flight, earlier).job(others, cancelling)
+        if settled is not None:
+            task_type = flight.served.task_type
+            log.info("%s: attempt takes over the job of attempt %d", task_type, number)
+            return settled
     return None
 
 
-async def _job_of(
-    flight: Flight, earlier: Task[Any], number: int, others: OtherFlights
-) -> Job | None:
-    """The earlier attempt's job, None where it has none that does the same work."""
-    if flight.served.idempotency == "vendor":
-        # To look up is to create: what comes back is the job that is there, or a new one that a
-        # submit which is still on its way cannot double.
-        look = flight.call("create", earlier)
-    else:
-        flying = others.under_way(earlier.key.hex)
-        if flying and not await wait_within(flying.work, flight.budget.left):
-            raise Throttled(f"attempt {number} is still being submitted")
-        look = flight.call("find", earlier)
-    try:
-        job: Job | None = await ask_patiently(look)
-    except JobConflict:
-        return None
-    return job
+class _Earlier:
+    """One earlier attempt, seen from a later one's flight."""
 
+    def __init__(self, kernel: Kernel, flight: Flight, task: Task[Any]) -> None:
+        self._kernel = kernel
+        self._flight = flight
+        self._served = flight.served
+        self._task = task
+        self._number = attempt_number(task.output_prefix)
 
-async def _status_of(
-    kernel: Kernel, flight: Flight, earlier: Task[Any], job: Job, number: int
-) -> Status | None:
-    """How the earlier attempt's job is doing; None where it was just named and is not visible."""
-    try:
-        status: Status = await ask_patiently(flight.call("get", earlier, job))
-    except JobNotFound:
+    async def job(self, others: OtherFlights, cancelling: Cancelling) -> Made | None:
+        """Its job, where that is to be taken over. What may not be, is seen to stop."""
+        key = self._task.key.hex
+        named = others.just_named(key, self._flight.task)
+        job = named.job if named else await self._look_up(others)
+        if job is None:
+            return None
+        stopping = dying(self._kernel, self._served, job)
+        if stopping and not self._chooses:
+            return None
+        status = None
+        if named is None:
+            # One that was just named is taken over unseen, and GetTask sorts it out: where every
+            # answer of the vendor's outlasts the caller, asking again would burn all attempts.
+            status = await self._status(job)
+        if status is not None and history(status, self._task.timeout):
+            if self._chooses and status.cancelling:
+                await self._stop(job, cancelling)
+            return None
+        if not stopping and await self._adopts(job):
+            return Made(job, key, self._number)
+        if status is None or status.phase is not Phase.SUCCEEDED:
+            await self._stop(job, cancelling)
         return None
-    except VendorError:
-        raise
-    except Exception as error:  # noqa: BLE001 # the agent's own code
-        # Whatever is wrong with the earlier job, this attempt is not to blame.
-        text = kernel.tell(flight.served, "get", error)
-        raise Unavailable(f"attempt {number} is not settled: {text}") from None
-    return status
+
+    @property
+    def _chooses(self) -> bool:
+        """Whether the agent says itself what may be taken over."""
+        return type(self._served.agent).adopts is not Agent.adopts
+
+    async def _adopts(self, job: Job) -> bool:
+        if not self._chooses:
+            return True
+        return bool(await self._ask(self._flight.call("adopts", self._task, job), self._task))
+
+    async def _look_up(self, others: OtherFlights) -> Job | None:
+        """Its job, None where it has none that does the same work."""
+        if self._served.idempotency == "vendor":
+            # To look up is to create: what comes back is the job that is there, or a new one that
+            # a submit which is still on its way cannot double.
+            look = self._flight.call("create", self._task)
+        else:
+            flying = others.under_way(self._task.key.hex)
+            if flying and not await wait_within(flying.work, self._flight.budget.left):
+                raise Throttled(f"attempt {self._number} is still being submitted")
+            look = self._flight.call("find", self._task)
+        try:
+            job: Job | None = await ask_patiently(look)
+        except JobConflict:
+            return None
+        return job
+
+    async def _status(self, job: Job) -> Status | None:
+        """How its job is doing; None where that was just named and is not visible."""
+        try:
+            status: Status = await self._ask(self._flight.call("get", self._task, job))
+        except JobNotFound:
+            return None
+        return status
+
+    async def _ask(self, call: KernelCall, first: object = None) -> Any:
+        """Whatever is wrong with the earlier job, this attempt is not to blame."""
+        try:
+            return await ask_patiently(call, first=first)
+        except (VendorError, JobNotFound):
+            raise
+        except Exception as error:  # noqa: BLE001 # the agent's own code
+            text = self._kernel.tell(self._served, "get", error)
+            raise Unavailable(f"attempt {self._number} is not settled: {text}") from None
+
+    async def _stop(self, job: Job, cancelling: Cancelling) -> None:
+        """See the job stop that cannot be taken over. Raises Throttled while it runs."""
+        task = self._task
+        envelope = new_envelope(task.identity, task.key.hex, task.type, wrote=self._number)
+        opened = OpenJob(self._served, job, envelope, task.output_prefix, self._flight.connection)
+        stopping = cancelling.detach(opened)
+        ended = await wait_within(stopping, self._flight.budget.left)
+        if not ended or stopping.cancelled() or stopping.exception():
+            raise Throttled(f"the job of attempt {self._number} is still being stopped")
 
 
 def history(status: Status, timeout: timedelta | None) -> bool:

@@ -23,7 +23,7 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
     task = request.read()
     given = {name: whole(value) for name, value in task.config.items() if name not in RESERVED}
     try:
-        config = served.models.config.model_validate(given)
+        config = served.offered.models.config.model_validate(given)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'config'}: {problem['msg']}"

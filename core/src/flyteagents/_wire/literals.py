@@ -19,10 +19,10 @@ from flyteagents._wire.types import decode_type, encode_type
 
 
 def decode_literals(
-    literals: literals_pb2.LiteralMap, interface: Mapping[str, Type]
+    literals: literals_pb2.LiteralMap, interface: Mapping[str, Type], what: str = "input"
 ) -> dict[str, object]:
     """The inputs of a task by name. Raises InvalidTask that names the input it is about."""
-    return each("input", literals.literals, interface, decode_literal)
+    return each(what, literals.literals, interface, decode_literal)
 
 
 def decode_literal(literal: literals_pb2.Literal, declared: Type | None = None) -> object:

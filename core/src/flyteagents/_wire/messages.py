@@ -11,8 +11,8 @@ from datetime import timedelta, timezone
 from typing import Any, TypeVar
 
 from flyteidl.admin import agent_pb2 as flyte1
+from flyteidl.core import errors_pb2, literals_pb2
 from flyteidl.core import execution_pb2 as core1
-from flyteidl.core import literals_pb2
 from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl2.connector import connector_pb2 as flyte2
 from flyteidl2.core import execution_pb2 as core2
@@ -22,14 +22,15 @@ from google.protobuf.message import DecodeError, Message
 
 from flyteagents._errors import InvalidTask
 from flyteagents._kernel.answers import Answer, Refused
+from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.requests import NO_CONNECTION, Connection, CreateRequest, JobRequest
 from flyteagents._redact import remember
-from flyteagents._status import LogLine, Phase
+from flyteagents._status import ErrorDocument, LogLine, Phase
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
 from flyteagents._types import Type
 from flyteagents._wire.literals import decode_literals, encode_literals
 from flyteagents._wire.structs import from_struct, to_struct
-from flyteagents._wire.types import decode_variables
+from flyteagents._wire.types import decode_variables, dump_types, load_types
 
 M = TypeVar("M", bound=Message)
 FLYTE1, FLYTE2 = 1, 2
@@ -58,6 +59,43 @@ def encode_outputs(outputs: Mapping[str, object], declared: Mapping[str, Type] |
     return encoded
 
 
+def read_outputs(raw: bytes, declared: Mapping[str, Type]) -> Mapping[str, object]:
+    """The kernel's codec: `outputs.pb`, which both generations write alike. Raises InvalidTask."""
+    try:
+        literals = literals_pb2.LiteralMap.FromString(raw)
+    except DecodeError:
+        raise InvalidTask("the job's outputs.pb is damaged") from None
+    return decode_literals(literals, declared, what="output")
+
+
+def read_error(raw: bytes) -> ErrorDocument:
+    """The kernel's codec: `error.pb`, which both generations write alike."""
+    try:
+        error = errors_pb2.ErrorDocument.FromString(raw).error
+    except DecodeError:
+        return ErrorDocument("", "the job's error.pb is damaged")
+    # proto3 does not tell "not recoverable" from nothing said, so an empty document says nothing.
+    said = error.ByteSize() > 0
+    origins = {1: "user", 2: "system"}
+    return ErrorDocument(
+        code=error.code,
+        message=error.message,
+        recoverable=error.kind == errors_pb2.ContainerError.RECOVERABLE if said else None,
+        origin=origins.get(error.origin, ""),
+    )
+
+
+def codec() -> Codec:
+    """What the kernel is handed of protobuf."""
+    return Codec(
+        outputs=encode_outputs,
+        dump_types=dump_types,
+        load_types=load_types,
+        read_outputs=read_outputs,
+        read_error=read_error,
+    )
+
+
 def create_request(raw: bytes, generation: int) -> CreateRequest:
     message = parse(flyte1.CreateTaskRequest, raw)
     connection = NO_CONNECTION
@@ -77,7 +115,7 @@ def _create(said: Any, inputs: Any, generation: int, connection: Connection) -> 
         generation=generation,
         output_prefix=said.output_prefix,
         identity=who,
-        read=lambda: _task(said.template, inputs, who, said.output_prefix),
+        read=lambda: _task(said, inputs, who),
         connection=connection,
     )
 
@@ -169,9 +207,8 @@ def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
     )
 
 
-def _task(
-    template: TaskTemplate, inputs: literals_pb2.LiteralMap, who: Identity, output_prefix: str
-) -> Task[Any]:
+def _task(said: Any, inputs: literals_pb2.LiteralMap, who: Identity) -> Task[Any]:
+    template: TaskTemplate = said.template
     interface, container = decode_variables(template.interface.inputs), None
     if template.HasField("container"):
         c = template.container
@@ -189,11 +226,12 @@ def _task(
             inputs=decode_literals(inputs, interface),
             interface=interface,
             declared=decode_variables(template.interface.outputs),
-            output_prefix=output_prefix,
+            output_prefix=said.output_prefix,
             timeout=timeout if timeout > timedelta(0) else None,
             retries=template.metadata.retries.retries,
             runtime=template.metadata.runtime.version,
             container=container,
+            environment=dict(said.task_execution_metadata.environment_variables),
         )
     except (RecursionError, OverflowError) as error:
         text = f"the task's timeout or inputs cannot be read: {type(error).__name__}"

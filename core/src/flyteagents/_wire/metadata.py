@@ -70,14 +70,15 @@ def _named(agents: Mapping[str, T], name: str) -> T:
 def _agent(served: ServedAgent) -> flyte1.Agent:
     # `supported_task_types` is what callers before 1.13 read; without categories newer ones
     # would not see the agent. The version is 0 in both, since callers keep only one.
+    types = served.offered.task_types
     return flyte1.Agent(
         name=served.name,
-        supported_task_types=[served.task_type],
+        supported_task_types=types,
         is_sync=served.is_sync,
-        supported_task_categories=[flyte1.TaskCategory(name=served.task_type, version=0)],
+        supported_task_categories=[flyte1.TaskCategory(name=each, version=0) for each in types],
     )
 
 
 def _connector(served: ServedAgent) -> flyte2.Connector:
-    categories = [flyte2.TaskCategory(name=served.task_type, version=0)]
+    categories = [flyte2.TaskCategory(name=each, version=0) for each in served.offered.task_types]
     return flyte2.Connector(name=served.name, supported_task_categories=categories)

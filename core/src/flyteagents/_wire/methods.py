@@ -43,7 +43,7 @@ class Methods:
         return {
             **{name: self._asynchronous(name, each) for name, each in asynchronous.items()},
             _SYNC: {"ExecuteTaskSync": grpc.stream_stream_rpc_method_handler(self._execute)},
-            **metadata_handlers(self._kernel.agents.values()),
+            **metadata_handlers(dict.fromkeys(self._kernel.agents.values())),
         }
 
     def _asynchronous(

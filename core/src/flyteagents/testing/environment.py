@@ -21,18 +21,19 @@ from flyteagents._client.templates import Declared, task_template
 from flyteagents._job import JobT
 from flyteagents._kernel.call import KernelCall
 from flyteagents._kernel.keys import key_of
-from flyteagents._kernel.plugins import Plugin, _checked
+from flyteagents._kernel.offered import models_of, offer
+from flyteagents._kernel.plugins import Plugin
 from flyteagents._kernel.requests import Connection
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._kernel.tasks import build_task
 from flyteagents._settings import Settings, SettingsT
 from flyteagents._status import LogPage, Status
-from flyteagents._task import ConfigT, Identity, Task
+from flyteagents._task import ConfigT, Identity, Key, Task
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget
 from flyteagents._vendor.secrets import Secrets
-from flyteagents._wire.messages import create_request
+from flyteagents._wire.messages import codec, create_request
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -103,6 +104,7 @@ class CallOptions(TypedDict, total=False):
     sent_secrets: Mapping[str, str]
     configs: Mapping[str, str]
     fresh: bool
+    settling: bool
     seconds: float
 
 
@@ -172,6 +174,10 @@ class _Environment(Generic[SettingsT, ConfigT]):
             ),
             budget=Budget(time.monotonic() + seconds, retries=operation not in _ONCE),
             of=of,
+            task_type=task.type if task else self._served.task_type,
+            key=task.key if task else Key(""),
+            fingerprint=task.fingerprint if task else None,
+            settling=options.get("settling", False),
             output_prefix=options.get("output_prefix", prefix),
             declared=options.get("declared", declared),
             connection=Connection(options.get("sent_secrets", {}), options.get("configs", {})),
@@ -325,15 +331,14 @@ def _kept(identity: Identity) -> Identity:
 def _serve(
     cls: type[AgentBase[Any, Any]], settings: Settings | None, around: Surroundings
 ) -> ServedAgent:
-    models = _checked(cls)
+    models = models_of(cls)
     # Not the tester's own variables.
     made = models.settings(_env_prefix="NOT_READ_") if settings is None else settings
     module = cls.__module__.partition(".")[0]
-    plugin = Plugin(
-        module, module, "0", module, [cls], {cls.task_type: models}, {models.settings: made}
-    )
+    offered = offer(cls, models, made)
+    plugin = Plugin(module, module, "0", module, [offered])
     hosts = tuple(around.get("allow_hosts", ()))
-    served = ServedAgent(plugin, cls, KernelSettings(allow_hosts=hosts))
+    served = ServedAgent(plugin, offered, KernelSettings(allow_hosts=hosts), codec=codec())
     served.secrets = _Given(around.get("secrets", {}))
     return served
 

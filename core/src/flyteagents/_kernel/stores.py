@@ -1,0 +1,68 @@
+"""Small files that a job wrote below its output prefix: on this machine, or where fsspec reaches.
+
+It blocks, so it runs in an agent's threads. The prefix came over the wire: only the two names that
+Flyte's own code writes are ever read, and no more of a file than Flyte would read of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from flyteagents._errors import InvalidTask, Unavailable, Unsupported
+
+ERROR, OUTPUTS = "error.pb", "outputs.pb"
+SIZE_LIMIT = 10 << 20
+"""Bytes. Flyte reads at most 2 MB of such a file by default, and 10 as its charts set it
+(flytestdlib/storage/config.go:36, charts/flyte-core/values.yaml:845)."""
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs"}
+
+
+def read_file(prefix: str, name: str) -> bytes | None:
+    """The file `name` below `prefix`, None where there is none. Raises Unsupported, Unavailable,
+    and InvalidTask for a file over the limit."""
+    if not prefix:
+        raise Unsupported(f"{name} cannot be looked for: this call knows no output prefix")
+    parts = urlsplit(prefix)
+    if parts.scheme in ("", "file"):
+        return _local(Path(unquote(parts.path) if parts.scheme else prefix) / name)
+    return _remote(parts.scheme, f"{prefix.rstrip('/')}/{name}")
+
+
+def _local(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return _within_limit(file.read(SIZE_LIMIT + 1), path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _remote(scheme: str, url: str) -> bytes | None:
+    try:
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError):
+        package = _PACKAGES.get(scheme, f"the fsspec package for {scheme}://")
+        raise Unsupported(
+            f"{url} cannot be read here: pip install 'flyteagents[stores]' {package}"
+        ) from None
+    except Exception as error:  # noqa: BLE001 # the store's package, as it reads its variables
+        raise Unavailable(f"{url} cannot be read: {type(error).__name__}: {error}") from None
+    try:
+        system.invalidate_cache()  # it may have been asked before the job wrote the file
+        raw: Any = system.cat_file(path, start=0, end=SIZE_LIMIT + 1)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # noqa: BLE001 # each store has its own
+        raise Unavailable(f"{url} cannot be read: {type(error).__name__}: {error}") from None
+    return _within_limit(bytes(raw), url)
+
+
+def _within_limit(raw: bytes, where: object) -> bytes:
+    if len(raw) > SIZE_LIMIT:
+        raise InvalidTask(f"{where} has more than {SIZE_LIMIT >> 20} MiB, and Flyte reads less")
+    return raw

@@ -1,0 +1,262 @@
+"""The call that an agent gets, and the door that it comes through."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flyteidl.core import errors_pb2, literals_pb2
+from tests.unit.kernel_setup import Setup, within
+
+from flyteagents import (
+    Call,
+    Endpoint,
+    ErrorDocument,
+    InvalidTask,
+    Kind,
+    Type,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+from flyteagents._kernel.call import KernelCall, ask
+from flyteagents._kernel.flight import Flight
+from flyteagents._vendor.budget import Budget
+from flyteagents.testing import FakeVendor, Request, Response
+
+KEY, EARLIER = "a" * 40, "b" * 40
+
+
+def call_of(setup: Setup, prefix: str = "", **of: Any) -> KernelCall:
+    budget = Budget(time.monotonic() + 2.0)
+    who = setup.task().identity
+    return KernelCall(setup.served, "create", who, budget, output_prefix=prefix, **of)
+
+
+async def test_what_takes_too_long_is_unavailable_and_the_limit_is_named(setup: Setup) -> None:
+    setup.agent.script["get"] = [asyncio.Event()]
+    call = setup.opened().call("get", Budget(time.monotonic() + 1))
+    with pytest.raises(Unavailable, match="get took over 0 s"):
+        await ask(call, limit=0.01)
+
+
+async def test_a_job_says_which_key_and_which_work_it_was_made_for(setup: Setup) -> None:
+    budget = Budget(time.monotonic() + 1)
+    call = setup.opened(key=KEY, fingerprint="1-ab").call("get", budget)
+    assert (call.key.hex, str(call.fingerprint), call.task_type) == (KEY, "1-ab", "scripted")
+    adopted = setup.opened(key=KEY, made_with=EARLIER, adopted=True).call("get", budget)
+    assert adopted.key.hex == EARLIER
+    assert setup.opened(foreign=True).call("get", budget).fingerprint is None
+
+
+async def test_an_attempt_is_told_when_an_earlier_one_is_settled(setup: Setup) -> None:
+    request = setup.request()
+    task, earlier = request.read(), setup.task()
+    flight = Flight(setup.served, task, request, within(1))
+    assert not flight.call("create", task).settling
+    call = flight.call("create", earlier)
+    assert call.settling
+    assert (call.key, call.fingerprint) == (earlier.key, earlier.fingerprint)
+
+
+# Endpoints and credentials.
+
+
+def vendor_at(vendor: FakeVendor) -> Endpoint:
+    return Endpoint(vendor.url, bearer="token-0123456789")
+
+
+async def test_an_endpoint_may_ask_another_service_first(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.served._vendor_hosts.append("127.0.0.1")
+
+    async def endpoint(of: object, call: Call) -> Endpoint:
+        service = Endpoint(vendor.url)
+        reply = await call.http.post("/token", endpoint=service, form={"grant_type": "x"})
+        return Endpoint(vendor.url, bearer=reply.json()["access_token"])
+
+    async def answer(request: Request) -> Response:
+        if request.path == "/token":
+            return Response(200, {"access_token": "from-the-token-service"})
+        return Response(200, {"id": request.headers["authorization"]})
+
+    monkeypatch.setattr(setup.agent, "endpoint", endpoint)
+    async with FakeVendor(answer) as vendor:
+        reply = await call_of(setup).http.get("/jobs/1")
+        await setup.served.close()
+    assert reply.json() == {"id": "Bearer from-the-token-service"}
+
+
+async def test_an_endpoint_that_would_ask_itself_for_ever_is_a_bug_in_words(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endpoint(of: object, call: Call) -> Endpoint:
+        await call.http.post("https://vendor.example/token")
+        raise AssertionError
+
+    monkeypatch.setattr(setup.agent, "endpoint", endpoint)
+    with pytest.raises(RuntimeError, match=r"Scripted.endpoint .* pass endpoint=Endpoint"):
+        await call_of(setup).http.get("/jobs/1")
+    await setup.served.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"), [(Unauthenticated("there is no key"), 1), (Unavailable("not yet"), 3)]
+)
+async def test_a_credential_that_cannot_be_had_yet_is_asked_for_again_and_an_absent_one_is_not(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, error: Exception, asked: int
+) -> None:
+    setup.served._vendor_hosts.append("127.0.0.1")
+    tries = 0
+
+    async def endpoint(of: object, call: Call) -> Endpoint:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise error
+        return vendor_at(vendor)
+
+    async def answer(request: Request) -> Response:
+        return Response(200, {})
+
+    monkeypatch.setattr(setup.agent, "endpoint", endpoint)
+    async with FakeVendor(answer) as vendor:
+        # Also a POST, and one that must not be repeated: nothing has reached the vendor.
+        call = call_of(setup)
+        call.budget.repeat = "unsent"
+        if asked == 1:
+            with pytest.raises(type(error)):
+                await call.http.post("/jobs")
+        else:
+            await call.http.post("/jobs")
+        await setup.served.close()
+    assert tries == asked
+
+
+async def test_a_refused_credential_is_tried_once_afresh(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.served._vendor_hosts.append("127.0.0.1")
+    fresh: list[bool] = []
+
+    async def endpoint(of: object, call: Call) -> Endpoint:
+        fresh.append(call.fresh)
+        return vendor_at(vendor)
+
+    async def answer(request: Request) -> Response:
+        return Response(401, {"error": {"message": "who are you?"}})
+
+    monkeypatch.setattr(setup.agent, "endpoint", endpoint)
+    async with FakeVendor(answer) as vendor:
+        with pytest.raises(Unauthenticated):
+            await call_of(setup).http.get("/jobs/1")
+        await setup.served.close()
+    assert fresh == [False, True]
+
+
+# What a job left below its prefix.
+
+
+def error_file(folder: Path, **fields: Any) -> None:
+    document = errors_pb2.ErrorDocument(error=errors_pb2.ContainerError(**fields))
+    (folder / "error.pb").write_bytes(document.SerializeToString())
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "{}/"])
+async def test_an_error_that_the_jobs_own_code_wrote_is_read(
+    setup: Setup, tmp_path: Path, form: str
+) -> None:
+    error_file(
+        tmp_path,
+        code="USER:ValueError",
+        message="no column x",
+        kind=errors_pb2.ContainerError.RECOVERABLE,
+        origin=1,
+    )
+    found = await call_of(setup, form.format(tmp_path)).read_error()
+    assert found == ErrorDocument("USER:ValueError", "no column x", True, "user")
+
+
+async def test_a_job_that_left_nothing_has_neither_an_error_nor_outputs(
+    setup: Setup, tmp_path: Path
+) -> None:
+    call = call_of(setup, str(tmp_path / "not-there"))
+    assert await call.read_error() is None
+    assert await call.read_outputs() is None
+
+
+async def test_a_document_that_says_nothing_does_not_say_whether_to_try_again(
+    setup: Setup, tmp_path: Path
+) -> None:
+    (tmp_path / "error.pb").write_bytes(b"")
+    assert await call_of(setup).read_error(str(tmp_path)) == ErrorDocument("", "")
+    (tmp_path / "error.pb").write_bytes(b"\xff\xff")
+    damaged = await call_of(setup).read_error(str(tmp_path))
+    assert damaged is not None
+    assert "damaged" in damaged.message
+
+
+def outputs_file(folder: Path) -> None:
+    one = literals_pb2.Literal(scalar={"primitive": {"integer": 7}})
+    written = literals_pb2.LiteralMap(literals={"lines": one})
+    (folder / "outputs.pb").write_bytes(written.SerializeToString())
+
+
+async def test_outputs_that_the_job_wrote_are_read_as_they_are_declared(
+    setup: Setup, tmp_path: Path
+) -> None:
+    outputs_file(tmp_path)
+    prefix = str(tmp_path)
+    assert await call_of(setup, prefix).read_outputs() == {"lines": 7}
+    declared = {"lines": Type(Kind.FLOAT)}
+    assert await call_of(setup, prefix, declared=declared).read_outputs() == {"lines": 7.0}
+    with pytest.raises(InvalidTask, match="output 'lines'"):
+        await call_of(setup, prefix, declared={"lines": Type(Kind.STRING)}).read_outputs()
+
+
+async def test_a_damaged_file_of_outputs_is_told(setup: Setup, tmp_path: Path) -> None:
+    (tmp_path / "outputs.pb").write_bytes(b"\xff\xff")
+    with pytest.raises(InvalidTask, match="damaged"):
+        await call_of(setup, str(tmp_path)).read_outputs()
+
+
+async def test_other_stores_are_read_by_fsspec(setup: Setup) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/run/0/error.pb", errors_pb2.ErrorDocument().SerializeToString())
+    assert await call_of(setup, "memory://run/0").read_error() == ErrorDocument("", "")
+    assert await call_of(setup, "memory://run/1").read_error() is None
+
+
+@pytest.mark.parametrize(
+    ("prefix", "says"), [("s3://b/run/0", "s3fs"), ("odd://b/run/0", "odd://"), ("", "no output")]
+)
+async def test_a_store_that_cannot_be_read_here_is_told_with_what_is_missing(
+    setup: Setup, prefix: str, says: str
+) -> None:
+    with pytest.raises(Unsupported) as caught:
+        await call_of(setup, prefix).read_error()
+    assert says in str(caught.value)
+
+
+# A vendor's error codes.
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "shown"),
+    [
+        (None, "no", "no"),
+        ("accessDenied", "no", "[P_accessDenied] no"),
+        ("P_accessDenied", "no", "[P_accessDenied] no"),
+        ("accessDenied", "[P_accessDenied] no", "[P_accessDenied] no"),
+    ],
+)
+def test_a_vendors_code_has_the_plugins_name_once(
+    setup: Setup, code: str | None, message: str, shown: str
+) -> None:
+    assert setup.served.words(message, code) == shown
+    assert setup.kernel.tell(setup.served, "create", InvalidTask(message, code=code)) == shown
