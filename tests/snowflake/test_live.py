@@ -61,7 +61,8 @@ class Live(Driver):
         return super().call(operation, of, **{**known, **options})
 
     async def ended(self, job: SnowflakeJob, seconds: float = 120.0, **options: Any) -> Status:
-        return await super().ended(job, seconds, **options)
+        known = {"connection": NO_CONNECTION, "seconds": 30.0}
+        return await self.env.until(job, within=seconds, **self._sent({**known, **options}))
 
 
 @pytest.fixture

@@ -42,9 +42,7 @@ async def looking(snowflake: FakeSnowflake) -> AsyncIterator[Driver]:
 
 def settling(driver: Driver, task: Any, **options: Any) -> Any:
     """The kernel settles an earlier attempt."""
-    call = driver.call("find", task, **options)
-    object.__setattr__(call, "settling", True)
-    return driver.agent.find(task, call)
+    return driver.find(task, settling=True, **options)
 
 
 async def test_every_submit_carries_the_keys_request_id_and_retry(

@@ -28,7 +28,6 @@ from flyteagents import (
     LogPage,
     Phase,
     Reply,
-    Settings,
     Status,
     Task,
     Unavailable,
@@ -72,8 +71,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
     hosts = ("*.snowflakecomputing.com", "*.snowflakecomputing.cn")
 
     @classmethod
-    def promises(cls, settings: Settings) -> Idempotency:
-        assert isinstance(settings, SnowflakeSettings)
+    def promises(cls, settings: SnowflakeSettings) -> Idempotency:
         return "lookup" if settings.find_by_tag else cls.idempotency
 
     async def open(self) -> None:
@@ -103,11 +101,11 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         """Only with `find_by_tag`. A first send is not looked for; an earlier attempt's that is
         nowhere to be seen may be on its way still, and asking for it under its own requestId
         keeps it from becoming a second one."""
-        if not _settles(call) and not self._sent.has(task.key):
+        if not call.settling and not self._sent.has(task.key):
             return None
         asked = submit(task, self.settings)
         found = await self._by_tag(task, asked, call)
-        if found is not None or not _settles(call):
+        if found is not None or not call.settling:
             return found
         return await self._submit(task, asked, call)
 
@@ -143,7 +141,10 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         return _failed(job, found, started)
 
     async def cancel(self, job: SnowflakeJob, call: Call) -> None:
-        """Each statement of several by itself: one that has ended must not keep the others."""
+        """Each statement of several by itself: one that has ended must not keep the others.
+
+        Snowflake has one answer for a statement that has ended and for one that it does not know;
+        the next poll tells which."""
         handles = [job.query_id]
         if job.several:
             with contextlib.suppress(AgentError):  # stopping the request should stop them too
@@ -153,11 +154,8 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
             return_exceptions=True,
         )
         outcome = outcomes[0]
-        missing = isinstance(outcome, JobNotFound) or _is_gone(outcome)
-        if missing and job.foreign:
+        if job.foreign and (isinstance(outcome, JobNotFound) or _is_gone(outcome)):
             await history.cancel_query(_desk(job), job.query_id, call)
-        elif missing:
-            raise JobNotFound(f"Snowflake has no statement {job.query_id} that runs")
         elif isinstance(outcome, BaseException):
             raise outcome
 
@@ -325,7 +323,3 @@ def _before(job: SnowflakeJob, line: int, column: int) -> str:
         return f"{which}; none took effect"
     before = "statement 1" if number == 2 else f"statements 1 to {number - 1}"
     return f"{which}; {before} took effect, {unless}"
-
-
-def _settles(call: Call) -> bool:
-    return bool(getattr(call, "settling", False))
