@@ -112,6 +112,30 @@ def test_a_taken_port_is_one_line_that_names_its_variable(variable: str) -> None
         assert first.serving()
 
 
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["check"]])
+def test_a_tls_key_that_is_none_stops_the_start_and_the_check(
+    command: list[str], tmp_path: Path
+) -> None:
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    cert.write_bytes(_certificate()[0])
+    key.write_text("garbage")
+    done = subprocess.run(
+        [sys.executable, "-m", "flyteagents", *command],
+        env={
+            "FLYTEAGENTS_PLUGINS": "",
+            "FLYTEAGENTS_METRICS_PORT": "0",
+            "FLYTEAGENTS_TLS_CERT": str(cert),
+            "FLYTEAGENTS_TLS_KEY": str(key),
+        },
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert done.stderr == f"flyteagents: FLYTEAGENTS_TLS_KEY: {key} is no PEM private key\n"
+
+
 def test_after_sigterm_health_turns_and_calls_are_taken_until_the_delay_is_over() -> None:
     env = {"FLYTEAGENTS_DRAIN_DELAY": "1.0"}
     with (

@@ -11,9 +11,11 @@ from flyteagents._kernel.settings import (
     BadSettings,
     KernelSettings,
     prefix_of,
+    read,
     read_settings,
     unknown_variables,
 )
+from flyteagents._settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -85,6 +87,53 @@ def test_a_kubernetes_service_of_our_name_is_no_setting(monkeypatch: pytest.Monk
     monkeypatch.setenv("FLYTEAGENTS_SERVICE_HOST", "10.0.0.7")
     assert read_settings().port == 8000
     assert unknown_variables(KernelSettings.names()) == []
+
+
+LINKS_OF_METRICS = {
+    "FLYTEAGENTS_METRICS_SERVICE_HOST": "10.0.0.7",
+    "FLYTEAGENTS_METRICS_SERVICE_PORT": "9090",
+    "FLYTEAGENTS_METRICS_SERVICE_PORT_HTTP": "9090",
+    "FLYTEAGENTS_METRICS_PORT": "tcp://10.0.0.7:9090",
+    "FLYTEAGENTS_METRICS_PORT_9090_TCP": "tcp://10.0.0.7:9090",
+    "FLYTEAGENTS_METRICS_PORT_9090_TCP_PROTO": "tcp",
+    "FLYTEAGENTS_METRICS_PORT_9090_TCP_PORT": "9090",
+    "FLYTEAGENTS_METRICS_PORT_9090_TCP_ADDR": "10.0.0.7",
+    "FLYTEAGENTS_PORT": "udp://[fd00::7]:8000",
+}
+"""What Kubernetes sets beside the Services `flyteagents-metrics` and `flyteagents`."""
+
+
+class PluginSettings(Settings):
+    port: int = 1234
+    service_host: str = ""
+
+
+@pytest.mark.parametrize("name", LINKS_OF_METRICS)
+def test_no_variable_of_a_service_is_a_setting_or_a_misspelt_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each, value in LINKS_OF_METRICS.items():
+        monkeypatch.setenv(each, value)
+    settings = read_settings()
+    assert (settings.port, settings.metrics_port) == (8000, 9090)
+    assert name not in " ".join(unknown_variables(KernelSettings.names()))
+
+
+def test_a_service_named_like_a_plugin_is_no_setting_of_that_plugin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_ACME_PORT", "tcp://10.0.0.7:80")
+    monkeypatch.setenv("FLYTEAGENTS_ACME_SERVICE_HOST", "10.0.0.7")
+    assert read(PluginSettings, prefix_of("acme")) == PluginSettings()
+
+
+def test_a_variable_in_the_form_of_a_link_is_a_setting_where_there_is_no_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_ACME_PORT", "80")
+    monkeypatch.setenv("FLYTEAGENTS_ACME_SERVICE_HOST", "a.example")
+    found = read(PluginSettings, prefix_of("acme"))
+    assert (found.port, found.service_host) == (80, "a.example")
 
 
 def test_a_plugins_prefix_follows_from_its_name() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from flyteagents._environment import FromEnvironment
 
 
-class Settings(BaseSettings):
+class Settings(FromEnvironment):
     """Subclass with the plugin's settings; the kernel reads them from the environment.
 
     The prefix follows from the plugin's entry-point name: `url` of the plugin `acme` is

@@ -21,12 +21,19 @@ from pydantic import BaseModel, SecretStr
 from flyteagents._cli import screen
 from flyteagents._cli.listing import kernel_settings
 from flyteagents._client.exit_codes import CONFIG_ERROR
+from flyteagents._environment import PREFIX
 from flyteagents._errors import AgentError
 from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.offered import Offered
 from flyteagents._kernel.plugins import Found, Plugin, discover
 from flyteagents._kernel.served import ServedAgent
-from flyteagents._kernel.settings import PREFIX, KernelSettings, prefix_of, unknown_variables
+from flyteagents._kernel.settings import (
+    BadSettings,
+    KernelSettings,
+    prefix_of,
+    unknown_variables,
+)
+from flyteagents._kernel.tls import check_tls
 from flyteagents._redact import redact
 from flyteagents._task import Identity
 from flyteagents._vendor.budget import Budget
@@ -80,6 +87,10 @@ def command(timeout: float, quiet: bool, as_json: bool) -> None:
       flyteagents check --json | jq '.agents[] | select(.ok | not)'
     """
     kernel = kernel_settings()
+    try:
+        check_tls(kernel)
+    except BadSettings as error:
+        screen.fail(CONFIG_ERROR, str(error))
     found = discover(kernel.plugins)
     sections = dict(_sections(kernel, found))
     known = [setting.name for settings in sections.values() for setting in settings]

@@ -15,6 +15,7 @@ import click
 from flyteagents._app import BrokenPlugins, serve
 from flyteagents._client.exit_codes import CONFIG_ERROR, UNAVAILABLE
 from flyteagents._kernel.settings import BadSettings, read_settings
+from flyteagents._kernel.tls import check_tls
 from flyteagents._telemetry.logs import start_logging
 from flyteagents._telemetry.providers import BadTelemetry
 
@@ -45,6 +46,7 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool) -> None:
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
         settings = read_settings(**given)
+        check_tls(settings)
     except BadSettings as error:
         _stop(CONFIG_ERROR, error)
     if until_stdin_ends:

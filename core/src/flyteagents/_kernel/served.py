@@ -9,12 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
+from flyteagents._environment import PREFIX
 from flyteagents._kernel.admission import Admission
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.lane import Lane
 from flyteagents._kernel.offered import Offered
 from flyteagents._kernel.plugins import Plugin
-from flyteagents._kernel.settings import PREFIX, KernelSettings, prefix_of
+from flyteagents._kernel.settings import KernelSettings, prefix_of
 from flyteagents._settings import Settings
 from flyteagents._telemetry.providers import Telemetry
 from flyteagents._vendor.http import VendorClient

@@ -9,21 +9,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from flyteagents._environment import PREFIX, FromEnvironment, service_links
 from flyteagents._settings import CommaList
 from flyteagents._tenants import TenantPatterns
 
-PREFIX = "FLYTEAGENTS_"
-NOT_SETTINGS = (f"{PREFIX}SECRET_", f"{PREFIX}SERVICE_", f"{PREFIX}PORT_")
-"""Secrets, and what Kubernetes adds to the environment of pods beside a Service of our name."""
+SECRETS = f"{PREFIX}SECRET_"
 S = TypeVar("S", bound=BaseSettings)
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class KernelSettings(BaseSettings):
+class KernelSettings(FromEnvironment):
     """Every setting of the kernel. Exporters have the standard `OTEL_*` variables instead."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
@@ -97,13 +96,6 @@ class KernelSettings(BaseSettings):
         "auto", description="`auto` is text on a terminal and JSON elsewhere."
     )
 
-    @field_validator("port", mode="before")
-    @classmethod
-    def _no_service_link(cls, value: object) -> object:
-        # Kubernetes sets this variable in every pod beside a Service named `flyteagents`.
-        linked = isinstance(value, str) and value.startswith("tcp://")
-        return cls.model_fields["port"].default if linked else value
-
     @classmethod
     @lru_cache
     def names(cls) -> tuple[str, ...]:
@@ -165,8 +157,8 @@ def unknown_variables(known: Iterable[str]) -> list[str]:
     """A sentence for each variable `FLYTEAGENTS_*` that nothing reads."""
     names = set(known)
     sentences = []
-    for name in sorted(os.environ):
-        if not name.startswith(PREFIX) or name in names or name.startswith(NOT_SETTINGS):
+    for name in sorted(os.environ.keys() - names - service_links(os.environ)):
+        if not name.startswith(PREFIX) or name.startswith(SECRETS):
             continue
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
