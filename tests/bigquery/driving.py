@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
-from flyteagents import Call, Phase, Status, Task
-from flyteagents._kernel.requests import NO_CONNECTION, Connection
+from flyteagents import Phase, Status, Task
 from flyteagents.testing import AgentEnvironment, Declared, FlyteTask
 from flyteagents_bigquery import BigQueryAgent
 from flyteagents_bigquery.config import BigQueryConfig
@@ -62,24 +61,18 @@ class Driver:
     ) -> Task[BigQueryConfig]:
         return self.env.read(made, execution=execution, attempt=number)
 
-    def call(
-        self, operation: str, of: object, *, connection: Connection = NO_CONNECTION, **options: Any
-    ) -> Call:
-        sent = {"sent_secrets": connection.secrets, "configs": connection.configs}
-        return self.env.call(operation, of, **{**sent, **options})
-
     async def create(self, task: Task[BigQueryConfig], **options: Any) -> BigQueryJob:
-        return await self.agent.create(task, self.call("create", task, **options))
+        return await self.env.create(task, **options)
 
     async def get(self, job: BigQueryJob, **options: Any) -> Status:
-        return await self.agent.get(job, self.call("get", job, **options))
+        return await self.env.get(job, **options)
 
     async def cancel(self, job: BigQueryJob, **options: Any) -> None:
-        await self.agent.cancel(job, self.call("cancel", job, **options))
+        await self.env.cancel(job, **options)
 
     async def run(self, task: Task[BigQueryConfig]) -> Status:
         """A job that ends at once, from its begin to its end."""
         job = await self.create(task)
-        status = await self.get(job, declared=task.declared)
+        status = await self.get(job)
         assert status.phase is None or status.phase.terminal or status.phase is Phase.RUNNING
         return status

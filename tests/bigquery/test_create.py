@@ -157,12 +157,11 @@ async def test_each_refusal_of_the_insert_has_its_meaning(
 ) -> None:
     bigquery.will("SELECT", Plan(rejected=(status, reason, "BigQuery's own words")))
     task = driver.task()
-    call = driver.call("create", task, seconds=0.15)
     with pytest.raises(AgentError, match=r"BigQuery's own words|invalid authentication") as raised:
-        await driver.agent.create(task, call)
+        await driver.create(task, seconds=0.15)
     assert type(raised.value) is kind
     if status not in (401, 429):
-        assert raised.value.code == f"BIGQUERY_{reason}"
+        assert raised.value.code == reason
 
 
 async def test_a_busy_bigquery_is_asked_again_with_the_same_id(
@@ -195,7 +194,7 @@ async def test_a_queue_that_is_full_for_a_moment_is_waited_for(
     bigquery.script("POST", "*", full, repeat=True)
     task = driver.task(number=1)
     with pytest.raises(Throttled, match=re.escape(message)):
-        await driver.agent.create(task, driver.call("create", task, seconds=0.1))
+        await driver.create(task, seconds=0.1)
 
 
 async def test_a_project_given_by_number_is_found_though_the_conflict_names_its_id(

@@ -13,7 +13,6 @@ from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
 from tests.bigquery.google_tokens import EMAIL, GoogleTokens, private_key
 
 from flyteagents import Forbidden, Phase, Unauthenticated
-from flyteagents._kernel.requests import Connection
 from flyteagents.testing import Response
 from flyteagents_bigquery.credentials import Source
 
@@ -48,10 +47,10 @@ async def test_the_key_that_flyte_2_sends_is_used_in_each_call(
     bigquery: FakeBigQuery, google: GoogleTokens
 ) -> None:
     key = google.service_account(client_email="sent@p.iam.gserviceaccount.com")
-    sent = Connection({"google_application_credentials": key})
+    sent = {"google_application_credentials": key}
     async with opened(bigquery) as driver:
-        job = await driver.create(driver.task(), connection=sent)
-        await driver.get(job, connection=sent)
+        job = await driver.create(driver.task(), sent_secrets=sent)
+        await driver.get(job, sent_secrets=sent)
         with pytest.raises(Unauthenticated):  # nobody else has its token
             await driver.get(job)
     assert google.who == ["sent@p.iam.gserviceaccount.com"]
@@ -72,6 +71,22 @@ async def test_projects_and_domains_have_credentials_of_their_own(
             task = driver.task(number=number)
             await driver.create(task, project=project, domain=domain)
     assert google.who == ["sales@p", "ops@p", EMAIL]
+
+
+async def test_a_tasks_own_key_goes_first_and_the_services_key_last(
+    bigquery: FakeBigQuery, google: GoogleTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(email: str) -> str:
+        return google.service_account(client_email=email)
+
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_GOOGLE_APPLICATION_CREDENTIALS", key("service@p"))
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES_KEY", key("sales@p"))
+    sent = {"google_application_credentials": key("sent@p")}
+    async with opened(bigquery, credentials={"sales/*": "sales_key"}) as driver:
+        await driver.create(driver.task(), project="sales", sent_secrets=sent)
+        await driver.create(driver.task(number=1), project="sales")
+        await driver.create(driver.task(number=2), project="other")
+    assert google.who == ["sent@p", "sales@p", "service@p"]
 
 
 async def test_a_missing_secret_names_where_it_could_be(bigquery: FakeBigQuery) -> None:
@@ -129,9 +144,9 @@ async def test_a_token_that_has_ended_is_not_used(
 async def test_nothing_that_is_kept_has_a_key_in_it(
     bigquery: FakeBigQuery, google: GoogleTokens
 ) -> None:
-    sent = Connection({"google_application_credentials": google.service_account()})
+    sent = {"google_application_credentials": google.service_account()}
     async with opened(bigquery) as driver:
-        await driver.create(driver.task(), connection=sent)
+        await driver.create(driver.task(), sent_secrets=sent)
         gc.collect()
         line = private_key().splitlines()[1]
         kept = repr(driver.agent._tokens._kept) + repr(vars(driver.agent._tokens))
@@ -143,15 +158,15 @@ async def test_nothing_that_is_kept_has_a_key_in_it(
 async def test_a_slow_token_service_stops_no_other_call(
     bigquery: FakeBigQuery, google: GoogleTokens
 ) -> None:
-    slow = Connection({"google_application_credentials": google.service_account()})
-    quick = Connection({"google_application_credentials": google.service_account(client_id="2")})
+    slow = {"google_application_credentials": google.service_account()}
+    quick = {"google_application_credentials": google.service_account(client_id="2")}
     bigquery.will("SELECT", Plan(running=math.inf))
     async with opened(bigquery) as driver:
-        await driver.create(driver.task(number=1), connection=quick)
+        await driver.create(driver.task(number=1), sent_secrets=quick)
         google.open.clear()
-        waiting = asyncio.ensure_future(driver.create(driver.task(), connection=slow))
+        waiting = asyncio.ensure_future(driver.create(driver.task(), sent_secrets=slow))
         await google.until(count=2)
-        await driver.create(driver.task(number=2), connection=quick)
+        await driver.create(driver.task(number=2), sent_secrets=quick)
         assert not waiting.done()
         google.open.set()
         await waiting
@@ -162,14 +177,11 @@ async def test_the_check_says_whose_credentials_are_good(
 ) -> None:
     default(monkeypatch, tmp_path, google.service_account())
     async with opened(bigquery) as driver:
-        call = driver.call("check", None)
-        assert await driver.agent.check(call) == (
-            "BigQuery accepts the application default credentials"
-        )
+        assert await driver.env.check() == ("BigQuery accepts the application default credentials")
         denied = {"error": {"errors": [{"reason": "accessDenied"}], "message": "no"}}
         bigquery.script("*", "*", Response(403, denied))
         with pytest.raises(Forbidden):
-            await driver.agent.check(call)
+            await driver.env.check()
 
 
 async def test_the_check_tries_all_credentials_that_are_named(
@@ -178,12 +190,9 @@ async def test_the_check_tries_all_credentials_that_are_named(
     default(monkeypatch, tmp_path, google.service_account())
     monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES_KEY", google.service_account(client_email="s@p"))
     async with opened(bigquery, credentials={"sales/*": "sales_key"}) as driver:
-        told = await driver.agent.check(driver.call("check", None))
+        told = await driver.env.check()
         assert "there is a token for the secret sales_key" in told
         assert google.who == [EMAIL, "s@p"]
-        variable = "FLYTEAGENTS_SECRET_GOOGLE_APPLICATION_CREDENTIALS"
-        monkeypatch.setenv(variable, google.service_account())
-        assert "goes before all of these" in await driver.agent.check(driver.call("check", None))
     async with opened(bigquery, credentials={"sales/*": "missing_key"}) as driver:
         with pytest.raises(Unauthenticated, match="missing_key"):
-            await driver.agent.check(driver.call("check", None))
+            await driver.env.check()

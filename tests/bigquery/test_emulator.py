@@ -6,7 +6,6 @@ those.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import os
@@ -49,14 +48,8 @@ async def emulated(url: str) -> AsyncIterator[Driver]:
         yield driver
 
 
-async def ended(driver: Driver, job: BigQueryJob, declared: Any = None) -> Status:
-    end = time.monotonic() + 60
-    while True:
-        status = await driver.get(job, declared=declared)
-        if status.phase is not None and status.phase.terminal:
-            return status
-        assert time.monotonic() < end, status
-        await asyncio.sleep(0.02)
+async def ended(driver: Driver, job: BigQueryJob) -> Status:
+    return await driver.env.until(job, within=60.0)
 
 
 async def rows(
@@ -70,14 +63,14 @@ async def rows(
     """Runs a statement, and reads the table that its output names."""
     task = driver.task(statement, CUSTOM, inputs, interface, outputs=RESULTS, execution=execution)
     job = await driver.create(task)
-    status = await ended(driver, job, task.declared)
+    status = await ended(driver, job)
     assert status.phase is Phase.SUCCEEDED, status
     assert status.outputs is not None
     result = status.outputs["results"]
     assert isinstance(result, StructuredDataset)
     _, project, dataset, table = re.split(r"\.|://|:", result.uri)
     path = f"/projects/{project}/datasets/{dataset}/tables/{table}/data"
-    reply = await driver.call("get", job).http.get(path)
+    reply = await driver.env.call("get", job).http.get(path)
     found: list[list[Any]] = [
         [cell["v"] for cell in row["f"]] for row in reply.json().get("rows", ())
     ]
@@ -163,7 +156,7 @@ async def test_a_table_is_made_replaced_and_read(emulated: Driver) -> None:
         task = emulated.task(
             f"SELECT {number} AS n", custom, outputs=RESULTS, execution="table", number=number
         )
-        status = await ended(emulated, await emulated.create(task), task.declared)
+        status = await ended(emulated, await emulated.create(task))
         assert status.outputs == {"results": StructuredDataset("bq://p:made.t")}
     assert await rows(emulated, "SELECT n FROM made.t", execution="read") == [["2"]]
     changed = await rows_made(emulated, "INSERT INTO made.t VALUES (3)", execution="insert")
@@ -186,7 +179,7 @@ async def test_the_result_of_a_script_is_that_of_its_last_select(emulated: Drive
 
 async def test_ddl_fails_a_task_that_declares_an_output(emulated: Driver) -> None:
     task = emulated.task("CREATE SCHEMA ddl", CUSTOM, outputs=RESULTS, execution="ddl")
-    status = await ended(emulated, await emulated.create(task), task.declared)
+    status = await ended(emulated, await emulated.create(task))
     assert status.phase is Phase.FAILED
     assert status.message is not None
     assert "leaves no result table" in status.message
@@ -205,7 +198,7 @@ async def test_a_statement_that_fails_says_why(
 ) -> None:
     task = emulated.task(statement, CUSTOM, execution=f"bad-{reason}-{len(statement)}")
     status = await ended(emulated, await emulated.create(task))
-    assert (status.phase, status.code) == (Phase.FAILED, f"BIGQUERY_{reason}")
+    assert (status.phase, status.code) == (Phase.FAILED, reason)
     assert status.message
 
 
@@ -230,7 +223,7 @@ async def test_a_dry_run_finds_a_mistake_and_runs_nothing(emulated: Driver) -> N
 
 
 async def test_the_credentials_check_reaches_the_emulator(emulated: Driver, url: str) -> None:
-    assert url in await emulated.agent.check(emulated.call("check", None))
+    assert url in await emulated.env.check()
 
 
 def test_every_field_that_polls_ask_for_is_in_googles_own_description() -> None:

@@ -62,10 +62,10 @@ class Live(Driver):
         self.made.append(job)
         return job
 
-    async def ended(self, job: BigQueryJob, declared: Any = None) -> Status:
+    async def ended(self, job: BigQueryJob) -> Status:
         end = time.monotonic() + 120
         while True:
-            status = await self.get(job, declared=declared, seconds=20.0)
+            status = await self.get(job, seconds=20.0)
             if status.phase is not None and status.phase.terminal:
                 return status
             assert time.monotonic() < end, status
@@ -74,7 +74,7 @@ class Live(Driver):
     async def remove(self) -> None:
         for job in {job.job_id: job for job in self.made if job.dry_bytes is None}.values():
             with contextlib.suppress(JobNotFound, Forbidden):
-                http = self.call("cancel", job, seconds=20.0).http
+                http = self.env.call("cancel", job, seconds=20.0).http
                 await http.delete(f"{job.path}/delete", params={"location": job.location})
 
 
@@ -151,11 +151,11 @@ async def test_a_scripts_result_numbers_and_log_are_told(live: Live) -> None:
         script, live.custom, outputs={"results": StructuredDataset}, execution=f"{RUN}-script"
     )
     job = await live.create(task)
-    status = await live.ended(job, task.declared)
+    status = await live.ended(job)
     assert status.phase is Phase.SUCCEEDED, status
     assert isinstance((status.outputs or {})["results"], StructuredDataset)
     assert status.statistics["child_jobs"]
-    page = await live.agent.logs(job, live.call("logs", job, seconds=20.0), "", 100)
+    page = await live.env.logs(job, "", 100)
     assert any("SELECT" in line.message for line in page.lines)
 
 
@@ -166,7 +166,7 @@ async def test_a_running_query_is_stopped(live: Live) -> None:
     job = await live.create(live.task(endless, custom, execution=f"{RUN}-endless"))
     await live.cancel(job)
     status = await live.ended(job)
-    assert (status.phase, status.code) == (Phase.ABORTED, "BIGQUERY_stopped")
+    assert (status.phase, status.code) == (Phase.ABORTED, "stopped")
     await live.cancel(job)
 
 

@@ -58,16 +58,16 @@ async def test_a_reply_without_a_configuration_is_asked_for_again_whole(
     bare = bigquery.job.shown()
     del bare["configuration"]
     bigquery.script("GET", "*", Response(200, bare))
-    status = await driver.get(job, declared=task.declared)
+    status = await driver.get(job)
     assert status.phase is Phase.SUCCEEDED
     assert "results" in (status.outputs or {})
 
     bigquery.script("GET", "*", Response(200, bare), repeat=True)
     with pytest.raises(Unavailable, match="where its result is"):
-        await driver.get(job, declared=task.declared)
+        await driver.get(job)
     made = {"statementType": "CREATE_TABLE_AS_SELECT", "ddlTargetTable": TARGET}
     bare["statistics"]["query"] = made
-    status = await driver.get(job, declared=task.declared)
+    status = await driver.get(job)
     assert status.outputs == {"results": StructuredDataset("bq://p:ds.made", COLUMNS, "parquet")}
 
 
@@ -189,5 +189,5 @@ async def test_a_running_script_is_one_request_a_poll(
     bigquery.will("BEGIN", script(Plan(), running=60.0))
     job = await driver.create(driver.task("BEGIN ... END", outputs=RESULTS))
     before = bigquery.total
-    assert (await driver.get(job, declared=RESULTS)).phase is Phase.RUNNING
+    assert (await driver.get(job)).phase is Phase.RUNNING
     assert bigquery.total == before + 1

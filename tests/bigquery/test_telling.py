@@ -112,7 +112,7 @@ async def test_numbers_that_make_no_sense_fail_no_poll(
 
 async def lines(driver: Driver, statement: str = "SELECT 1", count: int = 100) -> list[LogLine]:
     job = await driver.create(driver.task(statement))
-    page = await driver.agent.logs(job, driver.call("logs", job), "", count)
+    page = await driver.env.logs(job, "", count)
     assert page.next == ""
     return list(page.lines)
 
@@ -155,7 +155,7 @@ async def test_a_log_comes_in_pages(bigquery: FakeBigQuery, driver: Driver) -> N
     found: list[LogLine] = []
     token = ""
     while True:
-        page = await driver.agent.logs(job, driver.call("logs", job), token, 2)
+        page = await driver.env.logs(job, token, 2)
         assert len(page.lines) <= 2
         found += page.lines
         token = page.next

@@ -13,7 +13,6 @@ from tests.bigquery.fake_bigquery import FakeBigQuery
 from tests.bigquery.google_tokens import EMAIL, GoogleTokens, MetadataServer
 
 from flyteagents import InvalidTask, Unauthenticated, Unavailable
-from flyteagents._kernel.requests import Connection
 from flyteagents.testing import Delay, FakeVendor, Request, Response
 from flyteagents_bigquery.credentials import Source, obtain
 from flyteagents_bigquery.keys import Trust
@@ -96,9 +95,9 @@ async def test_a_secret_may_be_federated_where_the_operator_allows_it(
 ) -> None:
     (tmp_path / "token").write_text("of-the-cluster")
     key = google.federated(tmp_path / "token")
-    sent = Connection({"google_application_credentials": key})
+    sent = {"google_application_credentials": key}
     async with opened(bigquery, federated_secrets=True) as driver:
-        await driver.create(driver.task(), connection=sent)
+        await driver.create(driver.task(), sent_secrets=sent)
     assert google.who == ["of-the-cluster"]
 
 
@@ -109,9 +108,7 @@ async def test_a_token_service_that_is_down_may_come_back(
     await google.down()
     async with opened(bigquery) as driver:
         with pytest.raises(Unavailable, match="no access token"):
-            await driver.agent.create(
-                task := driver.task(), driver.call("create", task, seconds=0.1)
-            )
+            await driver.create(task := driver.task(), seconds=0.1)
         await google.up()
         await driver.create(task)
 

@@ -8,7 +8,8 @@
 | POST /statements/{id}/cancel | asks it to stop |
 
 A statement with "slowly" in it takes a moment, with "forever" it runs until it is stopped, and
-one with "nowhere" fails.
+one with "nowhere" fails. One with "CALL" runs the task's own code, which fails and leaves an
+`error.pb` below the task's output prefix.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from flyteidl.core import errors_pb2
 
 from flyteagents.testing import FakeVendor, Request, Response
 
@@ -50,7 +54,8 @@ class QuarryJob:
             return "RUNNING" if self.cancelled is None else "STOPPING"
         if self.cancelled is not None and self.cancelled <= self.ends:
             return "STOPPED"
-        return "FAILED" if "nowhere" in self.body["statement"] else "SUCCEEDED"
+        fails = any(word in self.body["statement"] for word in ("nowhere", "CALL"))
+        return "FAILED" if fails else "SUCCEEDED"
 
     def shown(self) -> dict[str, Any]:
         """The job as quarry answers it."""
@@ -59,9 +64,24 @@ class QuarryJob:
         shown["log"] = ["queued", "running", state.lower()]
         if state == "SUCCEEDED":
             shown |= {"error": None, "code": None, "table": f"main.{self.id}", "rows": 3}
-        if state == "FAILED":
+        if state == "FAILED" and "CALL" in self.body["statement"]:
+            self._write_error()
+            shown |= {"code": "PROCEDURE_FAILED", "error": "the procedure failed"}
+        elif state == "FAILED":
             shown |= {"code": "NO_SUCH_TABLE", "error": "there is no table nowhere"}
         return shown
+
+    def _write_error(self) -> None:
+        """What flytekit writes when a task's own code has failed."""
+        error = errors_pb2.ContainerError(
+            code="USER:Flaky",
+            message="the sheet is locked",
+            kind=errors_pb2.ContainerError.RECOVERABLE,
+        )
+        folder = Path(self.body["prefix"])
+        folder.mkdir(parents=True, exist_ok=True)
+        document = errors_pb2.ErrorDocument(error=error)
+        (folder / "error.pb").write_bytes(document.SerializeToString())
 
 
 class Quarry(FakeVendor):

@@ -26,6 +26,13 @@ from flyteagents.testing.contract import AgentContract, HttpControl, VendorContr
 PLUGIN = Path(__file__).parents[1] / "agents" / "quarry"
 TASK_TYPE = "quarry_statement"
 SECRET = "canary-77aa01"
+FAILED_CALL = {
+    "id": "q7",
+    "state": "FAILED",
+    "code": "PROCEDURE_FAILED",
+    "error": "the procedure failed",
+    "tags": {"flyte_fp": "0-of-other-rules"},
+}
 RESULTS = {"results": StructuredDataset}
 
 
@@ -162,6 +169,31 @@ async def test_a_token_that_is_refused_is_replaced(quarry: Quarry) -> None:
     assert outcome.phase is Phase.SUCCEEDED, outcome
     assert outcome.failures == []
     assert len(quarry.tokens) >= 2
+
+
+async def test_what_the_tasks_own_code_says_of_its_failure_counts(
+    quarry: Quarry, tmp_path: Path
+) -> None:
+    async with (
+        RealServer(["quarry"], environment(quarry), [PLUGIN]) as server,
+        FakePropeller(server.endpoint, base=str(tmp_path)) as propeller,
+    ):
+        outcome = await propeller.run(task("CALL procedure()"), attempts=2)
+    assert outcome.phase is Phase.FAILED
+    assert outcome.attempts == 2  # it says that another one may help
+    assert "[QUARRY_USER:Flaky] the sheet is locked" in outcome.message
+
+
+async def test_where_its_file_cannot_be_read_the_vendors_words_are_told(quarry: Quarry) -> None:
+    async with (
+        RealServer(["quarry"], environment(quarry), [PLUGIN]) as server,
+        FakePropeller(server.endpoint, base="nowhere://flyte") as propeller,
+    ):
+        quarry.script("POST", "/statements", Response(200, FAILED_CALL))
+        quarry.script("GET", "/statements/*", Response(200, FAILED_CALL), repeat=True)
+        outcome = await propeller.run(task("SELECT 1"))
+    assert outcome.phase is Phase.FAILED
+    assert "[QUARRY_PROCEDURE_FAILED] the procedure failed" in outcome.message
 
 
 async def test_a_log_is_read_in_pages(quarry: Quarry) -> None:

@@ -34,6 +34,7 @@ from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.credentials import GOOGLE_UNIVERSE, GoogleToken, Source, obtain
 from flyteagents_bigquery.job import BigQueryJob
 from flyteagents_bigquery.keys import Trust
+from flyteagents_bigquery.labels import does_other_work
 from flyteagents_bigquery.logs import log_lines
 from flyteagents_bigquery.outputs import child_jobs, job_outputs
 from flyteagents_bigquery.request import hint, insert_body, named_job
@@ -118,8 +119,9 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         if job.dry_bytes is not None:
             return _dry(job, call)
         state = await self._job(job, call, POLLED)
-        if state.described and not job.is_ours(state):
-            # Not raised: the kernel would stop the job, and it is somebody else's.
+        if _is_anothers(state, call):
+            # A job may be named before BigQuery was seen to have it, so each poll looks. Not
+            # raised: the kernel would stop the job, and it is somebody else's.
             return Status(Phase.FAILED, _other_work(job))
         reading = read_state(state)
         message, code, phase = reading.message, reading.code, reading.phase
@@ -168,18 +170,19 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             source = await self._named(named, call)
             await self._tokens.get(source, call)
             told.append(f"there is a token for {source.shown}")
-        if self.settings.credentials and await call.find_secret(SECRET):
-            told.append(f"the service has a secret {SECRET}, which goes before all of these")
         return "; ".join(told)
 
     async def _source(self, call: Call) -> Source:
         """The credentials of a call: the task's own, those that the settings give its project and
-        domain, or Google's defaults."""
-        key = await call.find_secret(SECRET)
-        if key is not None:
-            return Source(key=key, shown=f"the secret {SECRET}")
+        domain, the service's, or Google's defaults."""
+        sent = await call.sent_secret(SECRET)
+        if sent is not None:
+            return Source(key=sent, shown=f"the secret {SECRET} that the task sends")
         named = for_tenant(self.settings.credentials, call.identity)
-        return Source() if named is None else await self._named(named, call)
+        if named is not None:
+            return await self._named(named, call)
+        key = await call.find_secret(SECRET)
+        return Source() if key is None else Source(key=key, shown=f"the secret {SECRET}")
 
     async def _obtain(self, source: Source, call: Call) -> GoogleToken:
         trust = Trust(self.settings.key_hosts, self.settings.federated_secrets)
@@ -195,7 +198,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         """The job that has our id already: our own, made by an earlier request for this key."""
         reason, message = reasons.words(reply)
         if reason not in ("duplicate", ""):
-            raise Unavailable(message or "BigQuery answered 409", code=reasons.code_of(reason))
+            raise Unavailable(message or "BigQuery answered 409", code=reason or None)
         job = places.told_by_conflict(job, message)
         try:
             there = await self._job(job, call, "jobReference,configuration(labels)")
@@ -203,7 +206,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             if job.location is None:
                 raise Unavailable(f"BigQuery has a job {job} and does not say where") from None
             return job  # a new job may take minutes to be seen; polls sort it out
-        if there.described and not job.is_ours(there):
+        if _is_anothers(there, call):
             raise JobConflict(_other_work(job))
         return places.told(job, there)
 
@@ -228,6 +231,10 @@ def _resource(reply: Reply) -> JobResource:
         return JobResource.model_validate(reply.json())
     except ValueError:
         raise Unavailable("BigQuery's reply to the insert is not a job") from None
+
+
+def _is_anothers(there: JobResource, call: Call) -> bool:
+    return there.described and does_other_work(there.configuration.labels, call.fingerprint)
 
 
 def _other_work(job: BigQueryJob) -> str:

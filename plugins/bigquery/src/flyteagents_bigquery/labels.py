@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flyteagents import Task
+from flyteagents import Fingerprint, Task
 from flyteagents.kit.tags import TagRules, flyte_ids
 
 FINGERPRINT = "flyte-fp"
@@ -26,3 +26,10 @@ def job_labels(task: Task[Any], given: Mapping[str, str], task_timeout: bool) ->
     ours = flyte_ids(task.identity, prefix="flyte-")
     theirs = {name: value for name, value in given.items() if name not in (FINGERPRINT, TIMEOUT)}
     return RULES.fit(ours=ours, given=theirs, needed=needed)
+
+
+def does_other_work(labels: Mapping[str, str], than: Fingerprint | None) -> bool:
+    """Whether a job with these labels does other work than it should; one of another connector's
+    (`than` is None) may do any."""
+    label = labels.get(FINGERPRINT)
+    return than is not None and (label is None or not than.matches(label))

@@ -62,11 +62,6 @@ def passes(reason: str, message: str) -> bool:
     return reason in _PASSING
 
 
-def code_of(reason: str) -> str:
-    """The code that stands before the message."""
-    return f"BIGQUERY_{reason or 'unknown'}"
-
-
 def explain(reply: Reply) -> AgentError | None:
     """The error that an error reply stands for; None where BigQuery did not write it."""
     reason, message = words(reply)
@@ -80,7 +75,7 @@ def explain(reply: Reply) -> AgentError | None:
     else:
         kinds = {403: Forbidden, 404: JobNotFound, 409: JobConflict}
         kind = kinds.get(reply.status, InvalidTask)
-    return kind(message or f"BigQuery answered {reply.status}", code=code_of(reason))
+    return kind(message or f"BigQuery answered {reply.status}", code=reason)
 
 
 def words(reply: Reply) -> tuple[str, str]:

@@ -32,7 +32,6 @@ def named_job(task: Task[BigQueryConfig], settings: BigQuerySettings) -> BigQuer
         job_id=f"flyte-{task.key.hex}",
         project=project,
         location=places.of_new(task.config, settings),
-        fingerprint=str(task.fingerprint),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flyteagents import Phase
 from flyteagents_bigquery.labels import TIMEOUT
-from flyteagents_bigquery.reasons import code_of, passes
+from flyteagents_bigquery.reasons import passes
 from flyteagents_bigquery.resource import JobResource
 
 _STATES = {
@@ -38,7 +38,7 @@ def read_state(job: JobResource) -> Reading:
     reference = job.job_reference
     name = f"{reference.project_id}:{reference.location}.{reference.job_id}"
     text = f"{problem.message or 'the job failed'} | job={name}"
-    return Reading(_ending(job, problem.reason, problem.message), text, code_of(problem.reason))
+    return Reading(_ending(job, problem.reason, problem.message), text, problem.reason or None)
 
 
 def _why_it_waits(job: JobResource) -> str:

@@ -23,6 +23,7 @@ from quarry_agent.config import QuarryConfig
 from quarry_agent.credentials import Client, client_of, obtain
 from quarry_agent.job import QuarryJob
 from quarry_agent.outputs import job_outputs
+from quarry_agent.reasons import failure
 from quarry_agent.request import FINGERPRINT, submit_body
 from quarry_agent.settings import QuarrySettings
 from quarry_agent.states import PHASES, Statement
@@ -58,6 +59,8 @@ class QuarryAgent(Agent[QuarrySettings, QuarryConfig, QuarryJob]):
         found = await call.http.get(job.path, into=Statement)
         phase, message, code = PHASES.get(found.state), found.error, found.code
         outputs = None
+        if phase is Phase.FAILED:
+            phase, message, code = await failure(found, call)
         if phase is Phase.SUCCEEDED:
             try:
                 outputs = job_outputs(found, call)
