@@ -85,9 +85,9 @@ class QuarryJob:
 
 
 class Quarry(FakeVendor):
-    """clients: the secrets that are good. tokens: those given out. lifetime: seconds of one.
+    """secrets: those that are good. tokens: those given out. dies: seconds that a cancel takes.
 
-    asked: the ids and secrets of who asked for a token. dies: seconds that a cancel takes.
+    asked: the ids and secrets of who asked for a token.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -96,7 +96,6 @@ class Quarry(FakeVendor):
         self.secrets = set(secrets)
         self.tokens: list[str] = []
         self.asked: list[tuple[str, str]] = []
-        self.lifetime = 3600
         self.dies = 0.0
 
     @property
@@ -130,7 +129,7 @@ class Quarry(FakeVendor):
             }
             return Response(401, refusal)
         self.tokens.append(f"quarry-token-{len(self.tokens) + 1}")
-        return Response(200, {"access_token": self.tokens[-1], "expires_in": self.lifetime})
+        return Response(200, {"access_token": self.tokens[-1], "expires_in": 3600})
 
     def _submit(self, request: Request) -> Response:
         body = request.json()
