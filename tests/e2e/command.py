@@ -6,12 +6,25 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 AGENTS = Path(__file__).with_name("cli_agents")
 JOBS = "FLYTEAGENTS_CLOCKED_DIRECTORY"
+TASK = """
+task_type: clocked_job
+custom: {custom}
+inputs:
+  month: integer
+  note: string?
+outputs:
+  total: integer
+  inputs: struct
+values: {{month: 7}}
+retries: {retries}
+"""
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -54,3 +67,44 @@ def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """The JSON document that a command printed."""
     value: dict[str, Any] = json.loads(done.stdout)
     return value
+
+
+def everything(terminal: int) -> str:
+    """All that is written to a terminal, until its other side is closed."""
+    parts = []
+    while True:
+        try:
+            parts.append(os.read(terminal, 65536))
+        except OSError:  # how Linux says it
+            os.close(terminal)
+            return b"".join(parts).decode()
+
+
+def task(folder: Path, retries: int = 0, timeout: str = "", **custom: Any) -> str:
+    file = folder / "task.yaml"
+    written = TASK.format(custom=json.dumps({"outputs": {"total": 42}, **custom}), retries=retries)
+    file.write_text(written + (f"timeout: {timeout}\n" if timeout else ""))
+    return str(file)
+
+
+def gone(pid: int, within: float) -> bool:
+    end = time.monotonic() + within
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    return not Path(f"/proc/{pid}").exists()
+
+
+def wait_for(pipe: IO[str] | None, words: str) -> str:
+    """The first line with these words."""
+    assert pipe is not None
+    seen = []
+    for line in pipe:
+        seen.append(line)
+        if words in line:
+            return line
+    raise AssertionError(f"no {words!r} in {seen}")
+
+
+def cancelled(folder: Path) -> bool:
+    (job,) = (json.loads(file.read_text()) for file in folder.glob("*.json"))
+    return bool(job.get("cancelled"))

@@ -50,6 +50,7 @@ def test_the_overview_names_every_command() -> None:
     for command in COMMANDS:
         assert f"  {command} " in done.stdout
     assert flyteagents("nonsense").returncode == 64
+    assert "did you mean run?" in flyteagents("rnu").stderr
 
 
 def test_list_shows_agents_and_where_they_come_from() -> None:

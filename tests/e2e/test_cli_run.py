@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
-import time
+import pty
+import subprocess
+import sys
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
-from tests.e2e.command import AGENTS, JOBS, document, environment, flyteagents, started
+from tests.e2e.command import (
+    AGENTS,
+    JOBS,
+    document,
+    environment,
+    everything,
+    flyteagents,
+    started,
+    task,
+    wait_for,
+)
 
-from flyteagents.testing import RealServer
-
-TASK = """
-task_type: clocked_job
-custom: {custom}
-inputs:
-  month: integer
-  note: string?
-outputs:
-  total: integer
-  inputs: struct
-values: {{month: 7}}
-retries: {retries}
-"""
+from flyteagents.testing import RealServer, free_port
 
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     return environment(**{JOBS: str(tmp_path), "TMPDIR": str(tmp_path)})
-
-
-def task(folder: Path, retries: int = 0, timeout: str = "", **custom: Any) -> str:
-    file = folder / "task.yaml"
-    written = TASK.format(custom=json.dumps({"outputs": {"total": 42}, **custom}), retries=retries)
-    file.write_text(written + (f"timeout: {timeout}\n" if timeout else ""))
-    return str(file)
 
 
 @pytest.mark.parametrize("generation", [(), ("--flyte2",)], ids=["flyte1", "flyte2"])
@@ -106,70 +94,86 @@ def test_the_same_prefix_again_is_the_same_attempt(env: dict[str, str], tmp_path
     assert len(list(tmp_path.glob("*.json"))) == 1
 
 
-def test_a_task_that_passes_its_timeout_is_cancelled(env: dict[str, str], tmp_path: Path) -> None:
-    file = task(tmp_path, timeout="0.5s", seconds=60)
-    done = flyteagents("run", file, "--every", "0.1", env=env)
-    assert done.returncode == 2
-    assert "timeout of 0.5 s" in done.stdout
-    assert cancelled(tmp_path)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_cancels_the_job_and_stops_the_server(
-    env: dict[str, str], tmp_path: Path, number: signal.Signals
+def test_what_is_found_where_the_user_is_is_resolved_there(
+    env: dict[str, str], tmp_path: Path
 ) -> None:
-    process = started("run", task(tmp_path, seconds=60), "--every", "0.1", "--json", env=env)
-    server = int(wait_for(process.stderr, "is process ").split("is process ")[1].split()[0])
-    wait_for(process.stderr, "RUNNING")
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    assert json.loads(out)["cancelled"]
-    assert "the job was cancelled" in err
-    assert cancelled(tmp_path)
-    assert not Path(f"/proc/{server}").exists()
+    (tmp_path / "work").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "flyteagents", "run", "-", "--output-prefix", "out2", "--json"],
+        env=env,
+        cwd=tmp_path / "work",
+        input=Path(task(tmp_path)).read_text(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert document(done)["output_prefix"] == str(tmp_path / "work" / "out2" / "0")
 
 
-@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_two_interrupts_at_once_are_one(
-    env: dict[str, str], tmp_path: Path, second: signal.Signals
+def test_a_key_that_the_agent_does_not_read_is_told_with_the_nearest_one(
+    env: dict[str, str], tmp_path: Path
 ) -> None:
-    process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
-    wait_for(process.stdout, "RUNNING")
-    process.send_signal(signal.SIGINT)
-    process.send_signal(second)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    assert "the job was cancelled" in out
-    assert cancelled(tmp_path)
+    done = flyteagents("run", task(tmp_path, secnds=0.1), "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    warning = "warning: clocked_job does not read 'secnds' in custom; did you mean seconds?"
+    assert done.stderr.count(warning) == 1
+    assert "does not read" not in flyteagents("run", task(tmp_path), env=env).stderr
 
 
-def test_a_second_interrupt_leaves_at_once(env: dict[str, str], tmp_path: Path) -> None:
-    process = started("run", task(tmp_path, seconds=60, stubborn=True), env=env)
-    server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
-    wait_for(process.stdout, "RUNNING")
-    process.send_signal(signal.SIGINT)
-    wait_for(process.stdout, "cancelling")
-    time.sleep(0.5)  # else it is the same Ctrl-C still
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    assert time.monotonic() - began < 2
-    assert "the job may run on" in err
-    assert gone(server, within=20)
+def test_a_file_that_the_user_names_is_open_to_this_run(tmp_path: Path) -> None:
+    elsewhere = Path(__file__).with_name("numbers.csv")
+    file = tmp_path / "task.yaml"
+    file.write_text(
+        "task_type: duckdb_query\nsql: select sum(n) as total from t\n"
+        "inputs: {t: {format: csv}}\noutputs: {total: integer}\n"
+    )
+    variables = {
+        "FLYTEAGENTS_DUCKDB_DATA_DIR": str(tmp_path / "data"),
+        "FLYTEAGENTS_DUCKDB_INPUT_PREFIXES": str(tmp_path / "other"),
+    }
+    env = environment(FLYTEAGENTS_PLUGINS="duckdb", **variables)
+    done = flyteagents("run", str(file), "-i", f"t={elsewhere}", "--json", env=env)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert document(done)["outputs"] == {"total": 6}
 
 
-def test_an_interrupt_before_there_is_a_job_is_130_too(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        endpoint = f"127.0.0.1:{mute.getsockname()[1]}"
-        process = started("run", task(tmp_path), "--endpoint", endpoint)
-        connection, _ = mute.accept()
-        with connection:
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err == "flyteagents: interrupted\n"
+def test_a_server_with_a_private_authority_is_talked_to(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    tls = {"FLYTEAGENTS_TLS_CERT": certificate, "FLYTEAGENTS_TLS_KEY": key}
+    port = free_port()
+    env = environment(**{JOBS: str(tmp_path), "FLYTEAGENTS_METRICS_PORT": "0", **tls})
+    server = started("serve", "--host", "127.0.0.1", "--port", str(port), env=env)
+    try:
+        wait_for(server.stderr, "serves clocked_job")
+        to = ("--endpoint", f"localhost:{port}", "--tls")
+        assert flyteagents("run", task(tmp_path), *to).returncode == 69
+        done = flyteagents("run", task(tmp_path), *to, "--ca", certificate)
+        assert done.returncode == 0, done.stderr
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_no_colour_means_none_also_on_a_terminal(env: dict[str, str], tmp_path: Path) -> None:
+    def shown(**variables: str) -> str:
+        ours, terminal = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flyteagents", "run", task(tmp_path), "--every", "0.1"],
+            env={**env, "COLUMNS": "100", **variables},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        text = everything(ours)
+        assert process.wait(30) == 0, text
+        return text
+
+    green = "\x1b[32m"
+    assert green in shown(TERM="xterm")
+    assert green not in shown(TERM="xterm", NO_COLOR="1")
+    assert "\x1b" not in shown(TERM="dumb")
 
 
 def test_a_sync_agent_is_called_as_propeller_would(env: dict[str, str], tmp_path: Path) -> None:
@@ -207,16 +211,6 @@ def test_a_server_that_is_restarted_is_waited_for(tmp_path: Path) -> None:
     assert "SUCCEEDED" in out
 
 
-def test_a_server_of_our_own_that_dies_ends_it(env: dict[str, str], tmp_path: Path) -> None:
-    process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
-    server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
-    wait_for(process.stdout, "RUNNING")
-    os.kill(server, signal.SIGKILL)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 69
-    assert "stopped answering" in err
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -225,6 +219,8 @@ def test_a_server_of_our_own_that_dies_ends_it(env: dict[str, str], tmp_path: Pa
         (["-i", "month"], ["name=value"]),
         (["--trace", "--endpoint", "localhost:1"], ["--trace"]),
         (["--nonsense"], ["--nonsense"]),
+        (["--tls"], ["--tls", "--endpoint"]),
+        (["--ca", __file__, "--endpoint", "localhost:1"], ["--ca goes with --tls"]),
     ],
 )
 def test_wrong_usage_is_64_and_says_what_is_expected(
@@ -261,24 +257,12 @@ def test_nothing_is_left_where_a_task_wrote_nothing(env: dict[str, str], tmp_pat
     assert not list(tmp_path.glob("flyteagents-*"))
 
 
-def gone(pid: int, within: float) -> bool:
-    end = time.monotonic() + within
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    return not Path(f"/proc/{pid}").exists()
-
-
-def wait_for(pipe: IO[str] | None, words: str) -> str:
-    """The first line with these words."""
-    assert pipe is not None
-    seen = []
-    for line in pipe:
-        seen.append(line)
-        if words in line:
-            return line
-    raise AssertionError(f"no {words!r} in {seen}")
-
-
-def cancelled(folder: Path) -> bool:
-    (job,) = (json.loads(file.read_text()) for file in folder.glob("*.json"))
-    return bool(job.get("cancelled"))
+def self_signed(folder: Path) -> tuple[str, str]:
+    certificate, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    made = f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout {key} -out {certificate}"
+    subprocess.run(
+        [*made.split(), "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.e2e.command import JOBS, document, environment, flyteagents
+from tests.e2e.command import JOBS, document, environment, everything, flyteagents
 
 COMPLAINT = "the clock is slow"
 
@@ -81,14 +81,3 @@ def test_a_warning_leaves_the_live_line_alone(
     else:
         (line,) = (line for line in shown.splitlines() if COMPLAINT in line)
     assert line.rpartition("\x1b[2K")[2].removeprefix("\x1b[33m").startswith("server warning: ")
-
-
-def everything(terminal: int) -> str:
-    """All that is written to a terminal, until its other side is closed."""
-    parts = []
-    while True:
-        try:
-            parts.append(os.read(terminal, 65536))
-        except OSError:  # how Linux says it
-            os.close(terminal)
-            return b"".join(parts).decode()

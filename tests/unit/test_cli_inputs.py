@@ -41,7 +41,7 @@ def test_a_type_is_read_and_said(written: Any, declared: Type, words: str) -> No
     assert in_words(declared) == words
 
 
-@pytest.mark.parametrize("written", ["intger", 7, [], ["a", "b"], {}, {"int": "string"}, None])
+@pytest.mark.parametrize("written", ["xyz", 7, [], ["a", "b"], {}, {"int": "string"}, None])
 def test_what_is_no_type_is_told_the_forms_there_are(written: Any) -> None:
     with pytest.raises(ValueError, match=r"is no type; a type is one of .*integer.*type\?"):
         read_type(written)

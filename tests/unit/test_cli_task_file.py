@@ -61,7 +61,11 @@ def test_a_readable_task_becomes_a_template(tmp_path: Path) -> None:
         ("sql: select 1", "task_type"),
         ("- a\n- b", "task_type"),
         ("task_type: t\nsqll: x", "unknown key: sqll"),
-        ("task_type: t\ninputs: {a: intger}", "inputs: a: 'intger' is no type"),
+        ("task_type: t\nnmae: x", "unknown key: nmae; did you mean name?"),
+        (
+            "task_type: t\ninputs: {a: integr}",
+            "inputs: a: 'integr' is no type; did you mean integer?",
+        ),
         ("task_type: t\ninputs: [a]", "inputs must map names"),
         ("task_type: t\nvalues: {a: 1}", "values has a"),
         ("task_type: t\ntimeout: soon", "timeout"),

@@ -43,6 +43,7 @@ class ClockConfig(BaseModel):
     fail: str = ""
     again: bool = False
     complaint: str = ""
+    bug: bool = False
     stubborn: bool = False
     outputs: dict[str, Any] = {}
 
@@ -68,6 +69,8 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
             state = json.loads(self._file(job.id).read_text())
         except OSError:
             raise JobNotFound("no such file") from None
+        if state["bug"]:
+            return Status(Phase[state["no such key"]])
         if state["complaint"]:
             log.warning("poll %d: %s", time.time_ns(), state["complaint"])
         if state.get("cancelled"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from flyteagents._cli import screen
 from flyteagents._client.exit_codes import USAGE
 
 # Name to module and what the overview says.
@@ -36,13 +37,22 @@ class Lazy(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = screen.did_you_mean(args[0], _COMMANDS)
+            raise click.UsageError(f"{error.message.rstrip('.')}{near}", ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _misused():
-            return super().make_context(*args, **extra)
+            return super().make_context(*args, **{"color": screen.colour(), **extra})
 
     def invoke(self, ctx: click.Context) -> Any:
         with _misused():

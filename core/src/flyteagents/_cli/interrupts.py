@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to `flyteagents run`."""
+"""What Ctrl-C, SIGTERM and the end of the terminal do to `flyteagents run`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Interrupts:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """A KeyboardInterrupt that nobody caught ends the process with exit code 130."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupted)
         try:
             yield

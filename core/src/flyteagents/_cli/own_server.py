@@ -37,6 +37,11 @@ class OwnServer(ServerProcess):
     def rest(self) -> str:
         return self._followed.rest if self._followed is not None else ""
 
+    @property
+    def bug(self) -> str | None:
+        """What an agent goes on raising in polls; None where its log goes past us."""
+        return self._followed.bug if self._followed is not None else None
+
     def close(self) -> int:
         """Stop it, and show what is left of its log. The exit code."""
         self.stop()

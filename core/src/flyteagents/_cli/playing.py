@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from flyteagents._cli.hung_up import Readers
 from flyteagents._cli.interrupts import Interrupts
 from flyteagents._client.attempt import Attempt
 from flyteagents._client.caller import Caller
@@ -26,6 +27,9 @@ _SYNC_DEADLINE = 60.0
 _PATIENCE = 60.0
 """Seconds without an answer to GetTask after which we stop asking. Flyte gives up earlier."""
 
+_LOOK = 0.5
+"""Seconds between two looks whether somebody still reads what is printed."""
+
 
 class CannotPlay(Exception):
     """There is no server, or none for this task. `code` is what to exit with."""
@@ -37,7 +41,10 @@ class CannotPlay(Exception):
 
 @dataclass(frozen=True)
 class Play:
-    """One task against one server. `alive` says whether there is a server to ask at all."""
+    """One task against one server.
+
+    alive: whether there is a server to ask at all. bug: what its agent raises again and again.
+    """
 
     endpoint: str
     tls: grpc.ChannelCredentials | None
@@ -46,6 +53,7 @@ class Play:
     every: float
     watch: Watch
     alive: Callable[[], bool] = lambda: True
+    bug: Callable[[], str | None] = lambda: None
 
     def to_its_end(self, interrupts: Interrupts) -> Outcome:
         """Until SUCCEEDED, FAILED, or the last RETRYABLE_FAILED; an interrupt cancels the job.
@@ -85,11 +93,14 @@ class Play:
                     watch=self.watch,
                 )
                 ending = asyncio.create_task(execution.end(within=None))
+                looking = asyncio.create_task(self._until_no_use(interrupted))
                 await _first(ending, interrupted)
+                looking.cancel()
+                bug = self.bug()
                 if not ending.done():
                     self.watch.note("cancelling the job; another Ctrl-C leaves it as it is")
                     execution.stop()
-                return self._told(await ending)
+                return self._told(await ending, bug)
 
     def _rules(self) -> Rules:
         return Rules(
@@ -117,7 +128,14 @@ class Play:
             )
         return listed.agents[task_type]
 
-    def _told(self, outcome: Outcome) -> Outcome:
+    async def _until_no_use(self, interrupted: asyncio.Event) -> None:
+        """Nobody reads what we print, or the agent has a bug: interrupts too."""
+        readers = Readers()
+        while not readers.look() and self.bug() is None:  # noqa: ASYNC110 # nobody sets an event
+            await asyncio.sleep(_LOOK)
+        interrupted.set()
+
+    def _told(self, outcome: Outcome, bug: str | None) -> Outcome:
         """Say what came of a cancel."""
         if outcome.phase is Phase.ABORTED:
             last = outcome.tries[-1]
@@ -129,6 +147,9 @@ class Play:
             else:
                 last.message = "interrupted before the job was started"
             self.watch.note(last.message)
+            if bug is not None:
+                outcome.phase = last.phase = Phase.FAILED
+                last.message = f"the agent has a bug: {bug}; {last.message}"
         return outcome
 
 

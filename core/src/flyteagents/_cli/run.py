@@ -38,6 +38,7 @@ class Options:
     given: tuple[str, ...]
     endpoint: str | None
     tls: bool
+    ca: Path | None
     flyte2: bool
     attempts: int | None
     every: float
@@ -51,7 +52,7 @@ class Options:
 
 
 @click.command("run")
-@click.argument("task", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("task", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.option(
     "--input",
     "-i",
@@ -63,6 +64,11 @@ class Options:
 )
 @click.option("--endpoint", help="A server that runs already, host:port; else one is started.")
 @click.option("--tls", is_flag=True, help="Talk TLS to --endpoint.")
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM certificates of a private authority that signed --endpoint's; with --tls.",
+)
 @click.option("--flyte2", is_flag=True, help="Speak as the Flyte 2 executor instead.")
 @click.option("--attempts", type=click.IntRange(1, 100), help="Wins over the task's retries.")
 @click.option(
@@ -94,9 +100,9 @@ class Options:
 def command(**options: Any) -> None:
     """Run one task the way FlytePropeller would, and watch it.
 
-    TASK is a YAML file, or a serialized TaskTemplate or TaskSpec as the Flyte SDKs write them. A
-    server is started for it and stopped after it; the calls go over gRPC. Ctrl-C cancels the
-    job; a second one leaves at once. A YAML file looks like this:
+    TASK is a YAML file, - for one on standard input, or a serialized TaskTemplate or TaskSpec as
+    the Flyte SDKs write them. A server is started for it and stopped after it; the calls go over
+    gRPC. Ctrl-C cancels the job; a second one leaves at once. A YAML file looks like this:
 
     \b
       task_type: duckdb_query
@@ -136,10 +142,19 @@ def _run(options: Options, interrupts: Interrupts, stack: ExitStack) -> int:
 
     if options.trace and options.endpoint is not None:
         raise click.UsageError("--trace needs the server that run starts; leave --endpoint out")
+    if (options.tls or options.ca) and options.endpoint is None:
+        raise click.UsageError(
+            "--tls and --ca are for --endpoint; a server that run starts has none"
+        )
+    if options.ca and not options.tls:
+        raise click.UsageError("--ca goes with --tls")
     read, task = _task(options)
-    folder = options.output_prefix or _fresh_folder(stack)
+    folder = _resolved(options.output_prefix) or _fresh_folder(stack)
     receiver = _receiver(stack) if options.trace else None
-    server = None if options.endpoint else _server(stack, receiver, options.verbose)
+    server = None
+    if options.endpoint is None:
+        env = _for_the_task(task, read)
+        server = _server(stack, receiver, env, options.verbose)
     if server is not None:
         interrupts.before_leaving = server.ask_to_stop
         text = f"flyteagents serve is process {server.pid} at {server.endpoint}"
@@ -202,12 +217,13 @@ def _play(
     with watch(stderr=options.as_json) as display:
         play = Play(
             endpoint=options.endpoint or (server.endpoint if server else ""),
-            tls=_credentials() if options.tls else None,
+            tls=_credentials(options.ca) if options.tls else None,
             first=first,
             attempts=options.attempts or task.attempts,
             every=options.every,
             watch=display,
             alive=lambda: server is None or server.running,
+            bug=lambda: server.bug if server is not None else None,
         )
         try:
             return play.to_its_end(interrupts)
@@ -215,19 +231,32 @@ def _play(
             screen.fail(error.code, str(error))
 
 
-def _credentials() -> grpc.ChannelCredentials:
+def _credentials(ca: Path | None) -> grpc.ChannelCredentials:
     import grpc
 
-    return grpc.ssl_channel_credentials()
+    return grpc.ssl_channel_credentials(ca.read_bytes() if ca else None)
 
 
-def _server(stack: ExitStack, receiver: OtlpReceiver | None, verbose: bool) -> OwnServer:
+def _for_the_task(task: FlyteTask, read: TaskFile) -> dict[str, str]:
+    """Variables for the server that is started for this task. Warns of what its agent would
+    overlook."""
+    from flyteagents._cli.local_agent import LocalAgent
+
+    agent = LocalAgent(task)
+    for sentence in agent.misspelt():
+        screen.aside(f"warning: {sentence}", "yellow")
+    return agent.opening(read.inputs)
+
+
+def _server(
+    stack: ExitStack, receiver: OtlpReceiver | None, env: dict[str, str], verbose: bool
+) -> OwnServer:
     from flyteagents._cli.own_server import OwnServer
     from flyteagents._client.process import ServerEnded
 
-    env = {}
     if receiver is not None:
         env = {
+            **env,
             "OTEL_SDK_DISABLED": "false",
             "OTEL_TRACES_EXPORTER": "otlp",
             "OTEL_TRACES_SAMPLER": "always_on",
@@ -251,6 +280,11 @@ def _stop(server: OwnServer, as_json: bool) -> bool:
     else:
         click.secho("the server got SIGTERM and ended with exit code 0", dim=True, err=as_json)
     return code == 0
+
+
+def _resolved(prefix: str | None) -> str | None:
+    """A path from where the user is; the server may be somewhere else."""
+    return str(Path(prefix).absolute()) if prefix and "://" not in prefix else prefix
 
 
 def _fresh_folder(stack: ExitStack) -> str:

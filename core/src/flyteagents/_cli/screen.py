@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -23,6 +25,12 @@ def console(stderr: bool = False) -> Console:
 
     made = Console(stderr=stderr, highlight=False)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=WIDE)
+
+
+def colour() -> bool | None:
+    """False where the user wants none (no-color.org) or the terminal has none; None lets a
+    terminal have it and a pipe not."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -54,19 +62,25 @@ def print_json(document: object) -> None:
     click.echo(json.dumps(document, indent=2, default=_plain, ensure_ascii=False))
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """What follows an unknown word: the nearest one that there is, if any is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def fail(code: int, message: str) -> NoReturn:
     """End with an exit code and a message that says what to do."""
     click.echo(f"flyteagents: {message}", err=True)
     sys.exit(code)
 
 
-def aside(text: str, colour: str) -> None:
+def aside(text: str, shade: str) -> None:
     """Say something on stderr while a live line may be on the terminal. Any thread may."""
     # The live line catches what is written to `sys.stderr`, and prints it above itself. That is
     # right on a terminal only: what is redirected has to stay apart.
     real = sys.__stderr__
     apart = real is not None and not real.isatty()
-    click.secho(text, fg=colour, file=real if apart else sys.stderr)
+    click.secho(text, fg=shade, file=real if apart else sys.stderr, color=colour())
 
 
 def bytes_in_words(number: float) -> str:

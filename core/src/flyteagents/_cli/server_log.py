@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import threading
 from collections import deque
+from pathlib import Path
 from typing import IO, Any
 
 from flyteagents._cli import screen
 
 _COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 """The levels that are shown."""
-_NUMBER = re.compile(r"\b\d+\b")
-"""What changes when something is said again: "poll 3 in a row failed"."""
+_VARYING = re.compile(r"\b(?:\d+|[0-9a-f]{8})\b")
+"""What changes when something is said again: "poll 3 in a row failed", and the id of an error."""
+_FRAME = re.compile(r'  File "([^"]+)", line \d+')
+_OURS = (str(Path(__file__).parents[1]), asyncio.__path__[0])
+_BUGS = 3
+"""Times that a poll may fail by a bug of the agent's before there is no sense in asking again."""
 _PAUSE = 0.05
 _KEPT = 40
 """Lines of the rest that are kept, for a server that ends badly."""
@@ -28,6 +34,7 @@ class ServerLog:
         self._at = 0
         self._shown: set[str] = set()
         self._kept: deque[str] = deque(maxlen=_KEPT)
+        self._bugs: list[str] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -36,6 +43,11 @@ class ServerLog:
     def rest(self) -> str:
         """The end of what was not shown; whole once it is closed."""
         return "\n".join(self._kept).strip()
+
+    @property
+    def bug(self) -> str | None:
+        """What an agent raised in polls that it will not get over: no vendor's doing."""
+        return self._bugs[-1] if len(self._bugs) >= _BUGS else None
 
     def close(self) -> None:
         """Show what is left. The server has ended by now."""
@@ -60,12 +72,28 @@ class ServerLog:
     def _take(self, line: str) -> None:
         record = _record(line)
         level = str(record.get("level"))
-        text = f"{record.get('message')}\n{record.get('traceback', '')}".rstrip()
+        trace = _authors(str(record.get("traceback", "")))
+        text = f"{record.get('message')}\n{trace}".rstrip()
+        if "error_id" in record and ": get raised " in text:
+            self._bugs.append(f"{str(record['message']).strip()} {trace.rpartition(chr(10))[2]}")
         if level not in _COLOURS:
             self._kept.append(f"{level} {text}" if record else line)
-        elif (gist := _NUMBER.sub("#", text)) not in self._shown:
+        elif (gist := _VARYING.sub("#", text)) not in self._shown:
             self._shown.add(gist)
             screen.aside(f"server {level.lower()}: {text}", _COLOURS[level])
+
+
+def _authors(trace: str) -> str:
+    """A traceback without the frames of this package: what is wrong is in the agent."""
+    kept, ours = [], False
+    for line in trace.splitlines():
+        if frame := _FRAME.match(line):
+            ours = frame[1].startswith(_OURS)
+        elif not line.startswith("    "):
+            ours = False
+        if not ours:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def _record(line: str) -> dict[str, Any]:

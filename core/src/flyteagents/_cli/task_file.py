@@ -7,6 +7,7 @@ tells them apart; which one it is follows from which fields are there.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,6 +21,7 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl2.task.task_definition_pb2 import TaskSpec as TaskSpec2
 from google.protobuf.message import DecodeError
 
+from flyteagents._cli.screen import did_you_mean
 from flyteagents._cli.type_words import read_type
 from flyteagents._client.attempt import FlyteTask
 from flyteagents._client.templates import task_template
@@ -51,9 +53,9 @@ class TaskFile:
 
 
 def read_task(path: Path) -> TaskFile:
-    """Read a task file. Raises BadTaskFile."""
+    """Read a task file; `-` is standard input. Raises BadTaskFile."""
     try:
-        raw = path.read_bytes()
+        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise BadTaskFile(f"{path} cannot be read: {error.strerror}") from None
     try:
@@ -86,7 +88,8 @@ def _from_yaml(raw: bytes) -> TaskFile:
         raise BadTaskFile("it needs the key task_type, such as `task_type: duckdb_query`")
     if unknown := set(task) - _KEYS:
         named = ", ".join(sorted(map(str, unknown)))
-        raise BadTaskFile(f"unknown key: {named}; keys are {', '.join(sorted(_KEYS))}")
+        near = did_you_mean(min(map(str, unknown)), _KEYS)
+        raise BadTaskFile(f"unknown key: {named}{near}; keys are {', '.join(sorted(_KEYS))}")
     inputs, outputs = _types(task, "inputs"), _types(task, "outputs")
     values = _mapping(task, "values")
     if stray := set(values) - set(inputs):

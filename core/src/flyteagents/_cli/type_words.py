@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flyteagents._cli.screen import did_you_mean
 from flyteagents._types import Column, Kind, Type
 
 _WORDS = {
@@ -40,6 +41,8 @@ def read_type(written: Any) -> Type:
             return Type(Kind.UNION, (read_type(word[:-1]), Type(Kind.NONE)))
         if word in _WORDS:
             return _WORDS[word]
+        near = did_you_mean(word, _WORDS)
+        raise ValueError(f"{written!r} is no type{near or f'; a type is {_FORMS}'}")
     if isinstance(written, list) and len(written) == 1:
         return Type(Kind.COLLECTION, (read_type(written[0]),))
     if isinstance(written, Mapping) and len(written) > 0:

@@ -6,6 +6,7 @@ Numbers in words (`1,200 rows`, `3.4 MiB`) are made here for all that `run` prin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,10 @@ class LineWatch:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        self._out.print(text, markup=False, soft_wrap=True)
-        self._out.file.flush()
+        # Not by rich, which ends the program where the reader has gone.
+        with suppress(BrokenPipeError):
+            self._out.file.write(f"{text}\n")
+            self._out.file.flush()
 
     def __enter__(self) -> LineWatch:
         return self
@@ -123,7 +126,8 @@ class LiveWatch:
 def watch(stderr: bool) -> LineWatch | LiveWatch:
     """The display that fits where it goes to."""
     out = console(stderr)
-    return LiveWatch(out) if out.is_terminal else LineWatch(out)
+    live = out.is_terminal and not out.is_dumb_terminal
+    return LiveWatch(out) if live else LineWatch(out)
 
 
 def phase_of(rpc: Rpc) -> str:

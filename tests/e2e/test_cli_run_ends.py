@@ -1,0 +1,148 @@
+"""`flyteagents run` ends its job and its server on every way out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from tests.e2e.command import (
+    JOBS,
+    cancelled,
+    environment,
+    flyteagents,
+    gone,
+    started,
+    task,
+    wait_for,
+)
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return environment(**{JOBS: str(tmp_path), "TMPDIR": str(tmp_path)})
+
+
+def test_a_task_that_passes_its_timeout_is_cancelled(env: dict[str, str], tmp_path: Path) -> None:
+    file = task(tmp_path, timeout="0.5s", seconds=60)
+    done = flyteagents("run", file, "--every", "0.1", env=env)
+    assert done.returncode == 2
+    assert "timeout of 0.5 s" in done.stdout
+    assert cancelled(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_cancels_the_job_and_stops_the_server(
+    env: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    process = started("run", task(tmp_path, seconds=60), "--every", "0.1", "--json", env=env)
+    server = int(wait_for(process.stderr, "is process ").split("is process ")[1].split()[0])
+    wait_for(process.stderr, "RUNNING")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert json.loads(out)["cancelled"]
+    assert "the job was cancelled" in err
+    assert cancelled(tmp_path)
+    assert not Path(f"/proc/{server}").exists()
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_two_interrupts_at_once_are_one(
+    env: dict[str, str], tmp_path: Path, second: signal.Signals
+) -> None:
+    process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
+    wait_for(process.stdout, "RUNNING")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(second)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "the job was cancelled" in out
+    assert cancelled(tmp_path)
+
+
+def test_a_second_interrupt_leaves_at_once(env: dict[str, str], tmp_path: Path) -> None:
+    process = started("run", task(tmp_path, seconds=60, stubborn=True), env=env)
+    server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
+    wait_for(process.stdout, "RUNNING")
+    process.send_signal(signal.SIGINT)
+    wait_for(process.stdout, "cancelling")
+    time.sleep(0.5)  # else it is the same Ctrl-C still
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert time.monotonic() - began < 2
+    assert "the job may run on" in err
+    assert gone(server, within=20)
+
+
+def test_an_interrupt_before_there_is_a_job_is_130_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = f"127.0.0.1:{mute.getsockname()[1]}"
+        process = started("run", task(tmp_path), "--endpoint", endpoint)
+        connection, _ = mute.accept()
+        with connection:
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "flyteagents: interrupted\n"
+
+
+def test_a_closed_pipe_cancels_the_job_also_when_nothing_is_printed(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """As `flyteagents run ... | head -1` does it."""
+    process = started("run", task(tmp_path, seconds=60), "--every", "30", env=env)
+    wait_for(process.stdout, "RUNNING")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(15) == 130, process.stderr.read()
+    process.stderr.close()
+    assert cancelled(tmp_path)
+
+
+def test_the_end_of_the_terminal_cancels_the_job(env: dict[str, str], tmp_path: Path) -> None:
+    process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
+    wait_for(process.stdout, "RUNNING")
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=15)
+    assert process.returncode == 130, err
+    assert cancelled(tmp_path)
+
+
+def test_the_server_ends_with_a_run_that_is_killed(env: dict[str, str], tmp_path: Path) -> None:
+    process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
+    server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
+    wait_for(process.stdout, "RUNNING")
+    process.kill()
+    process.communicate()
+    assert gone(server, within=20)
+
+
+def test_a_bug_of_the_agents_ends_it_after_a_few_polls_with_the_agents_own_lines(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    done = flyteagents("run", task(tmp_path, seconds=60, bug=True), "--every", "0.1", env=env)
+    assert done.returncode == 1, done.stderr
+    assert "the agent has a bug" in done.stdout
+    assert "KeyError: 'no such key'" in done.stdout
+    assert done.stderr.count('cli_agents.py", line') == 1
+    assert "_kernel" not in done.stderr
+    assert done.stderr.count("server warning") <= 2
+    assert cancelled(tmp_path)
+
+
+def test_a_server_of_our_own_that_dies_ends_it(env: dict[str, str], tmp_path: Path) -> None:
+    process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
+    server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
+    wait_for(process.stdout, "RUNNING")
+    os.kill(server, signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 69
+    assert "stopped answering" in err
