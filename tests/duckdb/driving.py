@@ -50,7 +50,13 @@ class Driver:
     def __init__(self, data_dir: Path, **settings: Any) -> None:
         made = DuckDBSettings(
             _env_prefix="NOT_READ_",
-            **{"data_dir": data_dir, "max_jobs": 2, "max_memory": "300MB", **settings},
+            **{
+                "data_dir": data_dir,
+                "max_jobs": 2,
+                "max_memory": "300MB",
+                "first_look": 0,
+                **settings,
+            },
         )
         self.env = AgentEnvironment(DuckDBAgent, settings=made, seconds=8.0)
         self.agent = cast("DuckDBAgent", self.env.agent)

@@ -16,6 +16,7 @@ from importlib.metadata import version
 
 from flyteagents import Agent, Call, LogPage, Status, Task
 from flyteagents_duckdb.config import DuckDBConfig
+from flyteagents_duckdb.first_look import FirstLook
 from flyteagents_duckdb.janitor import sweep
 from flyteagents_duckdb.job import DuckDBJob
 from flyteagents_duckdb.jobs import Jobs
@@ -44,6 +45,11 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
     def jobs(self) -> Jobs:
         """The jobs of the data directory; not before the settings are there."""
         return Jobs(self.settings)
+
+    @cached_property
+    def first_look(self) -> FirstLook:
+        """Gives jobs that are new a moment to end in."""
+        return FirstLook(self.jobs, self.settings.first_look)
 
     @property
     def data(self) -> DataDirectory:
@@ -84,8 +90,9 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
         return job
 
     async def get(self, job: DuckDBJob, call: Call) -> Status:
-        """What the job's directory says. A job that waits is started when there is room."""
-        return await call.blocking(self.jobs.status, job, call.identity, call.declared)
+        """What the job's directory says. A job that waits is started when there is room; one that
+        is new gets a moment to end in."""
+        return await self.first_look.status(job, call)
 
     async def cancel(self, job: DuckDBJob, call: Call) -> None:
         """Leave a note that the job's process watches for."""
