@@ -55,7 +55,9 @@ async def test_a_job_with_others_before_it_is_looked_at_at_once_and_a_held_one_h
     async with Driver(data_dir, max_jobs=1, first_look=3600) as driver:
         assert (await asyncio.wait_for(driver.get(waits[1]), 20)).info["ahead"] == 1
         held = asyncio.create_task(driver.get(job))
-        while not driver.agent.first_look.held:
+        for _ in range(500):
+            if driver.agent.first_look.held:
+                break
             await asyncio.sleep(0.01)
         await driver.cancel(job)
         assert ended(await asyncio.wait_for(held, 20))
