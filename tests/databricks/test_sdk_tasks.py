@@ -1,0 +1,162 @@
+"""Tasks written with the real flytekit and flyte-sdk really run, from their inputs to their
+outputs; and code that raises is a failure with its own message, on every kind of compute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.databricks.cluster import RealCluster, sail
+from tests.databricks.driving import rendered
+from tests.databricks.fake_databricks import FakeDatabricks
+from tests.databricks.sdk_tasks import written
+from tests.sdk.environments import Sdk
+
+from flyteagents import Phase
+from flyteagents.testing import FakePropeller, FlyteTask, RealServer
+from flyteagents.testing.execution import Outcome
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RealCluster]:
+    with sail() as spark:
+        cluster = RealCluster(spark)
+        yield cluster
+        cluster.close()
+
+
+@asynccontextmanager
+async def flyte(databricks: FakeDatabricks, sdk: Sdk, base: Path) -> AsyncIterator[FakePropeller]:
+    env = {
+        "FLYTEAGENTS_DATABRICKS_URL": databricks.url,
+        "FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN": "dapi-of-the-service",
+    }
+    async with (
+        RealServer(["databricks"], env) as server,
+        FakePropeller(
+            server.endpoint,
+            generation=2 if sdk == "flyte-sdk" else 1,
+            secrets={"databricks-key": "dapi-of-the-task"},
+            base=str(base),
+            scale=0.02,
+        ) as propeller,
+    ):
+        yield propeller
+
+
+async def run(
+    databricks: FakeDatabricks, sdk: Sdk, name: str, base: Path, attempts: int = 1
+) -> Outcome:
+    """One of the SDKs' tasks, as Flyte runs it."""
+    task = written(sdk)[name].task
+    async with flyte(databricks, sdk, base) as propeller:
+        attempt = rendered(propeller.attempt(task))
+        inputs = Path(attempt.output_prefix).parent
+        inputs.mkdir(parents=True)
+        (inputs / "inputs.pb").write_bytes(attempt.task.inputs.SerializeToString())
+        made: FlyteTask = attempt.task
+        execution = propeller.start(made, execution=attempt.execution, attempts=attempts)
+        return await execution.end(within=90)
+
+
+@pytest.mark.parametrize(
+    ("sdk", "name"),
+    [
+        ("flytekit", "sums_on_new"),
+        ("flytekit", "sums_on_existing"),
+        ("flytekit", "sums_on_serverless"),
+        ("flyte-sdk", "sums_on_new"),
+        ("flyte-sdk", "sums_on_existing"),
+    ],
+)
+async def test_a_task_runs_from_its_inputs_to_its_outputs(
+    databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path, sdk: Sdk, name: str
+) -> None:
+    databricks.cluster = cluster
+    outcome = await run(databricks, sdk, name, tmp_path)
+    log = cluster.processes[-1].log
+    assert outcome.phase is Phase.SUCCEEDED, f"{outcome}\n{log[-3000:]}"
+    assert outcome.failures == []
+    execution = Path(outcome.prefix).parts[-4 if sdk == "flytekit" else -3]
+    assert outcome.outputs == {"o0": 10, "o1": f"red {execution}"}
+    assert len(databricks.runs) == 1
+
+
+@pytest.mark.parametrize("outputs", ["raises", "raises_without_outputs"])
+@pytest.mark.parametrize(
+    ("sdk", "place"),
+    [
+        ("flytekit", "new"),
+        ("flytekit", "existing"),
+        ("flytekit", "serverless"),
+        ("flyte-sdk", "new"),
+        ("flyte-sdk", "existing"),
+    ],
+)
+async def test_code_that_raises_is_a_failure_with_its_own_message(
+    databricks: FakeDatabricks,
+    cluster: RealCluster,
+    tmp_path: Path,
+    sdk: Sdk,
+    place: str,
+    outputs: str,
+) -> None:
+    databricks.cluster = cluster
+    outcome = await run(databricks, sdk, f"{outputs}_on_{place}", tmp_path)
+    told = f"{outcome}\n{cluster.processes[-1].log[-3000:]}"
+    assert outcome.phase is Phase.FAILED, told
+    assert "no rows like 5" in outcome.message, told
+    assert outcome.failures == []
+    # Databricks too shows a failure, with the words of the code.
+    assert databricks.run.outcome.result == "FAILED"
+    assert "no rows like 5" in databricks.run.outcome.error
+
+
+async def test_code_that_asks_for_another_attempt_gets_one(
+    databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path
+) -> None:
+    databricks.cluster = cluster
+    outcome = await run(databricks, "flytekit", "recoverable_on_existing", tmp_path, attempts=2)
+    assert (outcome.phase, outcome.attempts) == (Phase.FAILED, 2)
+    assert "come back with 5" in outcome.message
+    assert len(databricks.runs) == 2
+
+
+async def test_a_process_that_just_ends_is_a_failure(
+    databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path
+) -> None:
+    databricks.cluster = cluster
+    outcome = await run(databricks, "flytekit", "exits_on_existing", tmp_path)
+    assert outcome.phase is Phase.FAILED
+    assert "DRIVER_ERROR" in outcome.message
+
+
+async def test_an_abort_kills_the_process(
+    databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path
+) -> None:
+    databricks.cluster = cluster
+    task = written("flytekit")["waits_on_existing"].task
+    task.inputs.literals["rows"].scalar.primitive.integer = 600
+    async with flyte(databricks, "flytekit", tmp_path) as propeller:
+        attempt = rendered(propeller.attempt(task))
+        inputs = Path(attempt.output_prefix).parent
+        await asyncio.to_thread(inputs.mkdir, parents=True)
+        data = attempt.task.inputs.SerializeToString()
+        await asyncio.to_thread((inputs / "inputs.pb").write_bytes, data)
+        execution = propeller.start(attempt.task, execution=attempt.execution)
+        await execution.until(Phase.RUNNING)
+        work = cluster.processes[-1]
+        assert work.process is not None
+        for _ in range(1000):
+            if "waiting" in work.log:
+                break
+            await asyncio.sleep(0.03)
+        assert work.process.poll() is None, work.log
+        outcome = await execution.abort()
+        assert work.process.poll() is not None
+    assert (outcome.phase, outcome.orphaned, outcome.failures) == (Phase.ABORTED, False, [])
