@@ -20,7 +20,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_plus
 
 from tests.databricks.runs import FakeRun, Plan, Work
 from tests.databricks.submits import Rejected, kept
@@ -183,9 +183,9 @@ class FakeDatabricks(FakeVendor):
         """https://docs.databricks.com/dev-tools/auth/oauth-m2m and oauth-federation"""
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         basic = request.headers.get("authorization", "").removeprefix("Basic ")
-        given = base64.b64decode(basic).decode().partition(":") if basic else ("", "", "")
-        client = form.get("client_id") or given[0]
-        secret = form.get("client_secret") or given[2]
+        given = base64.b64decode(basic).decode().partition(":")
+        client = form.get("client_id") or unquote_plus(given[0])
+        secret = form.get("client_secret") or unquote_plus(given[2])
         if client not in self.principals or form.get("scope") != "all-apis":
             return Response(401, {"error": "invalid_client", "error_description": "unknown client"})
         if form["grant_type"].endswith("token-exchange"):

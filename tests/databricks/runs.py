@@ -134,7 +134,7 @@ class FakeRun:
             "start_time": int(self.created * 1000),
             "end_time": int(self.ends * 1000) if self.ended else 0,
             "run_duration": int((self.ends - self.created) * 1000) if self.ended else 0,
-            "queue_duration": int(self.plan.queued * 1000),
+            "queue_duration": _milliseconds(self.plan.queued),
             "tasks": page,
             **self.states(version),
         }
@@ -201,10 +201,14 @@ class FakeRun:
                     "cluster_instance": {"cluster_id": f"0923-{self.id}", "spark_context_id": "42"},
                     "run_page_url": f"{self.host}/?o=7011#job/{self.id * 7}/run/{task_id}",
                     "start_time": int(self.created * 1000),
-                    "setup_duration": int(self.plan.pending * 1000),
+                    "setup_duration": _milliseconds(self.plan.pending),
                     "execution_duration": 1200 if self.ended else 0,
                     "cleanup_duration": 30 if self.ended else 0,
                     **self.states(version, outcome),
                 }
             )
         return made
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000) if math.isfinite(seconds) else 0

@@ -1,0 +1,24 @@
+"""What a task's code leaves under its output prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from flyteidl.core import errors_pb2
+
+from flyteagents._wire.literals import encode_literals
+from flyteagents.testing.tasks import type_of
+
+
+def error_pb(folder: Path, code: str, message: str, recoverable: bool) -> None:
+    error = errors_pb2.ContainerError(code=code, message=message)
+    kinds = errors_pb2.ContainerError
+    error.kind = kinds.RECOVERABLE if recoverable else kinds.NON_RECOVERABLE
+    document = errors_pb2.ErrorDocument(error=error)
+    (folder / "error.pb").write_bytes(document.SerializeToString())
+
+
+def outputs_pb(folder: Path, values: Mapping[str, object]) -> None:
+    types = {name: type_of(value) for name, value in values.items()}
+    (folder / "outputs.pb").write_bytes(encode_literals(values, types).SerializeToString())

@@ -1,0 +1,104 @@
+"""The entrypoint is in the workspace, as it was written, where nobody else may change it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.databricks.driving import EXISTING, Driver
+from tests.databricks.fake_databricks import FakeDatabricks
+from tests.databricks.workspace import error
+
+from flyteagents import Forbidden, Unavailable
+from flyteagents.testing import Response
+from flyteagents_databricks.delivery import entrypoint_text
+from flyteagents_databricks.settings import DatabricksSettings
+
+HOME = "/Users/robot@example.com/.flyteagents"
+
+
+@pytest.fixture(autouse=True)
+def _token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN", "dapi-own")
+
+
+def python_file(databricks: FakeDatabricks) -> str:
+    file: str = databricks.submits[-1]["tasks"][0]["spark_python_task"]["python_file"]
+    return file
+
+
+async def test_it_is_delivered_once_for_all_tasks_and_looked_at_again_after_a_restart(
+    databricks: FakeDatabricks,
+) -> None:
+    for restart in range(3):
+        async with Driver(databricks.url).opened() as driver:
+            tasks = [driver.task(EXISTING, execution=f"{restart}-{n}") for n in range(5)]
+            await asyncio.gather(*map(driver.create, tasks))
+        assert len(databricks.workspace.imports) == 1
+        assert databricks.count("GET", "*/workspace/export") == 2 + restart
+    assert databricks.workspace.read(python_file(databricks)) == entrypoint_text()
+
+
+async def test_what_somebody_else_wrote_there_is_not_run(databricks: FakeDatabricks) -> None:
+    async with Driver(databricks.url).opened() as driver:
+        await driver.create(driver.task(EXISTING))
+    path = python_file(databricks)
+    databricks.workspace.put(path, b"import os; steal(os.environ)")
+    async with Driver(databricks.url).opened() as driver:
+        await driver.create(driver.task(EXISTING, execution="later"))
+    assert databricks.workspace.read(path) == entrypoint_text()
+
+
+async def test_what_does_not_stay_as_it_was_written_is_not_run(databricks: FakeDatabricks) -> None:
+    databricks.script("GET", "*/workspace/export", Response(200, b"something else"), repeat=True)
+    async with Driver(databricks.url).opened() as driver:
+        with pytest.raises(Unavailable, match="not what was written"):
+            await driver.create(driver.task(EXISTING))
+    assert databricks.submits == []
+
+
+async def test_a_folder_that_all_users_may_write_to_is_refused(databricks: FakeDatabricks) -> None:
+    databricks.workspace.folders["/open"] = {"users": "CAN_EDIT"}
+    async with Driver(databricks.url, entrypoint_folder="/Workspace/open/flyte").opened() as driver:
+        with pytest.raises(Forbidden, match="'users' may write"):
+            await driver.create(driver.task(EXISTING))
+    assert databricks.submits == []
+    with pytest.raises(ValueError, match="other people's credentials"):
+        DatabricksSettings(entrypoint_folder="/Workspace/Shared/.flyte")
+
+
+async def test_readers_are_welcome(databricks: FakeDatabricks) -> None:
+    databricks.workspace.folders["/team"] = {"users": "CAN_READ", "data": "CAN_RUN"}
+    async with Driver(databricks.url, entrypoint_folder="/team/flyte").opened() as driver:
+        await driver.create(driver.task(EXISTING))
+    assert python_file(databricks).startswith("/team/flyte/flyteagents_entrypoint_")
+
+
+async def test_a_delivery_that_failed_is_tried_again(databricks: FakeDatabricks) -> None:
+    refused = error(403, "PERMISSION_DENIED", "no")
+    databricks.script("POST", "*/workspace/import", refused)
+    async with Driver(databricks.url).opened() as driver:
+        with pytest.raises(Forbidden):
+            await driver.create(driver.task(EXISTING))
+        await driver.create(driver.task(EXISTING))
+    assert len(databricks.runs) == 1
+
+
+async def test_an_operator_may_put_it_somewhere_else(databricks: FakeDatabricks) -> None:
+    async with Driver(databricks.url, entrypoint_path="/Volumes/a/b/e.py").opened() as driver:
+        await driver.create(driver.task(EXISTING))
+    assert python_file(databricks) == "/Volumes/a/b/e.py"
+    git: dict[str, Any] = {
+        "entrypoint_git_url": "https://git.example/r",
+        "entrypoint_git_commit": "8f3c2d1",
+        "entrypoint_path": "plugins/e.py",
+    }
+    async with Driver(databricks.url, **git).opened() as driver:
+        await driver.create(driver.task(EXISTING, execution="git"))
+    body = databricks.submits[-1]
+    assert body["git_source"] == {
+        "git_url": "https://git.example/r", "git_provider": "gitHub", "git_commit": "8f3c2d1",
+    }  # fmt: skip
+    assert body["tasks"][0]["spark_python_task"]["source"] == "GIT"
+    assert databricks.workspace.imports == []
