@@ -137,10 +137,10 @@ class RealCluster:
             "TMPDIR": str(folder),
             "PYTHONPATH": str(IMAGE),
             "SPARK_REMOTE": self.spark,
+            # Without it pyspark-client looks for a JVM's Spark, and ends the process.
+            "SPARK_HOME": "/databricks/spark",
             "DATABRICKS_RUNTIME_VERSION": "client.5.0" if kind == "serverless" else "16.4",
         }
-        if kind != "serverless":
-            env["SPARK_HOME"] = "/databricks/spark"
         return {**env, **given}
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flyteidl.core import errors_pb2
 
+from flyteagents._client.templates import type_of
 from flyteagents._wire.literals import encode_literals
-from flyteagents.testing.tasks import type_of
 
 
 def error_pb(folder: Path, code: str, message: str, recoverable: bool) -> None:

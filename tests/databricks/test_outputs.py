@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flyteagents import Blob, InvalidTask, Kind, StructuredDataset, Type
-from flyteagents.testing.tasks import declared
+from flyteagents._client.templates import declared
 from flyteagents_databricks.outputs import notebook_outputs
 from flyteagents_databricks.run import NotebookOutput
 

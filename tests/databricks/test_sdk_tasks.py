@@ -16,8 +16,7 @@ from tests.databricks.sdk_tasks import written
 from tests.sdk.environments import Sdk
 
 from flyteagents import Phase
-from flyteagents.testing import FakePropeller, FlyteTask, RealServer
-from flyteagents.testing.execution import Outcome
+from flyteagents.testing import FakePropeller, FlyteTask, Outcome, RealServer
 
 pytestmark = pytest.mark.slow
 
