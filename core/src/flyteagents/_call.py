@@ -41,6 +41,11 @@ class Call(Protocol):
         that attempt's job, and `get` for whether it is worth taking over."""
 
     @property
+    def adopted(self) -> bool:
+        """Whether the job was taken over from an earlier attempt. Flyte does not look under that
+        one's prefix, so `get` returns the outputs itself (`read_outputs`)."""
+
+    @property
     def http(self) -> Http:
         """The vendor's API: pooled, limited in time, traced. Uses the agent's `endpoint`."""
 

@@ -49,6 +49,7 @@ class KernelCall:
     declared: Mapping[str, Type] = field(default_factory=dict)
     connection: Connection = NO_CONNECTION
     settling: bool = False
+    adopted: bool = False
     fresh: bool = False
     opening: bool = False
     agent: Any = field(init=False, repr=False)

@@ -56,4 +56,5 @@ class OpenJob:
             output_prefix=prefix if wrote < 0 else prefix_of_attempt(prefix, wrote),
             declared=declared or {},
             connection=self.connection,
+            adopted=envelope.adopted,
         )

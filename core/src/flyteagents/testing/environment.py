@@ -103,6 +103,7 @@ class CallOptions(TypedDict, total=False):
     output_prefix: str
     sent_secrets: Mapping[str, str]
     configs: Mapping[str, str]
+    adopted: bool
     fresh: bool
     settling: bool
     seconds: float
@@ -178,6 +179,7 @@ class _Environment(Generic[SettingsT, ConfigT]):
             key=task.key if task else Key(""),
             fingerprint=task.fingerprint if task else None,
             settling=options.get("settling", False),
+            adopted=options.get("adopted", False),
             output_prefix=options.get("output_prefix", prefix),
             declared=options.get("declared", declared),
             connection=Connection(options.get("sent_secrets", {}), options.get("configs", {})),

@@ -29,7 +29,7 @@ from flyteagents import (
     VendorError,
 )
 from flyteagents.kit.pages import page
-from flyteagents_databricks import reasons, soon
+from flyteagents_databricks import reasons
 from flyteagents_databricks.config import DatabricksConfig
 from flyteagents_databricks.credentials import Asked, Credentials, Login, asked_of
 from flyteagents_databricks.delivery import Delivery
@@ -59,6 +59,10 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
     name = "Databricks Connector"
     idempotency = "vendor"
     hosts = KNOWN
+
+    @classmethod
+    def serves(cls, settings: DatabricksSettings) -> Sequence[str]:
+        return (cls.task_type, "spark") if settings.serve_spark else (cls.task_type,)
 
     async def open(self) -> None:
         self._credentials = Credentials(self.settings, Namespaces())
@@ -113,16 +117,14 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         if task.config.notebook_path or not task.declared:
             return True
         try:
-            await soon.read_error(call)
-        except VendorError:
-            raise
+            await call.read_error()
         except AgentError:
             return False
         return True
 
     async def get(self, job: DatabricksJob, call: Call) -> Status:
         run = await self._run(job, call)
-        if not run.does(soon.fingerprint_of(call)):
+        if not run.does(call.fingerprint):
             # Not raised: the kernel would stop the run, and it is somebody else's.
             return Status(Phase.FAILED, _other_work(job))
         reading = read_state(run)
@@ -246,11 +248,11 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             return await self._exited(job, run, status, call)
         try:
             failure = await error_left(call)
-        except VendorError:
-            raise
         except AgentError as error:
             if tells_failures(run.tasks):
-                return status
+                return await self._with_outputs(status, call)
+            if isinstance(error, VendorError):
+                raise
             return replace(
                 status,
                 phase=Phase.FAILED,
@@ -259,9 +261,17 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             )
         if failure is not None:
             return self._told(status, failure)
-        if soon.adopted(call) and call.declared:
-            return replace(status, outputs=await soon.read_outputs(call))
-        return status
+        return await self._with_outputs(status, call)
+
+    async def _with_outputs(self, status: Status, call: Call) -> Status:
+        """The outputs that the code has written, where Flyte will not look for them."""
+        if not call.adopted or not call.declared:
+            return status
+        outputs = await call.read_outputs()
+        if outputs is None:
+            text = f"the run that was taken over has left no outputs under {call.output_prefix}"
+            return replace(status, phase=Phase.RETRYABLE_FAILED, message=text)
+        return replace(status, outputs=outputs)
 
     async def _exited(self, job: DatabricksJob, run: Run, status: Status, call: Call) -> Status:
         if not call.declared:
@@ -301,7 +311,8 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             status,
             phase=Phase.RETRYABLE_FAILED if again else Phase.FAILED,
             message=failure.message or status.message,
-            code=failure.code or status.code,
+            # What the code said of itself is no error of Databricks'.
+            code=status.code if failure.recoverable is None else None,
         )
 
     async def _run(self, job: DatabricksJob, call: Call, token: str | None = None) -> Run:

@@ -18,9 +18,8 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-from pydantic import BaseModel
-
 from flyteagents import Call, Forbidden, JobNotFound, Unavailable
+from flyteagents.kit.answers import AnswerPart
 from flyteagents_databricks.request import Entrypoint
 from flyteagents_databricks.settings import DatabricksSettings
 
@@ -34,11 +33,11 @@ _WRITE = frozenset({"CAN_EDIT", "CAN_MANAGE"})
 _API = "/api/2.0"
 
 
-class _Me(BaseModel):
+class _Me(AnswerPart):
     userName: str  # noqa: N815 # as SCIM has it
 
 
-class _Object(BaseModel):
+class _Object(AnswerPart):
     object_id: int
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from flyteagents import Task
 from flyteagents_databricks.config import DatabricksConfig
-from flyteagents_databricks.soon import environment_of
 
 FAIL_ON_ERROR = "FLYTE_FAIL_ON_ERROR"
 """With it flytekit's `pyflyte-execute` exits with 1 when the task's code has raised."""
@@ -32,7 +31,7 @@ PARAMETER = "--flyteagents-env="
 def task_environment(task: Task[DatabricksConfig]) -> dict[str, str]:
     """The container's, then what the execution adds (`pyflyte run --env`), then Flyte's own."""
     container = dict(task.container.env) if task.container else {}
-    return {**_of_flyte(task), **container, **environment_of(task), FAIL_ON_ERROR: "true"}
+    return {**_of_flyte(task), **container, **task.environment, FAIL_ON_ERROR: "true"}
 
 
 def environment_parameter(variables: Mapping[str, str]) -> list[str]:

@@ -19,7 +19,7 @@ TRACE = 30
 ASKED = 20
 """Tasks whose output is asked for; further ones are counted."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_TYPED = re.compile(r"^(?:[\w.]*\.)?(?P<kind>\w+): (?:\[(?P<code>[\w:.-]{1,100})\] )?")
+_TYPED = re.compile(r"^(?:[\w.]*\.)?(?P<kind>\w+): (?:\[[\w:.-]{1,100}\] )?")
 _HEADER = "Traceback (most recent call last):"
 
 
@@ -28,7 +28,6 @@ class Failure:
     """Why a run failed. recoverable: what the code said of itself; None where it said nothing."""
 
     message: str
-    code: str | None = None
     recoverable: bool | None = None
 
 
@@ -36,18 +35,15 @@ async def failure_of(tasks: Sequence[RunTask], outputs: Sequence[RunOutput | Non
     """What Databricks has of the tasks that failed; an output is None where it has none."""
     texts = []
     recoverable: set[bool | None] = set()
-    code: str | None = None
     for task, output in zip(tasks, outputs, strict=False):
         told = _told(task, output)
         prefix = f"task {task.task_key}: " if len(tasks) > 1 else ""
         texts.append(prefix + told.message)
         recoverable.add(told.recoverable)
-        code = code or told.code
     if len(tasks) > len(outputs):
         texts.append(f"and {len(tasks) - len(outputs)} more tasks failed")
-    kinds = recoverable if recoverable else {None}
-    sure = kinds.pop() if len(kinds) == 1 else None
-    return Failure(cut("\n".join(filter(None, texts))), code, sure)
+    agreed = recoverable.pop() if len(recoverable) == 1 else None
+    return Failure(cut("\n".join(filter(None, texts))), agreed)
 
 
 async def outputs_of(tasks: Sequence[RunTask], call: Call, path: str) -> list[RunOutput | None]:
@@ -71,7 +67,7 @@ def _told(task: RunTask, output: RunOutput | None) -> Failure:
     if match and kind in (TaskFailed.__name__, RecoverableTaskFailed.__name__):
         # Our entrypoint has put the code's own words there; its traceback is of no use.
         text = output.error[match.end() :]
-        return Failure(text, match["code"], kind == RecoverableTaskFailed.__name__)
+        return Failure(text, recoverable=kind == RecoverableTaskFailed.__name__)
     return Failure("\n".join(filter(None, (output.error or state, trace_of(output.error_trace)))))
 
 

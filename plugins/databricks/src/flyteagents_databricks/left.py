@@ -9,7 +9,6 @@ from flyteagents_databricks.delivery import NAME
 from flyteagents_databricks.environment import FAIL_ON_ERROR
 from flyteagents_databricks.failures import Failure, cut
 from flyteagents_databricks.run import RunTask
-from flyteagents_databricks.soon import read_error
 
 
 async def error_left(call: Call) -> Failure | None:
@@ -17,10 +16,10 @@ async def error_left(call: Call) -> Failure | None:
     where no filesystem is installed for it, a VendorError where it cannot be read now."""
     if not call.output_prefix:
         return None  # the kernel looks whether a run has stopped
-    found = await read_error(call)
+    found = await call.read_error()
     if found is None:
         return None
-    return Failure(cut(found.message), found.code or None, found.recoverable)
+    return Failure(cut(found.message), recoverable=found.recoverable)
 
 
 def tells_failures(tasks: Sequence[RunTask]) -> bool:
