@@ -16,7 +16,7 @@ from tests.databricks.sdk_tasks import written
 from tests.sdk.environments import Sdk
 
 from flyteagents import Phase
-from flyteagents.testing import FakePropeller, FlyteTask, Outcome, RealServer
+from flyteagents.testing import Attempt, FakePropeller, Outcome, RealServer
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +48,13 @@ async def flyte(databricks: FakeDatabricks, sdk: Sdk, base: Path) -> AsyncIterat
         yield propeller
 
 
+def place_inputs(attempt: Attempt) -> None:
+    """What Flyte has in its store before it calls anyone."""
+    folder = Path(attempt.output_prefix)
+    folder.mkdir(parents=True)  # stores have no folders, and flyte-sdk makes none
+    (folder.parent / "inputs.pb").write_bytes(attempt.task.inputs.SerializeToString())
+
+
 async def run(
     databricks: FakeDatabricks, sdk: Sdk, name: str, base: Path, attempts: int = 1
 ) -> Outcome:
@@ -55,11 +62,8 @@ async def run(
     task = written(sdk)[name].task
     async with flyte(databricks, sdk, base) as propeller:
         attempt = rendered(propeller.attempt(task))
-        inputs = Path(attempt.output_prefix).parent
-        inputs.mkdir(parents=True)
-        (inputs / "inputs.pb").write_bytes(attempt.task.inputs.SerializeToString())
-        made: FlyteTask = attempt.task
-        execution = propeller.start(made, execution=attempt.execution, attempts=attempts)
+        place_inputs(attempt)
+        execution = propeller.start(attempt.task, execution=attempt.execution, attempts=attempts)
         return await execution.end(within=90)
 
 
@@ -143,10 +147,7 @@ async def test_an_abort_kills_the_process(
     task.inputs.literals["rows"].scalar.primitive.integer = 600
     async with flyte(databricks, "flytekit", tmp_path) as propeller:
         attempt = rendered(propeller.attempt(task))
-        inputs = Path(attempt.output_prefix).parent
-        await asyncio.to_thread(inputs.mkdir, parents=True)
-        data = attempt.task.inputs.SerializeToString()
-        await asyncio.to_thread((inputs / "inputs.pb").write_bytes, data)
+        place_inputs(attempt)
         execution = propeller.start(attempt.task, execution=attempt.execution)
         await execution.until(Phase.RUNNING)
         work = cluster.processes[-1]

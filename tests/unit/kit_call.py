@@ -30,6 +30,7 @@ class KitCall:
     key: Key = Key("0" * 40)  # noqa: RUF009 # frozen
     fingerprint: Fingerprint | None = None
     settling: bool = False
+    adopted: bool = False
 
     @property
     def remaining(self) -> float:

@@ -103,7 +103,7 @@ def flyte_sdk(command: list[str]) -> None:
     left = _leaving(lambda: a0.main(args=command[1:], standalone_mode=False))
     error = f"{prefix.rstrip('/')}/error.pb"
     if prefix and asyncio.run(flyte.storage.exists(error)):
-        from flyteidl2.core.errors_pb2 import ErrorDocument
+        from flyteidl2.core.execution_pb2 import ErrorDocument
 
         local = asyncio.run(flyte.storage.get(error))
         with open(local, "rb") as file:  # noqa: PTH123

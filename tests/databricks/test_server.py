@@ -1,0 +1,228 @@
+"""Databricks tasks through a real server, under Flyte 1 and Flyte 2."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.databricks.driving import EXISTING, flyte_task, rendered
+from tests.databricks.fake_databricks import FakeDatabricks
+from tests.databricks.runs import FakeRun, Plan
+from tests.databricks.stored import error_pb, outputs_pb
+
+from flyteagents import Phase
+from flyteagents.testing import Delay, FakePropeller, RealServer, Response, SlowReply
+
+TOKEN = "dapi0123456789abcdef0123456789abcdef"
+DOWN = Response(503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "down"})
+
+
+@asynccontextmanager
+async def flyte(
+    databricks: FakeDatabricks,
+    base: Path | str | None = None,
+    *,
+    generation: Any = 1,
+    deadline: float = 10.0,
+    **variables: str,
+) -> AsyncIterator[FakePropeller]:
+    env = {
+        "FLYTEAGENTS_DATABRICKS_URL": databricks.url,
+        "FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN": TOKEN,
+        **variables,
+    }
+    async with (
+        RealServer(["databricks"], env) as server,
+        FakePropeller(
+            server.endpoint,
+            generation=generation,
+            deadline=deadline,
+            base=str(base or "s3://flyte"),
+        ) as propeller,
+    ):
+        yield propeller
+        assert TOKEN not in server.log
+
+
+def prefix_of(run: FakeRun) -> Path:
+    """Where the run writes to, as its parameters say."""
+    [task] = run.body["tasks"]
+    folder = Path(task["spark_python_task"]["parameters"][-1])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_a_success_with_an_error_pb_is_none_also_where_no_output_is_declared(
+    databricks: FakeDatabricks, tmp_path: Path, generation: int
+) -> None:
+    databricks.will("tasks", Plan(running=1.0))
+    task = flyte_task({**EXISTING, "python_file": "/mine.py"})
+    async with flyte(databricks, tmp_path, generation=generation) as propeller:
+        attempt = rendered(propeller.attempt(task))
+        execution = propeller.start(attempt.task, execution=attempt.execution, attempts=3)
+        await execution.until(Phase.RUNNING)
+        await asyncio.to_thread(error_pb, prefix_of(databricks.run), "USER:X", "my mistake", False)
+        outcome = await execution.end()
+    assert (outcome.phase, outcome.attempts, outcome.failures) == (Phase.FAILED, 1, [])
+    assert "my mistake" in outcome.message
+
+
+async def test_a_run_whose_reply_was_lost_is_taken_over_with_its_outputs(
+    databricks: FakeDatabricks, tmp_path: Path
+) -> None:
+    databricks.will("tasks", Plan(running=2.0))
+    databricks.script("POST", "*/runs/submit", SlowReply(3.0))
+    task = flyte_task(EXISTING, outputs={"n": int})
+    async with flyte(databricks, tmp_path, deadline=2.0) as propeller:
+        attempt = rendered(propeller.attempt(task))
+        execution = propeller.start(attempt.task, execution=attempt.execution, attempts=4)
+        await databricks.until("POST", "*/runs/submit")
+        await execution.until(Phase.RUNNING)
+        folder = prefix_of(databricks.run)
+        assert folder.name == "0"
+        await asyncio.to_thread(outputs_pb, folder, {"n": 3})
+        outcome = await execution.end()
+    assert outcome.phase is Phase.SUCCEEDED, outcome
+    assert outcome.attempts > 1
+    assert outcome.outputs == {"n": 3}
+    assert outcome.failures == []
+    assert len(databricks.runs) == 1
+
+
+async def test_a_run_whose_outputs_cannot_be_read_is_stopped_before_the_next_one(
+    databricks: FakeDatabricks,
+) -> None:
+    databricks.will("tasks", Plan(running=math.inf, dies=0.3))
+    databricks.script("POST", "*/runs/submit", SlowReply(2.0))
+    task = flyte_task(EXISTING, outputs={"n": int})
+    async with flyte(databricks, "nowhere://flyte") as propeller:
+        attempt = rendered(propeller.attempt(task))
+        lost = await propeller.create(attempt, deadline=1.0)
+        assert lost.ok
+        following = await propeller.create(rendered(attempt.next()), deadline=8.0)
+        answer = await propeller.get(attempt.next(), following.meta)
+        assert answer.phase is Phase.RUNNING, answer.resource
+        first, second = databricks.runs.values()
+        assert first.ended
+        assert first.ends <= second.created
+        assert not second.ended
+
+
+async def test_an_outage_is_not_seen_by_a_running_task(databricks: FakeDatabricks) -> None:
+    databricks.will("tasks", Plan(running=1.0))
+    async with flyte(databricks) as propeller:
+        execution = propeller.start(flyte_task(EXISTING))
+        await execution.until(Phase.RUNNING)
+        await databricks.down()
+        await asyncio.sleep(0.5)
+        assert execution.outcome.phases[-1] is Phase.RUNNING
+        await databricks.up()
+        outcome = await execution.end()
+    assert (outcome.phase, outcome.failures) == (Phase.SUCCEEDED, [])
+
+
+async def test_an_outage_that_outlasts_all_patience_may_be_retried(
+    databricks: FakeDatabricks,
+) -> None:
+    databricks.will("tasks", Plan(running=math.inf))
+    async with flyte(databricks, FLYTEAGENTS_OUTAGE_PATIENCE="0.3") as propeller:
+        execution = propeller.start(flyte_task(EXISTING))
+        await execution.until(Phase.RUNNING)
+        databricks.script("GET", "*", DOWN, repeat=True)
+        await execution.until(Phase.RETRYABLE_FAILED)
+        assert "[DATABRICKS_TEMPORARILY_UNAVAILABLE] down" in (await execution.end()).message
+        assert execution.outcome.failures == []
+        await databricks.until("POST", "*/runs/cancel")  # nobody deletes after it
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words", "attempts"),
+    [
+        (400, "INVALID_PARAMETER_VALUE", "no such node type", 1),
+        (403, "PERMISSION_DENIED", "you may not attach", 1),
+        (404, "RESOURCE_DOES_NOT_EXIST", "no such cluster", 1),
+        (403, "403", "Invalid access token", 2),
+    ],
+)
+async def test_a_refused_submit_reaches_the_user_and_is_no_error_of_the_call(
+    databricks: FakeDatabricks, status: int, code: str, words: str, attempts: int
+) -> None:
+    databricks.will("tasks", Plan(rejected=(status, code, words)))
+    async with flyte(databricks, deadline=2.0) as propeller:
+        outcome = await propeller.run(flyte_task(EXISTING), attempts=2)
+    assert (outcome.phase, outcome.failures) == (Phase.FAILED, [])
+    assert outcome.attempts == attempts
+    assert words in outcome.message
+
+
+async def test_a_delete_of_what_does_not_run_is_ok(databricks: FakeDatabricks) -> None:
+    unknown = b'{"databricks_instance": "my.cloud.databricks.com", "run_id": "5"}'
+    async with flyte(databricks) as propeller:
+        attempt = propeller.attempt(flyte_task(EXISTING))
+        finished = await propeller.create(attempt)
+        parked = await propeller.create(propeller.attempt(flyte_task({})))
+        for meta in (finished.meta, parked.meta, unknown):
+            assert (await propeller.delete(attempt, meta)).ok
+    assert databricks.run.cancels == 0
+
+
+async def test_a_run_of_flytekits_connector_is_carried_on_and_its_token_goes_nowhere(
+    databricks: FakeDatabricks, tmp_path: Path
+) -> None:
+    databricks.add(77, Plan(running=math.inf))
+    theirs = {
+        "databricks_instance": "my.cloud.databricks.com", "run_id": "77", "auth_token": TOKEN,
+        "auth_type": "pat", "client_id": None, "oauth_secret_name": "databricks-oauth",
+        "oidc_token_file": None, "oidc_service_account": None, "oidc_audience": None,
+        "namespace": "tests-development",
+    }  # fmt: skip
+    meta = json.dumps(theirs).encode()
+    async with flyte(databricks, tmp_path) as propeller:
+        attempt = propeller.attempt(flyte_task(EXISTING))
+        answer = await propeller.get(attempt, meta)
+        assert (answer.code, answer.phase) == ("OK", Phase.RUNNING)
+        assert (await propeller.delete(attempt, meta)).ok
+        odd = await propeller.get(attempt, meta.replace(b"my.cloud", b"evil.com/"))
+        assert odd.code == "INVALID_ARGUMENT"
+        evil = meta.replace(b"my.cloud.databricks.com", b"evil.example")
+        assert (await propeller.get(attempt, evil)).ok  # the one address is asked, not that host
+    assert databricks.run.ended
+
+
+async def test_spark_is_served_where_it_is_said(databricks: FakeDatabricks) -> None:
+    async with flyte(databricks) as propeller:
+        assert set(propeller.agents) == {"databricks"}
+    async with flyte(databricks, FLYTEAGENTS_DATABRICKS_SERVE_SPARK="true") as propeller:
+        assert set(propeller.agents) == {"databricks", "spark"}
+        task = flyte_task(EXISTING)
+        task.template.type = "spark"
+        outcome = await propeller.run(task)
+    assert outcome.phase is Phase.SUCCEEDED, outcome
+
+
+async def test_polls_of_a_slow_workspace_do_not_hold_each_other_up(
+    databricks: FakeDatabricks,
+) -> None:
+    databricks.will("tasks", Plan(running=math.inf))
+    async with flyte(databricks) as propeller:
+        attempt = propeller.attempt(flyte_task(EXISTING))
+        made = await propeller.create(attempt)
+        databricks.script("GET", "*/runs/get", Delay(1.0), repeat=True)
+        metas = [made.meta]
+        for number in range(30):
+            run = databricks.add(1000 + number, Plan(running=math.inf))
+            theirs = {"databricks_instance": "my.cloud.databricks.com", "run_id": str(run.id)}
+            metas.append(json.dumps(theirs).encode())
+        began = time.monotonic()
+        answers = await asyncio.gather(*(propeller.get(attempt, meta) for meta in metas))
+        assert all(answer.ok for answer in answers)
+        assert databricks.max_in_flight > 20
+        assert time.monotonic() - began < 15
