@@ -25,7 +25,7 @@ SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done .cache/venvs/data
 EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
 
-.PHONY: help demo test quick versions check interop chaos bench sizes image deploy-check clean
+.PHONY: help demo test quick versions check interop chaos bench sizes image deploy-check capacity clean
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -76,6 +76,9 @@ image: ## an image with PLUGINS="bigquery snowflake", by docker, podman or build
 deploy-check: .venv/test.done .cache/venvs/deploy/done ## lint and try the image and the Helm chart
 	tests/deploy/debian-packages
 	$(PYTEST) tests/deploy -rs
+
+capacity: .venv/test.done ## how many jobs a pod carries, measured here
+	@$(BIN)/python -m tests.deploy.capacity
 
 clean: ## remove what the other targets made
 	rm -rf .venv .cache build

@@ -45,12 +45,15 @@ def vendors() -> list[str]:
 
 
 @pytest.fixture
-def tls(tmp_path: Path) -> Path:
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a Kubernetes TLS secret is mounted."""
+    folder = tmp_path_factory.mktemp("tls")
     images.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
-         "-subj", "/CN=agents", "-addext", "subjectAltName=DNS:agents.flyte.svc.cluster.local",
-         "-keyout", str(tmp_path / "tls.key"), "-out", str(tmp_path / "tls.crt")]
+         "-subj", "/CN=agents", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
     )  # fmt: skip
-    (tmp_path / "tls.key").chmod(0o644)
-    return tmp_path
+    (folder / "tls.key").chmod(0o644)
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(0o755)  # the pod's user reads it
+    return folder

@@ -1,7 +1,8 @@
-"""Builds images as `make image` does, and runs them as the chart does: with podman."""
+"""Builds images as `make image` does, and runs the pods that the chart renders, with podman."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -19,6 +20,15 @@ BASES = {
 }
 # A build inside a container has no namespaces of its own to give away.
 BUILD = ("--isolation=chroot", "--pull-never", "--network=host")
+# What podman takes from Kubernetes' defaults inside a container.
+CONTAINERS = """
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+seccomp_profile = "unconfined"
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+"""
 PODMAN = ("podman", "--runtime=runc", "--cgroup-manager=cgroupfs")
 HARDENED = (
     "--read-only",
@@ -81,37 +91,64 @@ def files(image: str) -> list[tarfile.TarInfo]:
         run(["podman", "rm", container])
 
 
-class Container:
-    """A running container, as hardened as the chart's pod. A context manager."""
+class Pod:
+    """The pod of a Deployment that the chart has rendered, run by podman. A context manager.
+
+    secrets: folders that stand for Kubernetes secrets by name, since there is no Kubernetes.
+    """
 
     def __init__(
-        self, image: str, env: Mapping[str, str], flags: Sequence[str] = (), command: str = ""
+        self, deployment: Mapping[str, Any], folder: Path, secrets: Mapping[str, Path] | None = None
     ) -> None:
-        variables = [f"--env={name}={value}" for name, value in env.items()]
-        start = [*PODMAN, "run", "--detach", *HARDENED, *flags, *variables, image]
-        self.id = run([*start, *command.split()]).strip()
+        self._folder = folder
+        played = copy.deepcopy(dict(deployment))
+        played["spec"]["replicas"] = 1
+        spec = played["spec"]["template"]["spec"]
+        for container in spec["containers"]:
+            # The pod has the host's network, where podman maps no ports.
+            del container["ports"]
+            # This podman knows no probes over gRPC; a probe by a command is tried by hand.
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                container.pop(probe)
+        for volume in spec["volumes"]:
+            if "secret" in volume:
+                path = (secrets or {})[volume.pop("secret")["secretName"]]
+                volume["hostPath"] = {"path": str(path), "type": "Directory"}
+        (folder / "pod.json").write_text(json.dumps(played))
+        (folder / "containers.conf").write_text(CONTAINERS)
+        self._env = {"CONTAINERS_CONF": str(folder / "containers.conf")}
+        self.name = f"{deployment['metadata']['name']}-pod-0"
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> Pod:
+        self._podman("kube", "play", "--network=host", str(self._folder / "pod.json"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        run([*PODMAN, "rm", "--force", "--time=0", self.id])
+        self._podman("pod", "rm", "--force", "--time=0", self.name)
 
     def stop(self, grace: int) -> int:
         """SIGTERM, and SIGKILL after `grace` seconds. The exit code."""
-        run([*PODMAN, "stop", f"--time={grace}", self.id])
-        return int(run([*PODMAN, "inspect", "--format={{.State.ExitCode}}", self.id]))
+        self._podman("pod", "stop", f"--time={grace}", self.name)
+        return int(self._podman("inspect", "--format={{.State.ExitCode}}", self._container))
 
     def exec(self, *command: str) -> tuple[int, str]:
         """As an exec probe runs. The exit code, and what was printed."""
         done = subprocess.run(
-            [*PODMAN, "exec", self.id, *command], capture_output=True, text=True, check=False
-        )
+            ["podman", "exec", self._container, *command],
+            env={**os.environ, **self._env}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
     @property
     def log(self) -> str:
-        return run([*PODMAN, "logs", self.id])
+        return self._podman("logs", self._container)
+
+    @property
+    def _container(self) -> str:
+        return f"{self.name}-flyteagents"
+
+    def _podman(self, *arguments: str) -> str:
+        return run(["podman", *arguments], self._env)
 
 
 def run(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.deploy.names import NameServer
 
 from flyteagents.testing import RealServer
 
+SLOW = 30.0
+"""Seconds. Nothing that these tests do takes as long."""
 AGENTS = ROOT / "tests" / "agents"
 OTHER_RELEASE = "FLYTEAGENTS_OTHER_RELEASE"
 """A folder with another release installed, by `pip install --target`; else one is made up."""
@@ -101,7 +104,10 @@ class Fleet:
             await asyncio.to_thread(replica.close)
 
     async def _stop(self, replica: Replica) -> None:
-        self.codes.append(await asyncio.to_thread(replica.terminate))
+        begun = time.monotonic()
+        self.codes.append(await asyncio.to_thread(replica.terminate, 130.0))
+        seconds = time.monotonic() - begun
+        assert seconds < SLOW, f"took {seconds:.0f} s to stop:\n{replica.log[-3000:]}"
         replica.close()
 
     def _publish(self) -> None:

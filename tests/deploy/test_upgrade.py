@@ -8,43 +8,19 @@ import itertools
 import json
 from collections import Counter
 from pathlib import Path
-from typing import cast
 
-import grpc
 import pytest
+from tests.deploy.flyte import SCALE, Flyte
 from tests.deploy.rollouts import Fleet, Release, fleet, next_release
 
 from flyteagents import Phase
-from flyteagents._cli.routing import Dialect, service_config
 from flyteagents.testing import Attempt, Caller, JobService, Rpc, free_port, task_template
 from flyteagents.testing.tasks import Generation
 
-SCALE = 1 / 20
-"""Of Flyte's and the chart's seconds: a client asks a name again after 30 s at the soonest."""
 CREATES = 10
 """A second."""
 POLL_EVERY = 0.15
 NOW = Release("this")
-
-
-class Flyte(Caller):
-    """Calls as Flyte's client makes them: a name, round robin over its addresses, and waiting for
-    a server where the printed configuration says so."""
-
-    def __init__(self, target: str, generation: Generation) -> None:
-        # None leaves it to the channel's settings, as Flyte's client does.
-        waits = cast(bool, None)
-        deadlines = {"CreateTask": 60.0, "DeleteTask": 60.0, "GetTask": 10.0}
-        super().__init__(target, generation=generation, deadlines=deadlines, wait_for_ready=waits)
-
-    def _channel(self, endpoint: str) -> grpc.aio.Channel:
-        config = service_config(Dialect.of("flyte2" if self.generation == 2 else "flyte1"))
-        options = (
-            ("grpc.service_config", json.dumps(config)),
-            ("grpc.dns_min_time_between_resolutions_ms", int(30_000 * SCALE)),
-            ("grpc.use_local_subchannel_pool", 1),
-        )
-        return grpc.aio.insecure_channel(endpoint, options=options)
 
 
 class Load:
@@ -87,6 +63,8 @@ class Load:
             self.doubled.append(f"{first.meta!r} {again.meta!r}")
         for turn in itertools.count():
             poll = await self.calls.get(work, first.meta)
+            if not poll.ok:
+                return  # it is in the history
             if poll.phase in (Phase.SUCCEEDED, Phase.FAILED, Phase.RETRYABLE_FAILED):
                 self.phases[poll.phase] += 1
                 return
