@@ -7,10 +7,14 @@ import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import msgpack
 import pytest
+from flyteidl.core import literals_pb2
+from google.protobuf import struct_pb2
 from tests.bigquery.driving import CUSTOM, Driver
 
 from flyteagents import Binary, Blob, InvalidTask, Kind, Schema, StructuredDataset, Type
+from flyteagents._wire.literals import decode_literal
 from flyteagents.testing import Declared
 from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.parameters import query_parameters
@@ -265,6 +269,16 @@ def test_flytes_integers_have_64_bits(driver: Driver) -> None:
         assert parameter(driver, value, int) == (INT, {"value": str(value)})
 
 
-def test_whole_numbers_in_a_struct_are_whole_in_its_json(driver: Driver) -> None:
-    kind, found = parameter(driver, {"limit": 10, "share": 0.5}, Type(Kind.STRUCT))
-    assert (kind, found) == ({"type": "JSON"}, {"value": '{"limit":10,"share":0.5}'})
+@pytest.mark.parametrize("by", ["generic", "msgpack"])
+def test_whole_numbers_in_a_struct_are_whole_in_its_json(driver: Driver, by: str) -> None:
+    """flytekit before 1.14 sent a dict as a Struct, which knows no integers."""
+    value: dict[str, Any] = {"limit": 10, "share": 0.5, "all": [1, 2.5]}
+    scalar = literals_pb2.Scalar(binary={"value": msgpack.packb(value), "tag": "msgpack"})
+    if by == "generic":
+        struct = struct_pb2.Struct()
+        struct.update(value)
+        scalar = literals_pb2.Scalar(generic=struct)
+    read = decode_literal(literals_pb2.Literal(scalar=scalar), None)
+    config = BigQueryConfig.model_validate(CUSTOM)
+    [made] = query_parameters({"x": read}, {"x": Type(Kind.STRUCT)}, config)
+    assert made["parameterValue"] == {"value": '{"all":[1,2.5],"limit":10,"share":0.5}'}

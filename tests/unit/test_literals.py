@@ -82,12 +82,12 @@ def test_a_time_that_python_cannot_hold_is_an_invalid_task(field: str) -> None:
         decode_literal(literal)
 
 
-def test_a_struct_keeps_whole_numbers_as_floats() -> None:
+def test_whole_numbers_in_a_struct_are_integers_again() -> None:
     struct = struct_pb2.Struct()
     struct.update({"a": 1, "b": [True, None, "x", {"c": 2.5}], "n": math.inf})
     value = decode_literal(scalar(generic=struct), Type(Kind.STRUCT))
-    assert value == {"a": 1.0, "b": [True, None, "x", {"c": 2.5}], "n": math.inf}
-    assert type(value["a"]) is float
+    assert value == {"a": 1, "b": [True, None, "x", {"c": 2.5}], "n": math.inf}
+    assert type(value["a"]) is int
 
 
 def test_a_struct_for_a_map_of_integers_has_integers() -> None:

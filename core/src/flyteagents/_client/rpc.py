@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flyteagents._kernel.tasks import whole
 from flyteagents._status import Link, Phase
 from flyteagents._wire.literals import decode_literals
 from flyteagents._wire.structs import from_struct
@@ -65,11 +64,10 @@ class Rpc:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """Custom info. A message's map has no order, and its numbers are all floats."""
+        """Custom info, sorted: a message's map has no order."""
         if self.resource is None:
             return {}
-        said = from_struct(self.resource.custom_info)
-        return {name: whole(value) for name, value in sorted(said.items())}
+        return dict(sorted(from_struct(self.resource.custom_info).items()))
 
     @property
     def outputs(self) -> Mapping[str, object] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +20,7 @@ RESERVED = frozenset({"secrets", "configs", "task_type", "taskType"})
 def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[Any]:
     """Check and assemble the task. Raises InvalidTask."""
     task = request.read()
-    given = {name: whole(value) for name, value in task.config.items() if name not in RESERVED}
+    given = {name: value for name, value in task.config.items() if name not in RESERVED}
     try:
         config = served.offered.models.config.model_validate(given)
     except ValidationError as error:
@@ -40,14 +39,3 @@ def as_attempt(task: Task[Any], cluster: str, number: int) -> Task[Any]:
     """The same work as it was asked for in an earlier attempt: its key and its prefix."""
     prefix = prefix_of_attempt(task.output_prefix, number)
     return replace(task, key=key_of(cluster, task.type, prefix), output_prefix=prefix)
-
-
-def whole(value: object) -> object:
-    """Struct turns every number into a float; give whole ones back as int."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
-        return int(value)
-    if isinstance(value, Mapping):
-        return {name: whole(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [whole(part) for part in value]
-    return value

@@ -19,7 +19,8 @@ def to_struct(values: Mapping[str, object]) -> struct_pb2.Struct:
 
 
 def from_struct(struct: struct_pb2.Struct) -> dict[str, object]:
-    """The values of a Struct. Its numbers are all floats."""
+    """The values of a Struct. Its numbers are all floats, and whole ones are given back as
+    integers: 10 in a task's config, or in an input of type dict, is not to become 10.0."""
     return {name: _value(value) for name, value in struct.fields.items()}
 
 
@@ -39,4 +40,7 @@ def _value(value: struct_pb2.Value) -> object:
         return from_struct(value.struct_value)
     if which == "list_value":
         return [_value(part) for part in value.list_value.values]
+    if which == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() and abs(number) < 2**63 else number
     return None if which in (None, "null_value") else getattr(value, which)
