@@ -63,7 +63,8 @@ class FakeSnowflake(FakeVendor):
 
     lag: seconds before the history shows a statement. runner: what runs them.
     hold: seconds that a request without `async` is held. unknown: the answer for a handle that
-    it does not know. partition: rows in one.
+    it does not know. partition: rows in one. tells_several: whether the history has a type for
+    requests of several statements.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -78,6 +79,7 @@ class FakeSnowflake(FakeVendor):
         self.unknown = Response(404, {"code": "390404", "message": "not found"})
         self.knows_drivers = True
         self.partition = 1000
+        self.tells_several = True
 
     def will(self, text: str, plan: Plan) -> None:
         """Statements that contain `text` go by `plan`."""
@@ -281,7 +283,7 @@ class FakeSnowflake(FakeVendor):
         seen = [one for one in every if time.time() >= one.created + self.lag]
         seen.sort(key=lambda one: one.created, reverse=True)
         return HISTORY_COLUMNS, [
-            history_row(one) for one in seen[: int(limit[1]) if limit else 100]
+            history_row(one, self.tells_several) for one in seen[: int(limit[1]) if limit else 100]
         ]
 
 

@@ -209,14 +209,15 @@ async def _sleep(statement: Statement, seconds: float) -> None:
         await asyncio.sleep(min(end - time.monotonic(), 0.02))
 
 
-def history_row(one: Statement) -> list[object]:
+def history_row(one: Statement, tells_several: bool) -> list[object]:
     end = one.ended or 0.0
     spent = int(((one.ended or time.time()) - one.created) * 1000)
     states = {"FAILED_WITH_ERROR": "FAIL", "FAILED_WITH_INCIDENT": "INCIDENT", "ABORTED": "FAIL"}
     code, _, message = one.error or ("", "", "")
+    kind = one.result.kind if one.result else ""
     values: dict[str, object] = {
         "QUERY_ID": one.handle, "QUERY_TEXT": one.text,
-        "QUERY_TYPE": "MULTI_STATEMENT" if one.children else one.result.kind if one.result else "",
+        "QUERY_TYPE": "MULTI_STATEMENT" if one.children and tells_several else kind,
         "USER_NAME": one.context.user, "ROLE_NAME": one.context.role,
         "WAREHOUSE_NAME": one.context.warehouse, "WAREHOUSE_SIZE": "X-Small",
         "QUERY_TAG": one.tag, "EXECUTION_STATUS": states.get(one.state, one.state),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
 from typing import Any
@@ -286,7 +287,7 @@ async def test_the_history_adds_its_numbers_and_never_holds_a_result_back(
         job = await driver.create(driver.task(execution="2"))
         await driver.ended(job)
         snowflake.runner.busy.add("WH")
-        status = await driver.get(job)
+        status = await asyncio.wait_for(driver.get(job, seconds=60.0), 10)
         assert status.phase is Phase.SUCCEEDED
         assert "warehouse" not in status.statistics
         snowflake.script("POST", BASE, Response(500))

@@ -87,7 +87,7 @@ async def test_a_busy_snowflake_is_asked_again_with_the_same_request_id(
 
 
 async def test_a_request_that_is_turned_away_and_runs_all_the_same_is_the_job(
-    snowflake: FakeSnowflake, driver: Driver
+    snowflake: FakeSnowflake, driver: Driver, repeats: Repeat
 ) -> None:
     for status in (408, 422, 429):
         words = {"code": "390505", "message": "too many requests"}
@@ -162,10 +162,15 @@ async def test_an_earlier_attempts_statement_is_found_by_its_tag(
     assert len(snowflake.submitted) == 1
 
 
-async def test_a_statement_of_several_is_found_as_a_whole(
-    snowflake: FakeSnowflake, looking: Driver
+@pytest.mark.parametrize("second", ["SELECT 2", "SELECT * FROM nowhere"])
+@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
+async def test_several_statements_are_found_as_a_whole(
+    snowflake: FakeSnowflake, looking: Driver, second: str, told: bool
 ) -> None:
-    task = looking.task("SELECT 1; SELECT 2")
+    """A statement of theirs that succeeded does not stand for all, also where the history does not
+    tell which is which."""
+    snowflake.tells_several = told
+    task = looking.task(f"SELECT 1; {second}")
     first = await looking.create(task)
     await looking.ended(first)
     assert await settling(looking, task) == first

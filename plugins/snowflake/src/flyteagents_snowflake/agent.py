@@ -215,7 +215,8 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         self, task: Task[SnowflakeConfig], asked: Submit, call: Call
     ) -> SnowflakeJob | None:
         desk = Desk(asked.kept["database"], asked.kept["warehouse"], asked.body.get("role"))
-        found = await history.by_tag(desk, task.key.hex, call)
+        several = bool(asked.kept.get("several"))
+        found = await history.by_tag(desk, task.key.hex, call, several=several)
         if found is None:
             return None
         query_id, fingerprint = found

@@ -42,10 +42,12 @@ class Desk:
     role: str | None = None
 
 
-async def by_tag(desk: Desk, key: str, call: Call) -> tuple[str, str] | None:
+async def by_tag(
+    desk: Desk, key: str, call: Call, *, several: bool = False
+) -> tuple[str, str] | None:
     """The id and the fingerprint of the statement whose tag has this key; None where there is
-    none. Of several, one that runs or has succeeded goes before one that failed, and the first
-    before the later ones.
+    none. Of two, one that runs or has succeeded goes before one that failed, and the first before
+    the later ones. several: it is a request of several statements.
 
     Raises Throttled or Unavailable while that cannot be known."""
     found = await _rows(
@@ -56,8 +58,10 @@ async def by_tag(desk: Desk, key: str, call: Call) -> tuple[str, str] | None:
         call,
     )
     ours = [row for row in found if marks(row["query_tag"] or "")[0] == key]
-    # The statements of a request have its tag too, and cannot stand for it.
-    whole = [row for row in ours if row["query_type"] == "MULTI_STATEMENT"] or ours
+    whole = ours
+    if several:
+        # Each of its statements has the tag too, and cannot stand for all; the request was first.
+        whole = [row for row in ours if row["query_type"] == "MULTI_STATEMENT"] or ours[:1]
     whole.sort(key=_failed)
     if not whole:
         return None
