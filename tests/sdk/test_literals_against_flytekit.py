@@ -98,7 +98,7 @@ EXPECTED: dict[str, object] = {
     "table parquet": StructuredDataset("s3://bucket/t", columns(n=Kind.INTEGER), "parquet"),
     "schema": Schema("s3://bucket/s", SCHEMA),
     "old dict": {"a": 1, "b": [True, None, {"c": 2.5}]},
-    "old dataclass": {"x": 5.0, "y": 6.0, "label": "old"},
+    "old dataclass": {"x": 5, "y": 6, "label": "old"},
 }
 # What an agent returns where it is not what it was given: whole numbers of a Struct are integers.
 RETURNED = EXPECTED | {
