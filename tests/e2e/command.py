@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,9 @@ def environment(**variables: str) -> dict[str, str]:
     """Variables for a command: the plugin `clocked`, and none of this process's settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLYTEAGENTS_", "OTEL_"))}
     path = os.pathsep.join(filter(None, [str(AGENTS), kept.get("PYTHONPATH")]))
-    return {**kept, "PYTHONPATH": path, "FLYTEAGENTS_PLUGINS": "clocked", **variables}
+    apart = {"XDG_CACHE_HOME": str(Path(tempfile.gettempdir()) / "flyteagents-tests")}
+    ours = {"PYTHONPATH": path, "FLYTEAGENTS_PLUGINS": "clocked"}
+    return {**kept, **apart, **ours, **variables}
 
 
 def started(

@@ -15,7 +15,18 @@ from flyteagents._status import Phase
 from flyteagents._types import Kind, Type
 from flyteagents._wire.types import dump_types
 
-COMMANDS = ("serve", "list", "check", "run", "inspect", "propeller-config")
+COMMANDS = (
+    "serve",
+    "list",
+    "check",
+    "run",
+    "jobs",
+    "logs",
+    "cancel",
+    "inspect",
+    "probe",
+    "propeller-config",
+)
 ENVELOPE = Envelope(
     key="ab" * 20,
     task_type="clocked_job",

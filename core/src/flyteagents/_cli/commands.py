@@ -12,15 +12,22 @@ import click
 from flyteagents._cli import screen
 from flyteagents._client.exit_codes import USAGE
 
-# Name to module and what the overview says.
+# Name to module, what it is called there, and what the overview says.
 _COMMANDS = {
-    "serve": ("serve", "Serve agents to FlytePropeller or the Flyte 2 executor."),
-    "list": ("listing", "Show the installed plugins, their agents, and what is broken."),
-    "check": ("check", "Show all settings and try the credentials; starts no job."),
-    "run": ("run", "Run one task the way FlytePropeller would, and watch it."),
-    "inspect": ("inspecting", "Say what a resource_meta says."),
-    "probe": ("probe", "Ask the server beside it for its health, also with TLS."),
-    "propeller-config": ("propeller_config", "Print the Flyte configuration that routes to us."),
+    "serve": ("serve", "command", "Serve agents to FlytePropeller or the Flyte 2 executor."),
+    "list": ("listing", "command", "Show the installed plugins, their agents, and what is broken."),
+    "check": ("check", "command", "Show all settings and try the credentials; starts no job."),
+    "run": ("run", "command", "Run one task the way FlytePropeller would, and watch it."),
+    "jobs": ("jobs", "jobs", "Show the newest jobs of agents that keep their own."),
+    "logs": ("jobs", "logs", "Print the log of a job, or of the last run's."),
+    "cancel": ("jobs", "cancel", "Cancel a job, or the last run's."),
+    "inspect": ("inspecting", "command", "Say what a resource_meta says."),
+    "probe": ("probe", "command", "Ask the server beside it for its health, also with TLS."),
+    "propeller-config": (
+        "propeller_config",
+        "command",
+        "Print the Flyte configuration that routes to us.",
+    ),
 }
 
 
@@ -33,8 +40,10 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module: Any = importlib.import_module(f"flyteagents._cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
+        module, name, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(
+            importlib.import_module(f"flyteagents._cli.{module}"), name
+        )
         return command
 
     def resolve_command(
@@ -48,7 +57,7 @@ class Lazy(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (*_, text) in _COMMANDS.items()])
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _misused():

@@ -58,7 +58,7 @@ def command(meta: str, as_json: bool) -> None:
       flyteagents inspect meta.bin --json
       flyteagents run task.yaml --json | jq -r .resource_meta | flyteagents inspect -
     """
-    raw = _bytes(meta)
+    raw = meta_bytes(meta)
     if raw is None:
         screen.fail(
             BAD_DATA,
@@ -83,7 +83,7 @@ def command(meta: str, as_json: bool) -> None:
         screen.pairs([*rows, ("read by", _read_by(envelope, readers))])
 
 
-def _bytes(meta: str) -> bytes | None:
+def meta_bytes(meta: str) -> bytes | None:
     """The bytes, out of whatever form they came in."""
     data = sys.stdin.buffer.read() if meta == "-" else _file(meta) or meta.encode()
     text = data.strip()

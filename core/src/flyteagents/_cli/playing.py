@@ -14,12 +14,14 @@ import grpc
 
 from flyteagents._cli.hung_up import Readers
 from flyteagents._cli.interrupts import Interrupts
+from flyteagents._cli.jobs import remember
 from flyteagents._client.attempt import Attempt
 from flyteagents._client.caller import Caller
 from flyteagents._client.execution import Execution
 from flyteagents._client.exit_codes import CONFIG_ERROR, UNAVAILABLE
 from flyteagents._client.outcome import Outcome, Watch
 from flyteagents._client.polls import Rules
+from flyteagents._client.rpc import Rpc
 from flyteagents._status import Phase
 
 _SYNC_DEADLINE = 60.0
@@ -27,6 +29,8 @@ _SYNC_DEADLINE = 60.0
 _PATIENCE = 60.0
 """Seconds without an answer to GetTask after which we stop asking. Flyte gives up earlier."""
 
+_PAGES, _SHOWN = 20, 20
+"""Pages of a failed job's log that are read, and lines at its end that are shown."""
 _LOOK = 0.5
 """Seconds between two looks whether somebody still reads what is printed."""
 
@@ -37,6 +41,28 @@ class CannotPlay(Exception):
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+
+@dataclass
+class _Remembering:
+    """Passes all on, and keeps the job's name for `flyteagents logs` and `cancel`."""
+
+    watch: Watch
+    meta: Callable[[], bytes | None]
+    kept: bytes = b""
+
+    def attempt(self, number: int, of: int) -> None:
+        self.watch.attempt(number, of)
+
+    def answer(self, rpc: Rpc, seconds: float) -> None:
+        meta = self.meta()
+        if meta and meta != self.kept:
+            self.kept = meta
+            remember(meta)
+        self.watch.answer(rpc, seconds)
+
+    def note(self, text: str) -> None:
+        self.watch.note(text)
 
 
 @dataclass(frozen=True)
@@ -90,7 +116,7 @@ class Play:
                     attempts=self.attempts,
                     synchronous=lambda: synchronous,
                     alive=self.alive,
-                    watch=self.watch,
+                    watch=_Remembering(self.watch, lambda: execution.meta),
                 )
                 ending = asyncio.create_task(execution.end(within=None))
                 looking = asyncio.create_task(self._until_no_use(interrupted))
@@ -100,7 +126,9 @@ class Play:
                 if not ending.done():
                     self.watch.note("cancelling the job; another Ctrl-C leaves it as it is")
                     execution.stop()
-                return self._told(await ending, bug)
+                outcome = self._told(await ending, bug)
+                await self._show_log(caller, outcome)
+                return outcome
 
     def _rules(self) -> Rules:
         return Rules(
@@ -134,6 +162,21 @@ class Play:
         while not readers.look() and self.bug() is None:  # noqa: ASYNC110 # nobody sets an event
             await asyncio.sleep(_LOOK)
         interrupted.set()
+
+    async def _show_log(self, caller: Caller, outcome: Outcome) -> None:
+        """The end of a failed job's log, where its agent has one."""
+        last = outcome.tries[-1]
+        if last.phase not in (Phase.FAILED, Phase.RETRYABLE_FAILED) or not last.meta:
+            return
+        lines: list[str] = []
+        token = ""
+        for _ in range(_PAGES):
+            rpc, page, token = await caller.logs(last.attempt, last.meta, token)
+            lines += page
+            if not rpc.ok or not page or not token:
+                break
+        for line in lines[-_SHOWN:]:
+            self.watch.note(f"log: {line}")
 
     def _told(self, outcome: Outcome, bug: str | None) -> Outcome:
         """Say what came of a cancel."""

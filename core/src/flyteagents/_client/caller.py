@@ -143,6 +143,29 @@ class Caller:
 
         return await self._recorded("ExecuteTaskSync", attempt, endpoint, deadline, talk)
 
+    async def logs(
+        self, attempt: Attempt, meta: bytes, token: str = "", lines: int = 100
+    ) -> tuple[Rpc, list[str], str]:
+        """GetTaskLogs, in the form of Flyte 1: the call, the lines of a page, and the token of the
+        next one, "" for none."""
+        message = flyte1.GetTaskLogsRequest(resource_meta=meta, lines=lines, token=token)
+        message.task_category.name = attempt.task.type
+        raw = message.SerializeToString()
+        said: list[str] = []
+        following = ""
+
+        async def talk(channel: grpc.aio.Channel, timeout: float | None) -> bytes:
+            nonlocal following
+            method: Any = channel.unary_stream(f"/{_SERVICES[1]}/GetTaskLogs")
+            async for part in method(raw, timeout=timeout):
+                answer = flyte1.GetTaskLogsResponse.FromString(part)
+                said.extend(line.message for line in answer.body.structured_lines)
+                following = answer.header.token or following
+            return b""
+
+        rpc = await self._recorded("GetTaskLogs", attempt, "", None, talk)
+        return rpc, said, following
+
     async def list_agents(self, endpoint: str = "") -> Rpc:
         """ListAgents, or ListConnectors, on a connection of its own, as Flyte 1 has it."""
 

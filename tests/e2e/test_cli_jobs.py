@@ -1,0 +1,73 @@
+"""What became of a job after `run`: its log, the jobs there were, and a cancel from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.e2e.command import document, environment, flyteagents, gone, started, wait_for
+
+FOREVER = "select sum(a.range * b.range) as n from range(9999999999) a, range(999) b"
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return environment(
+        FLYTEAGENTS_PLUGINS="duckdb",
+        FLYTEAGENTS_DUCKDB_DATA_DIR=str(tmp_path / "data"),
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+    )
+
+
+def task(folder: Path, sql: str) -> str:
+    file = folder / "task.yaml"
+    file.write_text(f"task_type: duckdb_query\nsql: {sql}\noutputs: {{n: integer}}\n")
+    return str(file)
+
+
+def test_a_failed_job_shows_its_log_and_is_found_again(env: dict[str, str], tmp_path: Path) -> None:
+    done = flyteagents("run", task(tmp_path, "select nope"), env=env)
+    assert done.returncode == 1
+    assert "log: failed after" in done.stdout
+
+    last = flyteagents("logs", env=env)
+    assert (last.returncode, last.stdout.count("failed after")) == (0, 1), last.stderr
+
+    (job,) = json.loads(flyteagents("jobs", "--json", env=env).stdout)
+    assert (job["phase"], job["project"], job["statement"]) == ("FAILED", "local", "select nope")
+    shown = flyteagents("jobs", env=env).stdout
+    assert job["job"] in shown
+    assert "FAILED" in shown
+    for name in (job["job"], job["job"][:6], job["resource_meta"]):
+        assert flyteagents("logs", name, env=env).stdout == last.stdout
+    said = document(flyteagents("inspect", job["resource_meta"], "--json", env=env))
+    assert said["task_type"] == "duckdb_query"
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["the last run's", "by its id"])
+def test_a_job_is_cancelled_from_another_terminal(
+    env: dict[str, str], tmp_path: Path, named: bool
+) -> None:
+    process = started("run", task(tmp_path, FOREVER), "--every", "0.1", env=env)
+    server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
+    wait_for(process.stdout, "RUNNING")
+    which = []
+    if named:
+        which = [json.loads(flyteagents("jobs", "--json", env=env).stdout)[0]["job"]]
+    done = flyteagents("cancel", *which, env=env)
+    assert done.returncode == 0, done.stderr
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    assert "cancelled" in out
+    assert gone(server, within=5)
+    assert flyteagents("cancel", *which, env=env).returncode == 0, "it can be said again"
+
+
+def test_what_names_no_job_is_told(env: dict[str, str]) -> None:
+    never = flyteagents("logs", env=env)
+    assert never.returncode == 65
+    assert "there was no run yet" in never.stderr
+    unknown = flyteagents("cancel", "0123456789ab", env=env)
+    assert unknown.returncode == 65
+    assert flyteagents("jobs", env=env).stdout == "no agent here remembers a job\n"
