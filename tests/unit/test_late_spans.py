@@ -41,7 +41,11 @@ def call(tracing: Tracing, method: str, work: Callable[[Rpc], None], code: str =
 
     def run() -> None:
         rpc = Rpc(tracing, "service", method, [("traceparent", TRACEPARENT)])
-        rpc.begin(trace_id(TASK), "key", "acme", Identity(project="p", attempt=2), time.time())
+        rpc.begin(
+            tracing.attempt(
+                trace_id(TASK), "key", "acme", Identity(project="p", attempt=2), time.time()
+            )
+        )
         try:
             work(rpc)
         finally:

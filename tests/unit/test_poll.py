@@ -237,3 +237,20 @@ async def test_a_poll_that_is_not_answered_in_time_takes_no_longer_than_its_call
     assert time.monotonic() - began < 1
     never.set()
     await until_it_ends(opened)
+
+
+async def test_an_answer_that_says_nothing_new_is_the_last_one(
+    setup: Setup, polling: Polling
+) -> None:
+    opened = setup.opened()
+    setup.agent.script["get"] = [
+        RUNNING,
+        RUNNING,
+        Status(Phase.RUNNING, info={"place": 3}),
+        Status(Phase.RUNNING, info={"place": 2}),
+        Status(Phase.RUNNING, info={"place": 2}),
+    ]
+    answers = [await polling.poll(opened, within(1)) for _ in range(5)]
+    assert answers[0] is answers[1]
+    assert [answer.info for answer in answers[2:]] == [{"place": 3}, {"place": 2}, {"place": 2}]
+    assert answers[3] is answers[4]

@@ -53,7 +53,7 @@ def begun(tracing: Tracing, created: float | None = None, traceparent: str = "")
     """A GetTask that was read, for a job created at `created` (None: now)."""
     rpc = Rpc(tracing, SERVICE, "GetTask", [("traceparent", traceparent)] if traceparent else ())
     at = time.time() if created is None else created
-    rpc.begin(trace_id(TASK), "key", "acme", Identity(project="p", attempt=2), at)
+    rpc.begin(tracing.attempt(trace_id(TASK), "key", "acme", Identity(project="p", attempt=2), at))
     return rpc
 
 
@@ -102,7 +102,11 @@ async def test_a_server_span_has_the_rpc_attributes_and_the_callers_context_as_a
     before = time.time_ns()
     rpc = Rpc(telemetry.tracing, SERVICE, "GetTask", [("traceparent", TRACEPARENT)])
     read = time.time_ns()
-    rpc.begin(trace_id(TASK), "key", "acme", Identity(project="p", attempt=2), time.time())
+    rpc.begin(
+        telemetry.tracing.attempt(
+            trace_id(TASK), "key", "acme", Identity(project="p", attempt=2), time.time()
+        )
+    )
     rpc.end("NOT_FOUND", "no such thing")
     span = sent(receiver, telemetry)[f"{SERVICE}/GetTask"]
     assert span.kind == "SERVER"
@@ -298,7 +302,9 @@ async def test_the_configured_sampler_decides_for_whole_tasks(
     telemetry = start_telemetry()
     for low in (1, 2**63 - 1, 2**63 + 1, 2**64 - 1):  # the sampler looks at the low 64 bits
         rpc = Rpc(telemetry.tracing, SERVICE, "GetTask", ())
-        rpc.begin((7 << 64) + low, "key", "acme", Identity(), time.time())
+        rpc.begin(
+            telemetry.tracing.attempt((7 << 64) + low, "key", "acme", Identity(), time.time())
+        )
         rpc.end("OK", "")
     telemetry.shutdown()
     assert len(receiver.spans) == count

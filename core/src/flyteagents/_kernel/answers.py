@@ -19,13 +19,15 @@ the workflow has etcd's limit of about 1.5 MiB for all of its tasks together
 
 @dataclass(frozen=True)
 class Answer:
-    """How the task stands. `outputs` is a serialized LiteralMap; None: the job wrote them."""
+    """How the task stands. `outputs` is a serialized LiteralMap; None: the job wrote them.
+    `encoded` is for the wire, to keep what it makes of an answer that is given again and again."""
 
     phase: Phase
     message: str = ""
     outputs: bytes | None = None
     links: Sequence[Link] = ()
     info: Mapping[str, object] = field(default_factory=dict)
+    encoded: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Refused(Exception):

@@ -32,7 +32,7 @@ CALL_LIMIT = 60.0
 long as one request may take (`Budget.limit`), so a submit is never torn down by it."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class KernelCall:
     """One call of an agent. operation: the name of its method. of: the task or the job.
     opening: the agent is asked for its endpoint, and so has none."""
@@ -57,8 +57,8 @@ class KernelCall:
 
     def __post_init__(self) -> None:
         # Taken now: while the call is under way the agent may be moved to another loop.
-        object.__setattr__(self, "agent", self.served.agent)
-        object.__setattr__(self, "client", self.served.client)
+        self.agent = self.served.agent
+        self.client = self.served.client
 
     @property
     def configs(self) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ under 1 KiB.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 import time
@@ -84,7 +85,7 @@ class Envelope:
     foreign: Annotated[bool, Field(exclude=True)] = False
     newer: Annotated[bool, Field(exclude=True)] = False
 
-    @property
+    @functools.cached_property
     def identity(self) -> Identity:
         """Who asked, as far as the envelope keeps it."""
         return Identity(
@@ -150,11 +151,14 @@ def load(raw: bytes) -> Envelope | None:
         raise BrokenEnvelope("resource_meta is damaged: its checksum does not fit")
     newer = int(head[1]) > VERSION
     try:
-        return replace(_FORM.validate_json(b"{" + rest), foreign=False, newer=newer)
+        envelope = _FORM.validate_json(b"{" + rest)
     except ValueError:
         if newer:
             return Envelope(key=head[2].decode(), task_type="", created=0, newer=True)
         raise BrokenEnvelope("resource_meta is not an envelope of ours") from None
+    if envelope.foreign or envelope.newer != newer:  # these are not for the wire to say
+        envelope = replace(envelope, foreign=False, newer=newer)
+    return envelope
 
 
 def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:

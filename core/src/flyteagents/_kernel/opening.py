@@ -1,14 +1,14 @@
 """From `resource_meta` back to a job: an envelope of ours, of a later release, or what the
 connector wrote that ran here before us.
 
-It comes over the wire and carries no authority: the job's model is checked on every call, and so
-is whether its tenant is served.
+It comes over the wire and carries no authority: the job's model is checked for all bytes that this
+replica has not just checked, and so is whether the tenant is served.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,15 +17,63 @@ from flyteagents._job import Job
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.envelope import UNKNOWN, BrokenEnvelope, Envelope, load
 from flyteagents._kernel.kernel import Kernel
-from flyteagents._kernel.keys import attempt_number, key_of
+from flyteagents._kernel.keys import attempt_number, key_of, prefix_of_task
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.served import ServedAgent
+from flyteagents._telemetry.tracing import Attempt, trace_id
 
 
-def read_envelope(kernel: Kernel, request: JobRequest) -> Envelope:
-    """The envelope of a request. Raises Refused with INVALID_ARGUMENT."""
+@dataclass(frozen=True)
+class Known:
+    """What follows from `resource_meta` alone: read, checked and validated once a replica instead
+    of once a poll. `job` is None where this release cannot read it, `served` where no agent here
+    could."""
+
+    envelope: Envelope
+    attempt: Attempt
+    served: ServedAgent | None
+    job: Job | None
+    admitted: bool
+
+
+def know(kernel: Kernel, request: JobRequest) -> Known:
+    """What a request is about. Raises Refused with INVALID_ARGUMENT."""
+    known = kernel.soft.known.get(request.meta)
+    if known is not None:
+        return known
+    envelope = _read(kernel, request)
+    trace = int(envelope.trace or "0", 16) or trace_id(
+        prefix_of_task(request.output_prefix) or envelope.key
+    )
+    attempt = kernel.telemetry.tracing.attempt(
+        trace, envelope.key, envelope.task_type, envelope.identity, envelope.created
+    )
+    served = kernel.agents.get(envelope.task_type)
+    job = _validated(served, envelope.job) if served else None
+    known = Known(envelope, attempt, served, job, _admits(kernel, envelope))
+    # Not what the rest of the request has a part in, nor what may be read tomorrow.
+    if job is not None and envelope.trace and not envelope.foreign and not envelope.newer:
+        kernel.soft.known.put(request.meta, known)
+    return known
+
+
+def open_job(known: Known, request: JobRequest, seen: Seen) -> OpenJob | None:
+    """The job; None when this release cannot read it."""
+    if known.served is None or known.job is None:
+        return None
+    return OpenJob(
+        known.served,
+        known.job,
+        known.envelope,
+        request.output_prefix,
+        request.connection,
+        seen,
+    )
+
+
+def _read(kernel: Kernel, request: JobRequest) -> Envelope:
     try:
         envelope = load(request.meta)
     except BrokenEnvelope as error:
@@ -33,20 +81,11 @@ def read_envelope(kernel: Kernel, request: JobRequest) -> Envelope:
     if envelope is None:
         return _foreign(kernel, request)
     if not envelope.task_type:
-        return replace(envelope, task_type=request.task_type)
+        return replace(envelope, task_type=request.task_type, newer=True)
     return envelope
 
 
-def open_job(kernel: Kernel, request: JobRequest, envelope: Envelope, seen: Seen) -> OpenJob | None:
-    """The job, its model checked again; None when this release cannot read it."""
-    served = kernel.agents.get(envelope.task_type)
-    job = _validated(served, envelope.job) if served else None
-    if served is None or job is None:
-        return None
-    return OpenJob(served, job, envelope, request.output_prefix, request.connection, seen)
-
-
-def admits(kernel: Kernel, envelope: Envelope) -> bool:
+def _admits(kernel: Kernel, envelope: Envelope) -> bool:
     """Whether the job is of a tenant that is served; other connectors' metas name none."""
     return envelope.foreign or kernel.allowed(envelope.project, envelope.domain)
 

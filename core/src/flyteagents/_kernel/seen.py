@@ -100,7 +100,10 @@ class Seen:
         self.refusals.end()
 
     def was_answered(self, answer: Answer) -> Answer:
-        """The vendor's answer, or an end of our own, goes to Flyte."""
+        """The vendor's answer, or an end of our own, goes to Flyte. One that says nothing new is
+        the last one, whose bytes the wire has kept."""
+        if self.latest is not None and answer == self.latest:
+            return self.latest
         self.phase = answer.phase
         self.latest = answer
         if answer.phase.terminal:

@@ -15,7 +15,7 @@ from flyteagents._kernel.envelope import Envelope, dump
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.keys import key_of, prefix_of_task
-from flyteagents._kernel.opening import admits, open_job, read_envelope
+from flyteagents._kernel.opening import Known, know, open_job
 from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import CreateRequest, JobRequest
 from flyteagents._kernel.seen import Seen
@@ -54,17 +54,18 @@ class Service:
 
     async def get(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """GetTask: never fails for the sake of a vendor, an agent, or another release."""
-        envelope = self._open(request, rpc)
+        known = self._know(request, rpc)
+        envelope = known.envelope
         parked = envelope.parked or self.kernel.soft.late_ends.get(envelope.key)
         if parked is not None:
             outputs = None if parked.outputs is None else base64.b64decode(parked.outputs)
             return Answer(parked.phase, parked.message, outputs)
-        if not admits(self.kernel, envelope):
+        if not known.admitted:
             return Answer(
                 Phase.FAILED, "this service no longer serves the task's project and domain"
             )
         seen = self.kernel.soft.seen(request, envelope.task_type)
-        opened = open_job(self.kernel, request, envelope, seen)
+        opened = open_job(known, request, seen)
         if opened is None:
             log.warning(
                 "no agent here can read a job of %r; answering by its age", envelope.task_type
@@ -77,16 +78,17 @@ class Service:
 
     async def delete(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> None:
         """DeleteTask: OK for everything that does not run."""
-        envelope = self._open(request, rpc)
+        known = self._know(request, rpc)
+        envelope = known.envelope
         if envelope.parked is not None:
             return
-        if not admits(self.kernel, envelope):
+        if not known.admitted:
             log.error(
                 "not cancelling a job of %s/%s: not served", envelope.project, envelope.domain
             )
             return
         seen = self.kernel.soft.seen(request, envelope.task_type)
-        opened = open_job(self.kernel, request, envelope, seen)
+        opened = open_job(known, request, seen)
         if opened is None:
             self._not_ours(envelope, seen)
         elif seen.final is None or seen.cancel is not None:
@@ -94,10 +96,10 @@ class Service:
 
     async def logs(self, request: JobRequest, token: str, lines: int, rpc: Rpc) -> LogPage:
         """GetTaskLogs: the page at `token`, or the first one."""
-        envelope = self._open(request, rpc)
-        served = self.kernel.served(envelope.task_type)
-        opened = open_job(self.kernel, request, envelope, Seen())  # nothing to remember
-        if opened is None or not admits(self.kernel, envelope):
+        known = self._know(request, rpc)
+        served = self.kernel.served(known.envelope.task_type)
+        opened = open_job(known, request, Seen())  # nothing to remember
+        if opened is None or not known.admitted:
             raise Refused("NOT_FOUND", "there is no job: the attempt ended before one was started")
         call = opened.call("logs", Budget(time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT))
         try:
@@ -112,18 +114,15 @@ class Service:
         """The key of an attempt, and the trace of its task, which its spans join from here on."""
         key = key_of(self.kernel.settings.cluster, request.task_type, request.output_prefix)
         trace = trace_id(prefix_of_task(request.output_prefix) or key.hex)
-        rpc.begin(trace, key.hex, request.task_type, request.identity, created=time.time())
+        tracing = self.kernel.telemetry.tracing
+        rpc.begin(tracing.attempt(trace, key.hex, request.task_type, request.identity, time.time()))
         return key, trace
 
-    def _open(self, request: JobRequest, rpc: Rpc) -> Envelope:
-        """The job's envelope, and its trace, which the call's spans join from here on."""
-        envelope = read_envelope(self.kernel, request)
-        trace = int(envelope.trace or "0", 16) or trace_id(
-            prefix_of_task(request.output_prefix) or envelope.key
-        )
-        who = envelope.identity
-        rpc.begin(trace, envelope.key, envelope.task_type, who, created=envelope.created)
-        return envelope
+    def _know(self, request: JobRequest, rpc: Rpc) -> Known:
+        """What the call is about; its spans join the trace of its task from here on."""
+        known = know(self.kernel, request)
+        rpc.begin(known.attempt)
+        return known
 
     def _not_ours(self, envelope: Envelope, seen: Seen) -> None:
         """A DeleteTask for a job that this replica cannot read."""

@@ -10,13 +10,18 @@ import json
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from flyteagents._kernel.envelope import Envelope, Parked
 from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
 
+if TYPE_CHECKING:
+    from flyteagents._kernel.opening import Known
+
 V = TypeVar("V")
+KNOWN = 4000
+"""Jobs whose `resource_meta` is not read again at each poll. One takes 3 kB, so not all of them."""
 LOOKED_AT = 8
 """Old values that one `put` looks at for some to forget. With all of them busy it would otherwise
 go through the whole memory each time."""
@@ -28,15 +33,15 @@ class Bounded(Generic[V]):
     def __init__(self, size: int, keep: Callable[[V], bool] = lambda _: False) -> None:
         self._size = size
         self._keep = keep
-        self._values: OrderedDict[str, V] = OrderedDict()
+        self._values: OrderedDict[str | bytes, V] = OrderedDict()
 
-    def get(self, name: str) -> V | None:
+    def get(self, name: str | bytes) -> V | None:
         value = self._values.get(name)
         if value is not None:
             self._values.move_to_end(name)
         return value
 
-    def put(self, name: str, value: V) -> V:
+    def put(self, name: str | bytes, value: V) -> V:
         self._values[name] = value
         self._values.move_to_end(name)
         for _ in range(min(LOOKED_AT, len(self._values) - self._size)):
@@ -45,7 +50,7 @@ class Bounded(Generic[V]):
                 self._values[oldest] = old
         return value
 
-    def pop(self, name: str) -> V | None:
+    def pop(self, name: str | bytes) -> V | None:
         return self._values.pop(name, None)
 
     def values(self) -> list[V]:
@@ -55,6 +60,7 @@ class Bounded(Generic[V]):
 class SoftState:
     """All that one replica remembers.
 
+    known: what was read out of the `resource_meta` of jobs, by its bytes.
     created: creates that were answered, by key. late_ends: the ends of those that were answered
     before their vendor had. stopping: the names of jobs that are being stopped here.
     """
@@ -62,6 +68,7 @@ class SoftState:
     def __init__(self, size: int = 20_000) -> None:
         self._salt = secrets.token_bytes(32)
         self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
+        self.known: Bounded[Known] = Bounded(KNOWN)
         self.created: Bounded[Envelope] = Bounded(size // 2)
         self.late_ends: Bounded[Parked] = Bounded(size // 4)
         self.stopping: set[str] = set()

@@ -20,7 +20,7 @@ from types import MappingProxyType, TracebackType
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Decision
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_ON, Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -57,12 +57,17 @@ class Origin:
         self.sink = sink
         self.limits = SpanLimits()  # reads OTEL_SPAN_* and OTEL_ATTRIBUTE_*
         self._provider = provider
-        self._all = provider.sampler in (ALWAYS_ON, DEFAULT_ON)
+        # Most samplers are one of these, and to ask one takes as long as the rest of a span.
+        self._flags: TraceFlags | None = None
+        if provider.sampler in (ALWAYS_ON, DEFAULT_ON):
+            self._flags = _SAMPLED
+        elif provider.sampler is ALWAYS_OFF:
+            self._flags = _DROPPED
 
     def sampled(self, trace: int) -> TraceFlags:
         """The sampler decides by the trace's id, so all replicas decide alike."""
-        if self._all:
-            return _SAMPLED
+        if self._flags is not None:
+            return self._flags
         decision = self._provider.sampler.should_sample(Context(), trace, "").decision
         return _SAMPLED if decision is Decision.RECORD_AND_SAMPLE else _DROPPED
 

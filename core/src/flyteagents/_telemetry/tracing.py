@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -70,6 +71,16 @@ def task_attributes(task_type: str, who: Identity) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """What all spans of one attempt have in common."""
+
+    root: SpanContext
+    task_type: str
+    created: float
+    attributes: Mapping[str, Any]
+
+
 class Tracing:
     """Makes the kernel's spans."""
 
@@ -79,11 +90,17 @@ class Tracing:
         self._own = Origin(provider, InstrumentationScope(SCOPE, version), spans.on_end)
         self.vendor = Origin(provider, InstrumentationScope(VENDOR_SCOPE), spans.on_end)
 
-    def attempt(self, trace: int, key: str) -> SpanContext:
+    def root(self, trace: int, key: str) -> SpanContext:
         """The root span of an attempt, the parent of all its other spans. It is sent when the
         job ends, but the sampler decides now, by the trace id: the same on every replica."""
         flags = self._own.sampled(trace)
         return SpanContext(trace, root_span_id(key), is_remote=True, trace_flags=flags)
+
+    def attempt(
+        self, trace: int, key: str, task_type: str, who: Identity, created: float
+    ) -> Attempt:
+        """What all calls about one attempt have in common; `created` in epoch seconds."""
+        return Attempt(self.root(trace, key), task_type, created, task_attributes(task_type, who))
 
     def operation(self, agent: str, operation: str) -> AbstractContextManager[Span]:
         """The span of an agent's own work within a call, or detached from it. A look at a job
@@ -122,7 +139,7 @@ class Tracing:
     ) -> None:
         """Send the root span, which covers the job's whole life; `start` and `end` in epoch
         seconds. Sent twice, it is the same span."""
-        context = self.attempt(trace, key)
+        context = self.root(trace, key)
         if context.trace_flags.sampled:
             self.spans.on_end(
                 ReadableSpan(
@@ -178,16 +195,20 @@ class Rpc:
         self.changed = True
         self._tracing = tracing
         self._name = f"{service}/{method}"
-        self._traceparent = next((str(v) for k, v in metadata if k == "traceparent"), None)
+        self._traceparent: str | None = None
+        for key, value in metadata:
+            if key == "traceparent":
+                self._traceparent = str(value)
         self._arrived = time.time_ns()
         self._created = 0.0
         self._held = Held(tracing.vendor)
         self._span: Span | None = None
 
-    def begin(self, trace: int, key: str, task_type: str, who: Identity, created: float) -> None:
+    def begin(self, attempt: Attempt) -> None:
         """The request has been read: join the trace of its task."""
-        self.task_type, self._created = task_type, created
-        self._start(self._tracing.attempt(trace, key), task_attributes(task_type, who))
+        self.task_type = attempt.task_type
+        self._created = attempt.created
+        self._start(attempt.root, attempt.attributes)
 
     def end(self, code: str, message: str) -> None:
         """The RPC has been answered with a gRPC status code ("NOT_FOUND"). Only what is the
@@ -200,10 +221,10 @@ class Rpc:
             _fail(span, code, message)
         span.end()
 
-    def _start(self, parent: SpanContext, attributes: dict[str, Any]) -> Span:
-        attributes |= {"rpc.system.name": "grpc", "rpc.method": self._name}
+    def _start(self, parent: SpanContext, attributes: Mapping[str, Any]) -> Span:
+        rpc = {"rpc.system.name": "grpc", "rpc.method": self._name}
         span = self._tracing.server(
-            self._name, parent, attributes, self._traceparent, self._arrived
+            self._name, parent, {**attributes, **rpc}, self._traceparent, self._arrived
         )
         self._span = span
         # Not detached: every RPC is a task of its own, and its context ends with it.

@@ -6,9 +6,10 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Awaitable
+import types
+from collections.abc import Awaitable, Coroutine, Generator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 OUT_OF_TIME = "there was no time left to ask the vendor"
@@ -44,9 +45,43 @@ def backoff(tries: int, asked: float | None) -> float:
     return max(asked or 0.0, random.uniform(0.0, min(0.1 * 2**tries, 2.0)))  # noqa: S311
 
 
-async def within(seconds: float, work: Awaitable[T]) -> T:
-    """What `work` comes to. Raises asyncio.TimeoutError when it takes longer."""
-    if sys.version_info >= (3, 11):
-        async with asyncio.timeout(seconds):  # a task less than wait_for, in every call
+if sys.version_info >= (3, 11):
+
+    @types.coroutine
+    def within(seconds: float, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+        """What `work` comes to. Raises asyncio.TimeoutError when it takes longer.
+
+        What ends in its first step is not timed: the timer costs more than most of what waits for
+        nothing, such as an endpoint that is made of settings."""
+        try:
+            waited_for = work.send(None)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        return (yield from _timed(seconds, _resumed(work, waited_for)).__await__())
+
+    async def _timed(seconds: float, work: Awaitable[T]) -> T:
+        async with asyncio.timeout(seconds):
             return await work
-    return await asyncio.wait_for(work, seconds)
+
+    @types.coroutine
+    def _resumed(work: Coroutine[Any, Any, T], waited_for: Any) -> Generator[Any, Any, T]:
+        """`yield from work`, after its first step."""
+        while True:
+            try:
+                given = yield waited_for
+            except BaseException as error:  # noqa: BLE001 # it is handed on, whatever it is
+                step, what = work.throw, error
+            else:
+                step, what = work.send, given
+            try:
+                waited_for = step(what)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+
+else:
+
+    async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` comes to. Raises asyncio.TimeoutError when it takes longer."""
+        return await asyncio.wait_for(work, seconds)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import StatusCode
 
@@ -21,7 +21,7 @@ from flyteagents._vendor.replies import error_of, retry_after
 if TYPE_CHECKING:
     from flyteagents._vendor.pool import Pool, Trip
 
-Opening = Callable[[bool], Awaitable[Endpoint]]
+Opening = Callable[[bool], Coroutine[Any, Any, Endpoint]]
 Explain = Callable[[Reply], AgentError | None]
 _SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
 

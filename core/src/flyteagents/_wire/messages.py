@@ -138,6 +138,19 @@ def job_request(message: Any, raw: bytes, generation: int) -> JobRequest:
     )
 
 
+def get_response(answer: Answer, generation: int) -> bytes:
+    """GetTask's response. A job that runs is answered the same again and again, so the bytes are
+    kept with the answer; those of an end may be megabytes, and are asked for once."""
+    known = answer.encoded.get(generation)
+    if known is not None:
+        return known
+    response = flyte1.GetTaskResponse if generation == FLYTE1 else flyte2.GetTaskResponse
+    raw: bytes = response(resource=resource(answer, generation)).SerializeToString()
+    if not answer.phase.terminal:
+        answer.encoded[generation] = raw
+    return raw
+
+
 def resource(answer: Answer, generation: int) -> Message:
     """The answer as a Resource of its generation."""
     shared: dict[str, Any] = {

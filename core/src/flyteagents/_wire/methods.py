@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 from flyteidl.admin import agent_pb2 as flyte1
 from flyteidl2.connector import connector_pb2 as flyte2
-from google.protobuf.message import Message
 
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.deadline import Deadline
@@ -21,7 +20,7 @@ from flyteagents._wire.messages import FLYTE1, FLYTE2, parse
 from flyteagents._wire.metadata import Handlers, metadata_handlers
 from flyteagents._wire.serving import Context, Serving
 
-Body = Callable[[bytes, Deadline, Rpc], Awaitable[Message]]
+Body = Callable[[bytes, Deadline, Rpc], Awaitable[bytes]]
 LINES = 1000
 """Lines of a log in one message of its stream."""
 _SYNC = "flyteidl.service.SyncAgentService"
@@ -51,21 +50,22 @@ class Methods:
     ) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         pb: Any = flyte1 if generation == FLYTE1 else flyte2
 
-        async def create(raw: bytes, deadline: Deadline, rpc: Rpc) -> Message:
+        async def create(raw: bytes, deadline: Deadline, rpc: Rpc) -> bytes:
             request = messages.create_request(raw, generation)
             self._count_input(request, len(raw))
             meta = await self._service.create(request, deadline, rpc)
-            return pb.CreateTaskResponse(resource_meta=meta)
+            response: bytes = pb.CreateTaskResponse(resource_meta=meta).SerializeToString()
+            return response
 
-        async def get(raw: bytes, deadline: Deadline, rpc: Rpc) -> Message:
+        async def get(raw: bytes, deadline: Deadline, rpc: Rpc) -> bytes:
             request = messages.job_request(parse(flyte1.GetTaskRequest, raw), raw, generation)
             answer = await self._service.get(request, deadline, rpc)
-            return pb.GetTaskResponse(resource=messages.resource(answer, generation))
+            return messages.get_response(answer, generation)
 
-        async def delete(raw: bytes, deadline: Deadline, rpc: Rpc) -> Message:
+        async def delete(raw: bytes, deadline: Deadline, rpc: Rpc) -> bytes:
             request = messages.job_request(parse(flyte1.DeleteTaskRequest, raw), raw, generation)
             await self._service.delete(request, deadline, rpc)
-            return pb.DeleteTaskResponse()
+            return b""  # a DeleteTaskResponse has no fields
 
         async def logs(raw: bytes, context: Context) -> AsyncIterator[bytes]:
             async with self._serving(service, "GetTaskLogs", "logs", context) as (_, rpc):
@@ -91,7 +91,7 @@ class Methods:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def handle(raw: bytes, context: Context) -> bytes:
             async with self._serving(service, method, operation, context) as (deadline, rpc):
-                return (await body(raw, deadline, rpc)).SerializeToString()
+                return await body(raw, deadline, rpc)
             raise AssertionError  # the block above returns or raises
 
         return grpc.unary_unary_rpc_method_handler(handle)

@@ -1,0 +1,90 @@
+"""What is remembered of `resource_meta`, and who it is used for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.kernel_setup import WHO, Numbered, Setup
+
+from flyteagents._kernel import opening
+from flyteagents._kernel.answers import Refused
+from flyteagents._kernel.envelope import Envelope, dump, new_envelope
+from flyteagents._kernel.opening import know, open_job
+from flyteagents._kernel.requests import Connection, JobRequest
+from flyteagents._kernel.seen import Seen
+from flyteagents._kernel.settings import KernelSettings
+from flyteagents._kernel.soft_state import KNOWN, SoftState
+
+PREFIX = "s3://bucket/e/n/data/0"
+
+
+def meta(**changes: object) -> bytes:
+    envelope = new_envelope(WHO, "0" * 32, "scripted", trace="a" * 32, wrote=0)
+    job = Numbered(id="job-1").model_dump(mode="json")
+    return dump(replace(envelope, **{"job": job, **changes}))  # type: ignore[arg-type] # its fields
+
+
+def ask(raw: bytes, **more: object) -> JobRequest:
+    return JobRequest("scripted", raw, **{"output_prefix": PREFIX, **more})  # type: ignore[arg-type] # its fields
+
+
+def test_a_job_is_read_and_checked_once(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = meta()
+    first = know(setup.kernel, ask(raw))
+    monkeypatch.setattr(opening, "load", None)
+    assert know(setup.kernel, ask(raw)) is first
+    assert first.attempt.root.trace_id == int("a" * 32, 16)
+
+
+def test_what_is_remembered_is_only_what_the_bytes_say(setup: Setup) -> None:
+    raw = meta()
+    theirs = ask(raw, connection=Connection({"token": "of-tenant-a"}))
+    mine = ask(raw, output_prefix="s3://b/1")
+    jobs = [open_job(know(setup.kernel, request), request, Seen()) for request in (theirs, mine)]
+    assert [(job.connection, job.output_prefix) for job in jobs if job] == [
+        (theirs.connection, PREFIX),
+        (mine.connection, "s3://b/1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(meta(job={"id": 3}), id="a job that is not valid"),
+        pytest.param(meta(trace=""), id="a trace that follows from the request"),
+        pytest.param(meta(task_type=""), id="a type that the request names"),
+        pytest.param(b'{"id": "flytekits"}', id="another connector's"),
+    ],
+)
+def test_what_the_request_has_a_part_in_is_read_each_time(setup: Setup, raw: bytes) -> None:
+    assert know(setup.kernel, ask(raw)) is not know(setup.kernel, ask(raw))
+
+
+async def test_a_tenant_that_is_not_served_stays_out_however_often_it_asks(setup: Setup) -> None:
+    setup.kernel.settings = KernelSettings(allow=("other/*",))
+    raw = meta()
+    for _ in range(2):
+        assert not know(setup.kernel, ask(raw)).admitted
+
+
+def test_damaged_bytes_are_refused_each_time(setup: Setup) -> None:
+    raw = meta()
+    know(setup.kernel, ask(raw))
+    for _ in range(2):
+        with pytest.raises(Refused, match="damaged"):
+            know(setup.kernel, ask(raw.replace(b"job-1", b"job-2")))
+
+
+def test_no_more_jobs_are_remembered_than_there_is_room_for(setup: Setup) -> None:
+    soft = SoftState()
+    known = know(setup.kernel, ask(meta()))
+    for number in range(KNOWN + 10):
+        soft.known.put(b"%d" % number, known)
+    assert len(soft.known.values()) == KNOWN
+
+
+def test_who_asked_is_made_once_of_an_envelope() -> None:
+    envelope: Envelope = new_envelope(WHO, "0" * 32, "scripted")
+    assert envelope.identity is envelope.identity
+    assert replace(envelope, project="q").identity.project == "q"
