@@ -9,9 +9,9 @@ GetTask tells it: the same price, but the user reads the reason. The way to the 
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from typing import Any
 
+from flyteagents._copies import copied
 from flyteagents._errors import AgentError, Forbidden
 from flyteagents._job import Job
 from flyteagents._kernel.answers import SMALL, Answer, Refused
@@ -48,7 +48,7 @@ class Creating:
         except AgentError as error:
             text = self._kernel.tell(served, "create", error)
             return self._park(envelope, Answer(Phase.FAILED, text))
-        envelope = replace(
+        envelope = copied(
             envelope,
             fingerprint=str(task.fingerprint),
             declared=self._kernel.codec.declared_text(task.declared),
@@ -105,9 +105,9 @@ class Creating:
             made = flight.work.result()
             assert isinstance(made, Made)  # asynchronous agents make jobs
             job = made.job.model_dump(mode="json")
-            envelope = replace(envelope, job=job, wrote=made.wrote)
+            envelope = copied(envelope, job=job, wrote=made.wrote)
             if made.key != envelope.key:
-                envelope = replace(envelope, adopted=True, made_with=made.key)
+                envelope = copied(envelope, adopted=True, made_with=made.key)
             self._flights.was_heard(envelope.key)
             return self._kernel.soft.created.put(envelope.key, envelope)
         what = verdict("create", error)
@@ -133,7 +133,7 @@ class Creating:
         flight.was_told_unconfirmed()
         task_type = flight.served.task_type
         log.warning("%s: answering create before the vendor did (%s)", task_type, text)
-        return replace(envelope, job=handle.model_dump(mode="json"), unconfirmed=True)
+        return copied(envelope, job=handle.model_dump(mode="json"), unconfirmed=True)
 
     def _park(self, envelope: Envelope, answer: Answer) -> Envelope:
         """The envelope of an attempt that has ended already."""
@@ -145,7 +145,7 @@ class Creating:
             self._kernel.telemetry.metrics.parked.add(envelope.task_type, phase)
             log.warning("%s: parked %s: %s", envelope.task_type, phase, answer.message)
         outputs = None if answer.outputs is None else base64.b64encode(answer.outputs).decode()
-        return replace(envelope, parked=Parked(answer.phase, answer.message, outputs))
+        return copied(envelope, parked=Parked(answer.phase, answer.message, outputs))
 
 
 def _ran(flight: Flight, landed: bool) -> Answer:

@@ -57,11 +57,9 @@ def earlier_attempts(output_prefix: str, retry_attempt: int, generation: int) ->
 def fingerprint_of(work: Mapping[str, object]) -> Fingerprint:
     """A hash over what an agent says the work is, whatever the order of its keys."""
     try:
-        text = json.dumps(work, sort_keys=True, separators=(",", ":"), default=_canonical)
+        text = _ENCODER.encode(work)
     except TypeError:  # keys of several types have no order
-        text = json.dumps(
-            _text_keys(work), sort_keys=True, separators=(",", ":"), default=_canonical
-        )
+        text = _ENCODER.encode(_text_keys(work))
     return Fingerprint(f"{FINGERPRINT_RULES}-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
 
 
@@ -90,3 +88,7 @@ def _canonical(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     return str(value)
+
+
+# Made once: `json.dumps` makes one for each call with options.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_canonical)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from flyteagents._copies import copied
 from flyteagents._errors import InvalidTask
 from flyteagents._kernel.keys import fingerprint_of, key_of, prefix_of_attempt
 from flyteagents._kernel.requests import CreateRequest
@@ -29,13 +29,13 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
             for problem in error.errors(include_url=False, include_input=False)[:5]
         )
         raise InvalidTask(f"the task's config is not valid: {problems}") from None
-    task = replace(task, config=config, key=key)
+    task = copied(task, config=config, key=key)
     # A run has no job to compare with.
     work = {} if served.is_sync else served.agent.fingerprint(task)
-    return replace(task, fingerprint=fingerprint_of(work))
+    return copied(task, fingerprint=fingerprint_of(work))
 
 
 def as_attempt(task: Task[Any], cluster: str, number: int) -> Task[Any]:
     """The same work as it was asked for in an earlier attempt: its key and its prefix."""
     prefix = prefix_of_attempt(task.output_prefix, number)
-    return replace(task, key=key_of(cluster, task.type, prefix), output_prefix=prefix)
+    return copied(task, key=key_of(cluster, task.type, prefix), output_prefix=prefix)

@@ -6,6 +6,7 @@ fields of log links; so requests of both are read with Flyte 1's classes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import timedelta, timezone
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from flyteidl2.logs.dataplane import payload_pb2 as logs2
 from flyteidl2.task import common_pb2 as task2
 from google.protobuf.message import DecodeError, Message
 
+from flyteagents._copies import copied
 from flyteagents._errors import InvalidTask
 from flyteagents._kernel.answers import Answer, Refused
 from flyteagents._kernel.codec import Codec
@@ -33,6 +35,7 @@ from flyteagents._wire.structs import from_struct, to_struct
 from flyteagents._wire.types import decode_variables, dump_types, load_types
 
 M = TypeVar("M", bound=Message)
+_NOBODY = Identity()
 FLYTE1, FLYTE2 = 1, 2
 # `state`, which the oldest callers read instead of `phase`.
 _STATES = {
@@ -205,7 +208,8 @@ def _connection(message: Any) -> Connection:
 def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
     task = metadata.task_execution_id.task_id
     node = metadata.task_execution_id.node_execution_id
-    return Identity(
+    return copied(
+        _NOBODY,
         project=node.execution_id.project or task.project,
         domain=node.execution_id.domain or task.domain,
         organization=node.execution_id.org or task.org,
@@ -221,31 +225,49 @@ def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
 
 
 def _task(said: Any, inputs: literals_pb2.LiteralMap, who: Identity) -> Task[Any]:
-    template: TaskTemplate = said.template
-    interface, container = decode_variables(template.interface.inputs), None
+    raw = said.template.SerializeToString(deterministic=True)
+    read = _read_template if len(raw) <= TEMPLATE_LIMIT else _read_template.__wrapped__
+    try:
+        template = read(raw)
+        given = decode_literals(inputs, template.interface) if inputs.literals else {}
+    except (RecursionError, OverflowError) as error:
+        text = f"the task's timeout or inputs cannot be read: {type(error).__name__}"
+        raise InvalidTask(text) from None
+    return copied(
+        template,
+        identity=who,
+        inputs=given,
+        output_prefix=said.output_prefix,
+        environment=dict(said.task_execution_metadata.environment_variables),
+    )
+
+
+TEMPLATE_LIMIT = 16 * 1024
+"""Bytes of a template that is kept: tasks are few and attempts are many, so most creates read one
+that was read before. With 256 of them that is 4 MB at most."""
+
+
+@functools.lru_cache(256)
+def _read_template(raw: bytes) -> Task[Any]:
+    """What a task's template says, for everybody who runs it."""
+    template = TaskTemplate.FromString(raw)
+    container = None
     if template.HasField("container"):
         c = template.container
         env = {pair.key: pair.value for pair in c.env}
         container = Container(c.image, tuple(c.command), tuple(c.args), env)
-    try:
-        timeout = template.metadata.timeout.ToTimedelta()
-        return Task(
-            type=template.type,
-            config={**template.config, **from_struct(template.custom)},
-            key=Key(""),
-            fingerprint=Fingerprint(""),
-            identity=who,
-            statement=template.sql.statement,
-            inputs=decode_literals(inputs, interface),
-            interface=interface,
-            declared=decode_variables(template.interface.outputs),
-            output_prefix=said.output_prefix,
-            timeout=timeout if timeout > timedelta(0) else None,
-            retries=template.metadata.retries.retries,
-            runtime=template.metadata.runtime.version,
-            container=container,
-            environment=dict(said.task_execution_metadata.environment_variables),
-        )
-    except (RecursionError, OverflowError) as error:
-        text = f"the task's timeout or inputs cannot be read: {type(error).__name__}"
-        raise InvalidTask(text) from None
+    timeout = template.metadata.timeout.ToTimedelta()
+    return Task(
+        type=template.type,
+        config={**template.config, **from_struct(template.custom)},
+        key=Key(""),
+        fingerprint=Fingerprint(""),
+        identity=_NOBODY,
+        statement=template.sql.statement,
+        interface=decode_variables(template.interface.inputs),
+        declared=decode_variables(template.interface.outputs),
+        timeout=timeout if timeout > timedelta(0) else None,
+        retries=template.metadata.retries.retries,
+        runtime=template.metadata.runtime.version,
+        container=container,
+    )
