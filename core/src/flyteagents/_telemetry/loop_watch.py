@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from flyteagents._telemetry.metrics import Metrics
 
-_IDLE = frozenset(("selectors", "asyncio.base_events"))
+# Where the loop's thread is while it waits; uvloop waits outside of Python, in the loop's runner.
+_IDLE = frozenset(("selectors", "asyncio.base_events", "asyncio.runners", "uvloop"))
 _LONG = 5.0
 _log = logging.getLogger(__name__)
 

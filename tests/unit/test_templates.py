@@ -1,0 +1,48 @@
+"""A task's template is read once, and nothing of one attempt gets into another."""
+
+from __future__ import annotations
+
+import pytest
+from flyteidl.admin import agent_pb2
+
+from flyteagents._wire import messages
+from flyteagents._wire.messages import FLYTE1, TEMPLATE_LIMIT, create_request
+from flyteagents.testing import task_template
+
+
+def request(number: int, sql: str = "SELECT 1", **custom: object) -> bytes:
+    task = task_template("acme", custom=custom, sql=sql, inputs={"n": number}, outputs={"o": int})
+    message = agent_pb2.CreateTaskRequest(
+        template=task.template, inputs=task.inputs, output_prefix=f"s3://b/{number}"
+    )
+    message.task_execution_metadata.environment_variables["N"] = str(number)
+    raw: bytes = message.SerializeToString()
+    return raw
+
+
+@pytest.fixture(autouse=True)
+def _nothing_read() -> None:
+    messages._read_template.cache_clear()
+
+
+def test_attempts_of_one_task_have_what_is_theirs() -> None:
+    one, two = (create_request(request(number), FLYTE1).read() for number in (1, 2))
+    assert messages._read_template.cache_info().hits == 1
+    assert [(each.inputs, each.output_prefix, each.environment) for each in (one, two)] == [
+        ({"n": 1}, "s3://b/1", {"N": "1"}),
+        ({"n": 2}, "s3://b/2", {"N": "2"}),
+    ]
+    assert one.statement == two.statement == "SELECT 1"
+    assert one.interface == two.interface
+
+
+def test_tasks_that_differ_are_read_each() -> None:
+    one = create_request(request(1, script="a"), FLYTE1).read()
+    two = create_request(request(1, script="b"), FLYTE1).read()
+    assert (one.config, two.config) == ({"script": "a"}, {"script": "b"})
+
+
+def test_a_large_template_is_not_kept() -> None:
+    sql = "x" * TEMPLATE_LIMIT
+    assert create_request(request(1, sql), FLYTE1).read().statement == sql
+    assert messages._read_template.cache_info().currsize == 0
