@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flyteagents import Identity, Key
-from flyteagents._copies import copied
+from flyteagents._kernel.copies import copied
 
 
 def test_a_copy_is_what_replace_makes() -> None:

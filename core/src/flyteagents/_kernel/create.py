@@ -11,10 +11,10 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from flyteagents._copies import copied
 from flyteagents._errors import AgentError, Forbidden
 from flyteagents._job import Job
 from flyteagents._kernel.answers import SMALL, Answer, Refused
+from flyteagents._kernel.copies import copied
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Envelope, Parked, new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flyteagents._copies import copied
 from flyteagents._errors import InvalidTask
+from flyteagents._kernel.copies import copied
 from flyteagents._kernel.keys import fingerprint_of, key_of, prefix_of_attempt
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent

@@ -21,10 +21,10 @@ from flyteidl2.logs.dataplane import payload_pb2 as logs2
 from flyteidl2.task import common_pb2 as task2
 from google.protobuf.message import DecodeError, Message
 
-from flyteagents._copies import copied
 from flyteagents._errors import InvalidTask
 from flyteagents._kernel.answers import Answer, Refused
 from flyteagents._kernel.codec import Codec
+from flyteagents._kernel.copies import copied
 from flyteagents._kernel.requests import NO_CONNECTION, Connection, CreateRequest, JobRequest
 from flyteagents._redact import remember
 from flyteagents._status import ErrorDocument, LogLine, Phase
