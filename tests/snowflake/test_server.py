@@ -99,7 +99,7 @@ async def test_a_refused_submit_reaches_the_user_and_is_no_error_of_the_call(
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("SELECT * FROM nowhere", "SQL compilation error"),
+        ("SELECT * FROM nowhere", "[SNOWFLAKE_002003] SQL compilation error"),
         ("PUT file:///etc/passwd @s", "COPY INTO with a stage"),
         ("SELECT %(x)s", "no input for %(x)s"),
     ],
@@ -114,9 +114,12 @@ async def test_a_statement_that_can_never_work_is_tried_once_and_says_why(
     assert len(snowflake.submitted) <= 1
 
 
-async def test_a_statement_that_failed_for_the_moment_is_run_again_by_the_next_attempt(
-    snowflake: FakeSnowflake,
+@pytest.mark.parametrize("repeats", list(Repeat), ids=lambda one: str(one.value))
+async def test_a_statement_that_failed_for_the_moment_is_run_once_more_by_the_next_attempt(
+    snowflake: FakeSnowflake, repeats: Repeat
 ) -> None:
+    """And not once more again because the first one was asked for."""
+    snowflake.repeats = repeats
     snowflake.will("once", Plan(error=("000603", "XX000", "an incident")))
     async with flyte(snowflake) as propeller:
         outcome = await propeller.run(task("SELECT 'once'"), attempts=2)

@@ -110,6 +110,8 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         return await self._submit(task, asked, call)
 
     async def create(self, task: Task[SnowflakeConfig], call: Call) -> SnowflakeJob:
+        if call.settling and (failed := self._sent.failure(task.key)):
+            return failed  # asked for again, Snowflake might run it again
         asked = submit(task, self.settings)
         try:
             return await self._submit(task, asked, call)
@@ -130,7 +132,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
             return await self._of_history(job, call)
         started = moment(found.created)
         if found.running:
-            return Status(Phase.RUNNING, found.message or None, started=started)
+            return Status(Phase.RUNNING, started=started)  # its message is the same always
         if found.succeeded:
             return await self._succeeded(job, found, call)
         if found.code == reasons.EXPIRED:
@@ -138,6 +140,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
             return Status(Phase.FAILED, f"{text} | query={job.query_id}", code=found.code)
         if found.status == 200 and found.code not in reasons.CANCELLED:
             return Status(None, started=started)  # a state that Snowflake did not have
+        self._sent.failed(call.key, job)
         return _failed(job, found, started)
 
     async def cancel(self, job: SnowflakeJob, call: Call) -> None:
