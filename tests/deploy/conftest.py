@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.deploy import charts, images
 
+PodSecurity = Callable[[Sequence[charts.Document]], list[str]]
 SECRET = "index-password-of-the-build"
 
 
@@ -25,6 +29,28 @@ def helm() -> Iterator[charts.Helm]:
     worker = charts.Helm()
     yield worker
     worker.close()
+
+
+@pytest.fixture(scope="session")
+def pod_security() -> PodSecurity:
+    """Kubernetes' own judge of pods: what "restricted" forbids in each; "" for nothing."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("no Go here, so Kubernetes' own judge of pods cannot be built")
+    binary = images.ROOT / ".cache" / "podsecurity"
+    images.run(
+        [go, "build", "-o", str(binary), "."],
+        {"GOFLAGS": "-p=2 -buildvcs=false"},
+        images.ROOT / "tests" / "deploy" / "podsecurity",
+    )
+
+    def judge(pods: Sequence[charts.Document]) -> list[str]:
+        done = subprocess.run(
+            [binary], input=json.dumps(pods), capture_output=True, text=True, check=True
+        )
+        return done.stdout.split("\n")[:-1]
+
+    return judge
 
 
 @pytest.fixture(scope="session")
