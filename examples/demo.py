@@ -55,7 +55,9 @@ def main() -> int:
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         while True:
             try:
-                return process.wait()
+                code = process.wait()
+                print("the demo's folder is removed now, and the file of the result with it")
+                return code
             except KeyboardInterrupt:
                 pass  # `run` got it too, and cancels the job
 

@@ -8,8 +8,7 @@ from typing import cast
 import grpc
 
 from flyteagents._cli.routing import Dialect, service_config
-from flyteagents.testing import Caller
-from flyteagents.testing.tasks import Generation
+from flyteagents.testing import Caller, Generation
 
 SCALE = 1 / 20
 """Of Flyte's and the chart's seconds: a client asks a name again after 30 s at the soonest."""

@@ -14,8 +14,7 @@ from tests.deploy import images
 from tests.deploy.charts import Document, Helm, one
 from tests.deploy.conftest import SECRET, Image, vendors
 
-from flyteagents.testing import Caller, free_port, task_template
-from flyteagents.testing.tasks import Attempt
+from flyteagents.testing import Attempt, Caller, free_port, task_template
 
 HADOLINT = images.ROOT / ".cache/venvs/deploy/bin/hadolint"
 MOST_MEGABYTES = 180

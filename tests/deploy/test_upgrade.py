@@ -14,8 +14,15 @@ from tests.deploy.flyte import SCALE, Flyte
 from tests.deploy.rollouts import Fleet, Release, fleet, next_release
 
 from flyteagents import Phase
-from flyteagents.testing import Attempt, Caller, JobService, Rpc, free_port, task_template
-from flyteagents.testing.tasks import Generation
+from flyteagents.testing import (
+    Attempt,
+    Caller,
+    Generation,
+    JobService,
+    Rpc,
+    free_port,
+    task_template,
+)
 
 CREATES = 10
 """A second."""

@@ -155,6 +155,19 @@ def test_check_and_list_stop_at_a_bad_setting() -> None:
     assert "module_that_is_not_there" in plugin.stderr
 
 
+@pytest.mark.parametrize("command", ["serve", "check", "list", "propeller-config"])
+def test_bad_settings_of_the_kernel_and_of_plugins_are_told_at_once(command: str) -> None:
+    env = environment(
+        FLYTEAGENTS_PLUGINS="clocked,duckdb",
+        FLYTEAGENTS_PORT="many",
+        FLYTEAGENTS_DUCKDB_MAX_JOBS="lots",
+    )
+    done = flyteagents(command, env=env)
+    assert done.returncode == 78
+    assert "FLYTEAGENTS_PORT" in done.stderr
+    assert "FLYTEAGENTS_DUCKDB_MAX_JOBS" in done.stderr
+
+
 @pytest.mark.parametrize(
     "form",
     [

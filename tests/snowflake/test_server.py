@@ -18,12 +18,12 @@ from flyteagents import Phase, StructuredDataset
 from flyteagents.testing import (
     FakePropeller,
     FlyteTask,
+    Generation,
     RealServer,
     Response,
     SlowReply,
     task_template,
 )
-from flyteagents.testing.tasks import Generation
 
 RESULTS = {"results": StructuredDataset}
 UNAVAILABLE = Response(503, {"code": "390000", "message": "down for a moment"})

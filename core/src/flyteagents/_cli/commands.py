@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,9 @@ import click
 from flyteagents._cli import screen
 from flyteagents._client.exit_codes import USAGE
 
+# gRPC's C core writes lines of its own, also when nothing is wrong with what we do. It reads this
+# when it is imported, which happens in the subcommands.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 # Name to module, what it is called there, and what the overview says.
 _COMMANDS = {
     "serve": ("serve", "command", "Serve agents to FlytePropeller or the Flyte 2 executor."),

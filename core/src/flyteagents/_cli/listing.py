@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from flyteagents._cli import screen
+from flyteagents._cli.bad_settings import all_that_is_bad
 from flyteagents._client.exit_codes import CONFIG_ERROR
 from flyteagents._hooks import GROUP
 from flyteagents._kernel.offered import Offered
@@ -55,7 +56,7 @@ def kernel_settings() -> KernelSettings:
     try:
         return read_settings()
     except BadSettings as error:
-        screen.fail(CONFIG_ERROR, str(error))
+        screen.fail(CONFIG_ERROR, all_that_is_bad(error))
 
 
 def idempotency(agent: Offered) -> str:
@@ -109,7 +110,10 @@ def _print(found: Found, left_out: list[str]) -> None:
     if rows:
         screen.table(("TASK TYPE", "IDEMPOTENCY", "PLUGIN", "PACKAGE", "MODULE"), rows)
     elif not found.broken:
-        click.echo("no plugin is installed; try: pip install flyteagents-duckdb")
+        click.echo(
+            "no plugin is installed; try: pip install flyteagents-duckdb, or from a checkout: "
+            "pip install ./plugins/duckdb"
+        )
     if left_out:
         click.echo(f"installed, and not in FLYTEAGENTS_PLUGINS: {', '.join(left_out)}")
     for broken in found.broken:

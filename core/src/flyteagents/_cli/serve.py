@@ -49,7 +49,9 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool) -> None:
         settings = read_settings(**given)
         check_tls(settings)
     except BadSettings as error:
-        _stop(CONFIG_ERROR, error)
+        from flyteagents._cli.bad_settings import all_that_is_bad
+
+        _stop(CONFIG_ERROR, BadSettings(all_that_is_bad(error)))
     if until_stdin_ends:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
     start_logging(settings.log_level, settings.log_format)

@@ -13,6 +13,7 @@ def needs_extra(module: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ImportError(
-            f"{module} needs {error.name}; install the extra: pip install 'flyteagents[testing]'",
+            f"{module} needs {error.name}; install the extra: pip install 'flyteagents[testing]', "
+            "or from a checkout: pip install './core[testing]'",
             name=error.name,
         ) from None
