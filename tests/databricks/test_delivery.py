@@ -85,6 +85,18 @@ async def test_a_delivery_that_failed_is_tried_again(databricks: FakeDatabricks)
     assert len(databricks.runs) == 1
 
 
+async def test_a_folder_that_somebody_cleared_is_filled_again(
+    databricks: FakeDatabricks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Driver(databricks.url).opened() as driver:
+        await driver.create(driver.task(EXISTING))
+        path = python_file(databricks)
+        databricks.workspace.files.clear()
+        monkeypatch.setattr("flyteagents_databricks.delivery.LOOKED_AT", 0.0)
+        await driver.create(driver.task(EXISTING, execution="later"))
+    assert databricks.workspace.read(path) == entrypoint_text()
+
+
 async def test_an_operator_may_put_it_somewhere_else(databricks: FakeDatabricks) -> None:
     async with Driver(databricks.url, entrypoint_path="/Volumes/a/b/e.py").opened() as driver:
         await driver.create(driver.task(EXISTING))

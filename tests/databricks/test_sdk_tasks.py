@@ -4,19 +4,21 @@ outputs; and code that raises is a failure with its own message, on every kind o
 from __future__ import annotations
 
 import asyncio
+import io
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.databricks.cluster import RealCluster, sail
+from tests.databricks.cluster import IMAGE, RealCluster, sail
 from tests.databricks.driving import rendered
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.sdk_tasks import written
 from tests.sdk.environments import Sdk
 
 from flyteagents import Phase
-from flyteagents.testing import Attempt, FakePropeller, Outcome, RealServer
+from flyteagents.testing import Attempt, FakePropeller, FlyteTask, Outcome, RealServer
 
 pytestmark = pytest.mark.slow
 
@@ -56,10 +58,10 @@ def place_inputs(attempt: Attempt) -> None:
 
 
 async def run(
-    databricks: FakeDatabricks, sdk: Sdk, name: str, base: Path, attempts: int = 1
+    databricks: FakeDatabricks, sdk: Sdk, named: str | FlyteTask, base: Path, attempts: int = 1
 ) -> Outcome:
     """One of the SDKs' tasks, as Flyte runs it."""
-    task = written(sdk)[name].task
+    task = written(sdk)[named].task if isinstance(named, str) else named
     async with flyte(databricks, sdk, base) as propeller:
         attempt = rendered(propeller.attempt(task))
         place_inputs(attempt)
@@ -160,3 +162,48 @@ async def test_an_abort_kills_the_process(
         outcome = await execution.abort()
         assert work.process.poll() is not None
     assert (outcome.phase, outcome.orphaned, outcome.failures) == (Phase.ABORTED, False, [])
+
+
+async def test_a_notebook_runs_with_the_inputs_to_the_declared_outputs(
+    databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path
+) -> None:
+    databricks.cluster = cluster
+    source = b"""# Databricks notebook source
+import json
+rows = int(dbutils.widgets.get("rows"))
+# COMMAND ----------
+told = {"n": spark.range(rows).count(), "name": dbutils.widgets.get("mode")}
+dbutils.notebook.exit(json.dumps(told))
+"""
+    databricks.workspace.put("/Users/me/notebook", source)
+    outcome = await run(databricks, "flytekit", "notebook", tmp_path)
+    assert outcome.phase is Phase.SUCCEEDED, f"{outcome}\n{cluster.processes[-1].log[-2000:]}"
+    assert outcome.outputs == {"n": 5, "name": "fast"}
+    databricks.workspace.put("/Users/me/notebook", b"raise KeyError('no such table')")
+    outcome = await run(databricks, "flytekit", "notebook", tmp_path)
+    assert outcome.phase is Phase.FAILED
+    assert "no such table" in outcome.message
+
+
+async def test_code_that_was_registered_fast_is_fetched_first(
+    databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path
+) -> None:
+    databricks.cluster = cluster
+    archive = tmp_path / "fast.tar.gz"
+    source = (
+        (IMAGE / "flytekit_tasks.py").read_bytes().replace(b"os.environ.get('COLOUR')", b"'new'")
+    )
+    with tarfile.open(archive, "w:gz") as tar:
+        about = tarfile.TarInfo("flytekit_tasks.py")
+        about.size = len(source)
+        tar.addfile(about, io.BytesIO(source))
+    task = written("flytekit")["sums_on_serverless"].task
+    template = type(task.template).FromString(task.template.SerializeToString())
+    inner = list(template.container.args)
+    del template.container.args[:]
+    fast = ["pyflyte-fast-execute", "--additional-distribution", str(archive), "--dest-dir", "."]
+    template.container.args.extend([*fast, "--", *inner])
+    made = FlyteTask(template, task.inputs)
+    outcome = await run(databricks, "flytekit", made, tmp_path)
+    assert outcome.phase is Phase.SUCCEEDED, f"{outcome}\n{cluster.processes[-1].log[-2000:]}"
+    assert str(outcome.outputs["o1"]).startswith("new ")

@@ -14,6 +14,8 @@ import asyncio
 import base64
 import hashlib
 import logging
+import math
+import time
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -31,6 +33,8 @@ EVERYBODY = frozenset({"users", "account users"})
 """Groups that all users of a workspace are in."""
 _WRITE = frozenset({"CAN_EDIT", "CAN_MANAGE"})
 _API = "/api/2.0"
+LOOKED_AT = 600.0
+"""Seconds after which the file is looked at again: somebody may have cleared the folder."""
 
 
 class _Me(AnswerPart):
@@ -53,7 +57,7 @@ class Delivery:
         self._settings = settings
         self._text = entrypoint_text()
         self._hash = hashlib.sha256(self._text).hexdigest()
-        self._under_way: dict[str, asyncio.Task[Entrypoint]] = {}
+        self._deliveries: dict[str, tuple[float, asyncio.Task[Entrypoint]]] = {}
 
     @property
     def name(self) -> str:
@@ -66,15 +70,17 @@ class Delivery:
         if settings.entrypoint_path is not None:
             return Entrypoint(settings.entrypoint_path, self._git())
         name = hashlib.sha256(identity.encode()).hexdigest()
-        known = self._under_way.get(name)
-        if known is None or (known.done() and (known.cancelled() or known.exception())):
+        began, delivery = self._deliveries.get(name, (-math.inf, None))
+        failed = delivery and delivery.done() and (delivery.cancelled() or delivery.exception())
+        if delivery is None or failed or time.monotonic() - began > LOOKED_AT:
             # A task of its own: others wait for it too, and this call may be given up.
-            known = self._under_way[name] = asyncio.ensure_future(self._deliver(call))
-        return await asyncio.shield(known)
+            delivery = asyncio.ensure_future(self._deliver(call))
+            self._deliveries[name] = (time.monotonic(), delivery)
+        return await asyncio.shield(delivery)
 
     def close(self) -> None:
-        for task in self._under_way.values():
-            task.cancel()
+        for _, delivery in self._deliveries.values():
+            delivery.cancel()
 
     def _git(self) -> Mapping[str, str]:
         settings = self._settings
