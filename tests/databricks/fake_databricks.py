@@ -6,7 +6,8 @@ contains the text of a plan does as that says instead. What the real API drops i
 https://docs.databricks.com/api/workspace/jobs
 
 `python -m tests.databricks.fake_databricks --port 9060 --delay 0.2` serves it by itself: a run
-with "forever" in its submit runs until it is stopped, one with "fails" fails.
+with "forever" in its submit runs until it is stopped, one with "fails" fails, and a notebook
+below /Users exits with what examples/databricks.yaml declares.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class FakeDatabricks(FakeVendor):
         if operation == "runs/submit":
             return self._submit(request.json(), version)
         if operation == "runs/list":
-            return Response(200, {"runs": []})
+            return Response(200, {"runs": [run.shown(version) for run in self.runs.values()]})
         return self._about(operation, request, version)
 
     def _submit(self, body: dict[str, Any], version: str) -> Response:
@@ -208,6 +209,7 @@ async def _main() -> None:
     async with FakeDatabricks(port=options.port) as databricks:
         databricks.will("forever", Plan(running=math.inf))
         databricks.will("fails", Plan(result="FAILED", code="RUN_EXECUTION_ERROR", error="no"))
+        databricks.will("/Users/", Plan(running=0.5, exit='{"n": 500, "told": "done"}'))
         databricks.script("*", "*", Delay(options.delay), repeat=True)
         print(f"fake Databricks on {databricks.url}, {time.strftime('%H:%M:%S')}", flush=True)
         await asyncio.Event().wait()
