@@ -113,10 +113,13 @@ async def test_a_service_principal_asks_for_one_token_and_keeps_it(
     databricks.principals, databricks.bearers = {"robot": "its secret"}, set()
     monkeypatch.setenv("DATABRICKS_CLIENT_ID", "robot")
     monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "its secret")
+    databricks.principals["of-the-task"] = "its secret"
     async with driving(databricks) as driver:
         tokens = await asyncio.gather(*(bearer(databricks, driver) for _ in range(5)))
-    assert databricks.given == [tokens[0]]
-    assert set(tokens) == {databricks.given[0]}
+        assert databricks.given == [tokens[0]]
+        assert set(tokens) == {databricks.given[0]}
+        named = {"databricksAuthType": "oauth_m2m", "databricksClientId": "of-the-task"}
+        assert await bearer(databricks, driver, named) == databricks.given[1]
 
 
 async def test_a_token_that_ended_is_a_403_and_is_renewed_once(

@@ -57,6 +57,7 @@ def test_every_form_of_their_metadata_is_read_and_no_secret_is_written(
     written = json.dumps(job.model_dump(mode="json"))
     for text in (written, repr(job), str(job), str(job.model_dump())):
         assert OLD not in text
+        assert "auth_token" not in text
         assert "token_file" not in text
     assert DatabricksJob.model_validate_json(written).run_id == "77"
 
