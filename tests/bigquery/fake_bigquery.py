@@ -199,7 +199,7 @@ class FakeBigQuery(FakeVendor):
 
     def _insert(self, project: str, body: Any) -> Response:
         reference, configuration = body["jobReference"], body["configuration"]
-        name = reference["jobId"]
+        name = reference.get("jobId", "")  # a dry run may have none
         location = reference.get("location") or self.place
         known = self.jobs.get((project, name))
         if known is not None:

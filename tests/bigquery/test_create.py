@@ -173,6 +173,28 @@ async def test_a_busy_bigquery_is_asked_again_with_the_same_id(
     assert {one.json()["jobReference"]["jobId"] for one in bigquery.requests} == {job.job_id}
 
 
+async def test_a_job_that_nobody_was_told_of_is_named_wherever_it_is(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    bigquery.place = "asia-east1"
+    task = driver.task("SELECT 1", NOWHERE)
+    named = await driver.env.find(task)  # its insert may arrive yet
+    assert bigquery.jobs == {}
+    assert named is not None
+    assert named.location == "asia-east1"
+    made = await driver.create(task)
+    assert await driver.env.find(task) == made
+    assert bigquery.inserted == 1
+
+
+async def test_a_job_of_other_work_is_not_found_and_neither_is_a_dry_run(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    await driver.create(driver.task("SELECT 1"))
+    assert await driver.env.find(driver.task("SELECT 2")) is None
+    assert await driver.env.find(driver.task("SELECT 1", {**CUSTOM, "dryRun": True})) is None
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "message"),
     [

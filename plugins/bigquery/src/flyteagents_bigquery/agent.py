@@ -37,7 +37,7 @@ from flyteagents_bigquery.keys import Trust
 from flyteagents_bigquery.labels import does_other_work
 from flyteagents_bigquery.logs import log_lines
 from flyteagents_bigquery.outputs import child_jobs, job_outputs
-from flyteagents_bigquery.request import hint, insert_body, named_job
+from flyteagents_bigquery.request import dry_run_body, hint, insert_body, named_job
 from flyteagents_bigquery.resource import POLLED, JobResource, number
 from flyteagents_bigquery.settings import GOOGLE, BigQuerySettings
 from flyteagents_bigquery.states import read_state
@@ -114,6 +114,21 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             size = number(made.statistics.get("totalBytesProcessed")) or 0
             return job.model_copy(update={"dry_bytes": size})
         return places.told(job, made)
+
+    async def find(self, task: Task[BigQueryConfig], call: Call) -> BigQueryJob | None:
+        """The job of an insert that was never answered, to be stopped. It may not be there yet,
+        so it is named all the same; where BigQuery picks its place, a dry run tells which one."""
+        job = named_job(task, self.settings)
+        if task.config.dry_run:
+            return None
+        if job.location is None:
+            path = f"/projects/{job.project}/jobs"
+            body = dry_run_body(task, job)
+            job = places.told(job, await call.http.post(path, into=JobResource, json=body))
+        with contextlib.suppress(JobNotFound):
+            there = await self._job(job, call, "jobReference,configuration(labels)")
+            return None if _is_anothers(there, call) else job
+        return job
 
     async def get(self, job: BigQueryJob, call: Call) -> Status:
         if job.dry_bytes is not None:

@@ -65,6 +65,15 @@ def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
     return {"jobReference": _given(reference), "configuration": _given(configuration)}
 
 
+def dry_run_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
+    """The same work as a question: BigQuery starts nothing, and says where it would run it."""
+    configuration = insert_body(task, job)["configuration"]
+    return {
+        "jobReference": _given({"projectId": job.project, "location": job.location}),
+        "configuration": {**configuration, "dryRun": True},
+    }
+
+
 def hint(statement: str) -> str:
     """What may be wrong with a statement that BigQuery rejects, to be put after its words."""
     if "{{" in statement:
