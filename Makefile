@@ -75,7 +75,7 @@ image: ## an image with PLUGINS="bigquery snowflake", by docker, podman or build
 # Its tools are in an environment of their own: none of them is needed to work on the product.
 deploy-check: .venv/test.done .cache/venvs/deploy/done ## lint and try the image and the Helm chart
 	tests/deploy/debian-packages
-	$(PYTEST) tests/deploy -rs
+	$(PYTEST) -n 2 --dist loadfile tests/deploy -rs
 
 capacity: .venv/test.done ## how many jobs a pod carries, measured here
 	@$(BIN)/python -m tests.deploy.capacity
