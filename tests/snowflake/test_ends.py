@@ -202,6 +202,18 @@ async def test_a_failure_of_several_says_what_took_effect_before_it(
     assert "SYSTEM$MULTISTMT" not in text
 
 
+async def test_a_statement_that_goes_before_the_tasks_is_not_counted(
+    snowflake: FakeSnowflake, driver: Driver
+) -> None:
+    given = {"connection_kwargs": {"session_parameters": {"WEEK_START": 1}}}
+    custom = {**CONFIG, **given}
+    _, _, alone = await failed(driver, "SELECT * FROM nowhere", custom=custom)
+    assert alone.startswith("SQL compilation error")
+    two = "SELECT 1; SELECT * FROM nowhere"
+    _, _, second = await failed(driver, two, custom=custom, execution="2")
+    assert second.startswith("statement 2 of 2 failed; statement 1 took effect")
+
+
 def test_a_failure_in_many_statements_names_its_place() -> None:
     message = (
         'Uncaught Execution of multiple statements failed on statement "SELECT ..." (at line 7, '

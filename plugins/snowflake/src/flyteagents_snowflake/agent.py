@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from flyteagents import (
     Agent,
@@ -39,6 +38,7 @@ from flyteagents_snowflake import credentials, history, reasons
 from flyteagents_snowflake.answers import Answer, answer
 from flyteagents_snowflake.config import SnowflakeConfig
 from flyteagents_snowflake.credentials import Source
+from flyteagents_snowflake.failures import failed
 from flyteagents_snowflake.history import STATEMENTS, Desk
 from flyteagents_snowflake.job import SnowflakeJob
 from flyteagents_snowflake.logs import log_lines
@@ -110,8 +110,8 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         return await self._submit(task, asked, call)
 
     async def create(self, task: Task[SnowflakeConfig], call: Call) -> SnowflakeJob:
-        if call.settling and (failed := self._sent.failure(task.key)):
-            return failed  # asked for again, Snowflake might run it again
+        if call.settling and (known := self._sent.failure(task.key)):
+            return known  # asked for again, Snowflake might run it again
         asked = submit(task, self.settings)
         try:
             return await self._submit(task, asked, call)
@@ -141,7 +141,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         if found.status == 200 and found.code not in reasons.CANCELLED:
             return Status(None, started=started)  # a state that Snowflake did not have
         self._sent.failed(call.key, job)
-        return _failed(job, found, started)
+        return failed(job, found)
 
     async def cancel(self, job: SnowflakeJob, call: Call) -> None:
         """Each statement of several by itself: one that has ended must not keep the others.
@@ -302,28 +302,3 @@ def _is_gone(outcome: object) -> bool:
         and outcome.status == 422
         and answer(outcome).code == reasons.GONE
     )
-
-
-def _failed(job: SnowflakeJob, found: Answer, started: datetime | None) -> Status:
-    phase = reasons.ending(found.code, found.sql_state, limited=job.limited)
-    text = reasons.words(found.message)
-    place = reasons.place_of_failure(found.message)
-    if place is not None:
-        text = f"{_before(job, place[0], place[1])} | {reasons.words(place[2])}"
-    return Status(phase, f"{text} | query={job.query_id}", code=found.code, started=started)
-
-
-def _before(job: SnowflakeJob, line: int, column: int) -> str:
-    """Which of several statements failed, and what took effect before it."""
-    number = sum(start <= (line, column) for start in job.starts)
-    unless = "unless a transaction of theirs was not committed"
-    if number == 0:
-        return (
-            f"the statement at line {line}, position {column} failed; those before it took "
-            f"effect, {unless}"
-        )
-    which = f"statement {number} of {len(job.starts)} failed"
-    if number == 1:
-        return f"{which}; none took effect"
-    before = "statement 1" if number == 2 else f"statements 1 to {number - 1}"
-    return f"{which}; {before} took effect, {unless}"

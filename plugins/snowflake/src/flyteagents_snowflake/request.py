@@ -112,7 +112,7 @@ def submit(task: Task[SnowflakeConfig], settings: SnowflakeSettings) -> Submit:
             **({"MULTI_STATEMENT_COUNT": "0"} if len(every) > 1 else {}),
         },
     }
-    kept = {**place, "limited": limited, **_places(before + text, every)}
+    kept = {**place, "limited": limited, **_places(before + text, every, 1 if before else 0)}
     return Submit({name: value for name, value in body.items() if value is not None}, kept)
 
 
@@ -194,14 +194,14 @@ def _refuse(every: Sequence[Part]) -> None:
             )
 
 
-def _places(text: str, every: Sequence[Part]) -> dict[str, Any]:
-    """What a job keeps of several statements."""
+def _places(text: str, every: Sequence[Part], ours: int) -> dict[str, Any]:
+    """What a job keeps of several statements; the first `ours` are none of the task's."""
     if len(every) == 1:
         return {}
     telling = [number for number, part in enumerate(every) if part.tells]
     starts = tuple(
         (text.count("\n", 0, part.at) + 1, part.at - (text.rfind("\n", 0, part.at) + 1))
-        for part in every
+        for part in every[ours:]
     )
     return {
         "several": True,
