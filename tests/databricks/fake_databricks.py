@@ -168,7 +168,7 @@ class FakeDatabricks(FakeVendor):
                 text = "Retrieving the output of runs with multiple tasks is not supported"
                 return error(400, "INVALID_PARAMETER_VALUE", text)
             if run_id == run.id or run_id in run.task_ids:
-                last = run_id in (run.id, run.task_ids[-1])
+                last = run_id in (run.id, *run.task_ids[-1:])
                 return Response(200, run.output(run.outcome if last else Plan()))
         return error(400, "INVALID_PARAMETER_VALUE", f"Run {run_id} does not exist.")
 

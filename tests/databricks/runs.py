@@ -189,7 +189,7 @@ class FakeRun:
 
     def _tasks(self, version: str) -> Sequence[dict[str, Any]]:
         made = []
-        last = self.task_ids[-1]
+        last = max(self.task_ids, default=0)
         for task_id in self.task_ids:
             submitted = self.body["tasks"][0] if self.body.get("tasks") else {}
             outcome = None if task_id == last else Plan(tasks=self.plan.tasks)

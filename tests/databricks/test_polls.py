@@ -152,6 +152,25 @@ async def test_a_run_that_fails_when_its_code_does_need_not_be_checked(
     assert status.phase is Phase.SUCCEEDED
 
 
+async def test_our_entrypoint_is_known_where_an_operator_has_put_it(
+    databricks: FakeDatabricks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN", "dapi-of-the-service")
+    async with Driver(databricks.url, entrypoint_path="/Volumes/a/e.py").opened() as driver:
+        status = await ended(databricks, driver, Plan(), prefix="nowhere://x/0")
+    assert status.phase is Phase.SUCCEEDED
+
+
+async def test_a_run_in_the_shape_of_2_0_is_its_own_task(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    run = databricks.add(77, Plan(**{**FAILED.__dict__, "error": "boom", "tasks": 0}))
+    job = DatabricksJob(databricks_instance="my-workspace.cloud.databricks.com", run_id="77")
+    assert (await driver.get(job)).message == "boom"
+    run.plan = Plan(tasks=0)
+    assert (await driver.get(job, prefix="nowhere://x")).phase is Phase.FAILED
+
+
 async def test_flytes_own_file_on_a_new_cluster_is_checked_for_flyte_2(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:

@@ -41,7 +41,7 @@ from flyteagents_databricks.logs import log_lines
 from flyteagents_databricks.outputs import notebook_outputs
 from flyteagents_databricks.places import KNOWN, instance_host
 from flyteagents_databricks.request import Entrypoint, needs_entrypoint, submit_body
-from flyteagents_databricks.run import Run, RunOutput, RunTask, Submitted
+from flyteagents_databricks.run import PythonFile, Run, RunOutput, RunTask, Submitted
 from flyteagents_databricks.settings import DatabricksSettings
 from flyteagents_databricks.states import Reading, failed, read_state
 from flyteagents_databricks.statistics import moment, run_info, run_statistics
@@ -249,7 +249,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         try:
             failure = await error_left(call)
         except AgentError as error:
-            if tells_failures(run.tasks):
+            if tells_failures(run.tasks, self.settings.entrypoint_path):
                 return await self._with_outputs(status, call)
             if isinstance(error, VendorError):
                 raise
@@ -333,6 +333,9 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             more = await self._run(job, call, token)
             tasks += more.tasks
             token = more.next_page_token
+        if not tasks:  # a run in the shape of 2.0, which is its own task; nobody knows its file
+            same = {"run_id": run.run_id, "state": run.state, "status": run.status}
+            tasks = [RunTask(**same, spark_python_task=PythonFile())]
         return run.model_copy(update={"tasks": tasks})
 
     async def _jobs(

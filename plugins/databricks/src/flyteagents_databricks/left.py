@@ -22,21 +22,22 @@ async def error_left(call: Call) -> Failure | None:
     return Failure(cut(found.message), recoverable=found.recoverable)
 
 
-def tells_failures(tasks: Sequence[RunTask]) -> bool:
+def tells_failures(tasks: Sequence[RunTask], ours: str | None = None) -> bool:
     """Whether a run of these tasks is FAILED at Databricks when the task's code has failed.
 
     So it is for notebooks and for our entrypoint, which looks; and where flytekit's runtime has
-    been told to exit with 1. Other files end well and leave an `error.pb`.
+    been told to exit with 1. Other files end well and leave an `error.pb`. `ours` is a path at
+    which an operator has put our entrypoint.
     """
-    return bool(tasks) and all(map(_tells, tasks))
+    return bool(tasks) and all(_tells(task, ours) for task in tasks)
 
 
-def _tells(task: RunTask) -> bool:
+def _tells(task: RunTask, ours: str | None) -> bool:
     file = task.spark_python_task
     if file is None:
         return True
     name = file.python_file.rpartition("/")[2]
-    if name.startswith(NAME):
+    if name.startswith(NAME) or file.python_file == ours:
         return True
     flytekit = bool(file.parameters) and file.parameters[0].startswith("pyflyte-")
     told = task.new_cluster.spark_env_vars.get(FAIL_ON_ERROR, "")
