@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
@@ -139,7 +139,7 @@ class Setup:
     def request(
         self, prefix: str = PREFIX, *, generation: int = 1, retries: int = 3, **of: Any
     ) -> CreateRequest:
-        task = self.task(prefix, retries=retries, **of)
+        task = replace(self.task(prefix, retries=retries, **of), config={})  # as it is sent
         who = task.identity
         return CreateRequest("scripted", generation, prefix, who, lambda: task)
 

@@ -130,3 +130,18 @@ async def test_a_drain_does_not_wait_to_see_a_job_stop(setup: Setup) -> None:
     setup.kernel.detached.draining = True
     await setup.cancelling.delete(opened, within(1))
     assert setup.agent.asked == ["get", "cancel"]
+
+
+@pytest.mark.parametrize("accepts_anything", [True, False])
+async def test_a_job_that_arrives_after_its_cancel_is_stopped(
+    setup: Setup, accepts_anything: bool
+) -> None:
+    missing = JobNotFound("not yet")
+    setup.agent.script["get"] = [missing, missing, RUNNING, STOPPED]
+    if not accepts_anything:
+        setup.agent.script["cancel"] = [missing, None]
+    opened = setup.opened(unconfirmed=True)
+    await setup.cancelling.delete(opened, within(0.001))  # answered OK: there is nothing to stop
+    assert opened.seen.cancel is not None
+    await opened.seen.cancel
+    assert setup.agent.asked[-3:] == ["get", "cancel", "get"]

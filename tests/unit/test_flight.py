@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.kernel_setup import Numbered, Setup, made_for, within
 
-from flyteagents import Forbidden, Idempotency, InvalidTask, Phase, Unavailable
+from flyteagents import Forbidden, Idempotency, InvalidTask, Phase, Unavailable, VendorError
 from flyteagents._kernel import flights
 from flyteagents._kernel.flight import Flight, Stage
 from flyteagents._telemetry.providers import Telemetry
@@ -131,7 +131,7 @@ async def test_a_job_that_was_told_unconfirmed_is_left_to_its_polls(setup: Setup
     setup.agent.script["create"] = [answers, JOB]
     flight = begin(setup, generation=2, retries=0)
     await setup.flights.wait(flight, within(0.005))
-    flight.was_told_unconfirmed()
+    setup.flights.was_told_unconfirmed(flight, "why")
     answers.set()
     await ends(flight)
     assert setup.agent.asked == ["create"]
@@ -148,7 +148,7 @@ async def test_a_no_after_an_unconfirmed_answer_is_kept_for_the_polls(
     setup.agent.script["create"] = [answers, error]
     flight = begin(setup)
     await setup.flights.wait(flight, within(0.005))
-    flight.was_told_unconfirmed()
+    setup.flights.was_told_unconfirmed(flight, "why")
     answers.set()
     await ends(flight)
     end = setup.kernel.soft.late_ends.get(flight.key)
@@ -191,3 +191,129 @@ async def test_only_flyte_2_tells_which_attempt_is_the_last(
     task = setup.task(attempt=attempt, retries=3)
     request = setup.request(generation=generation)
     assert Flight(setup.served, task, request, within(1)).last_attempt is last
+
+
+# A create that was answered before its vendor had.
+
+
+@pytest.fixture
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(flights, "LAST_PAUSE", 0.002)
+
+
+async def told_early(setup: Setup, *answers: object, **of: Any) -> Flight:
+    """A flight whose caller got a handle; then its first submit is answered as told, and so on."""
+    held = asyncio.Event()
+    setup.agent.script["create"] = [held, *answers]
+    flight = begin(setup, **of)
+    await setup.flights.wait(flight, within(0.005))
+    setup.flights.was_told_unconfirmed(flight, "no answer yet")
+    held.set()
+    await ends(flight)
+    return flight
+
+
+async def lands(setup: Setup, flight: Flight) -> None:
+    while setup.flights.under_way(flight.key) is not None:
+        await ends(flight)
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_submitting_goes_on_until_the_vendor_has_said_yes(setup: Setup) -> None:
+    failures = [Unavailable("down")] * 5
+    flight = await told_early(setup, *failures, JOB)
+    await lands(setup, flight)
+    assert flight.work.result() == made_for(setup, 0)
+    assert setup.agent.asked == ["create"] * 6
+    assert setup.kernel.soft.troubles.get(flight.key) == "down"
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_submitting_goes_on_also_when_it_had_ended_before_the_answer(setup: Setup) -> None:
+    setup.agent.script["create"] = [Unavailable("down"), Unavailable("down"), JOB]
+    flight = begin(setup, seconds=0.0)
+    await setup.flights.wait(flight, within(0.01))
+    setup.flights.was_told_unconfirmed(flight, "down")
+    await lands(setup, flight)
+    assert flight.work.result() == made_for(setup, 0)
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_submitting_goes_on_until_the_vendor_has_said_no(setup: Setup) -> None:
+    flight = await told_early(setup, Unavailable("down"), InvalidTask("bad SQL"))
+    await lands(setup, flight)
+    end = setup.kernel.soft.late_ends.get(flight.key)
+    assert end is not None
+    assert (end.phase, end.message) == (Phase.FAILED, "bad SQL")
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_what_is_not_wanted_any_more_is_not_submitted_again(setup: Setup) -> None:
+    flight = await told_early(setup, Unavailable("down"))
+    setup.flights.is_unwanted(flight.key)
+    await lands(setup, flight)
+    assert setup.agent.asked.count("create") < 5
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_submitting_ends_when_the_job_is_no_longer_young(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flyteagents._kernel.flight.YOUNG", 0.02)
+    flight = await told_early(setup, Unavailable("down"))
+    await lands(setup, flight)
+    assert isinstance(flight.work.exception(), VendorError)
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_what_a_vendor_does_not_dedupe_is_not_submitted_again(
+    quiet_telemetry: Telemetry,
+) -> None:
+    setup = Setup(quiet_telemetry, "lookup")
+    flight = await told_early(setup, Unavailable("down"))
+    await lands(setup, flight)
+    assert setup.agent.asked == ["find", "create"]
+
+
+def abandoned(setup: Setup) -> float:
+    return setup.counted("abandoned").get(("scripted",), 0)
+
+
+async def unanswered(setup: Setup, **of: Any) -> None:
+    """A flight whose submit ends without an answer, when its caller has gone."""
+    held = asyncio.Event()
+    setup.agent.script["create"] = [held, Unavailable("no answer within 60 s")]
+    flight = begin(setup, **of)
+    await setup.flights.wait(flight, within(0.005))
+    held.set()
+    await ends(flight)
+    await asyncio.sleep(0.005)
+
+
+async def test_a_submit_without_an_answer_and_a_caller_is_counted(setup: Setup) -> None:
+    before = abandoned(setup)
+    await unanswered(setup)
+    assert abandoned(setup) - before == 1
+    assert setup.agent.asked == ["create"], "a next attempt may find the job"
+
+
+async def test_a_submit_whose_failure_was_heard_is_not_counted(setup: Setup) -> None:
+    before = abandoned(setup)
+    setup.agent.script["create"] = [Unavailable("down")]
+    flight = begin(setup, seconds=0.0)
+    await setup.flights.wait(flight, within(1))
+    await ends(flight)
+    assert abandoned(setup) == before
+
+
+async def test_a_job_that_may_be_there_is_looked_for_by_our_name_and_stopped(setup: Setup) -> None:
+    setup.agent.named = JOB
+    await unanswered(setup, generation=2, retries=0)
+    assert setup.agent.asked[:3] == ["create", "get", "cancel"]
+
+
+async def test_a_job_that_may_be_there_is_looked_for_by_its_key_and_stopped(setup: Setup) -> None:
+    setup.agent.script["find"] = [JOB]
+    await unanswered(setup, generation=2, retries=0)
+    assert setup.agent.asked[:4] == ["create", "find", "get", "cancel"]

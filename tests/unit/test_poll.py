@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
 import pytest
+from flyteidl.core import literals_pb2
 from tests.unit.kernel_setup import RUNNING, SUCCEEDED, Setup, within
 
 from flyteagents import (
     Forbidden,
     InvalidTask,
     JobNotFound,
+    Kind,
     Link,
     Phase,
     Status,
+    Type,
     Unauthenticated,
     Unavailable,
 )
@@ -254,3 +260,114 @@ async def test_an_answer_that_says_nothing_new_is_the_last_one(
     assert answers[0] is answers[1]
     assert [answer.info for answer in answers[2:]] == [{"place": 3}, {"place": 2}, {"place": 2}]
     assert answers[3] is answers[4]
+
+
+# What is wrong with an agent's answer.
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("RUNNING", "get returned str, not Status"),
+        (None, "get returned NoneType, not Status"),
+        (Status("RUNNING"), "phase is 'RUNNING', not Phase"),  # type: ignore[arg-type] # the mistake
+        (Status(Phase.RUNNING, b"x"), "message is b'x', not str"),  # type: ignore[arg-type]
+        (Status(Phase.RUNNING, started=3), "started is 3, not datetime"),  # type: ignore[arg-type]
+        (Status(Phase.RUNNING, ended=datetime(2026, 1, 1)), "no time zone"),  # noqa: DTZ001
+        (Status(Phase.RUNNING, outputs=[1]), "outputs is [1], not Mapping"),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_wrong_status_counts_as_a_failure_until_patience_ends(
+    setup: Setup, polling: Polling, status: object, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = setup.opened()
+    setup.agent.script["get"] = [status]
+    patient_for(0.001, setup.kernel)
+    for number in range(1, SERIES):
+        assert not (await polling.poll(opened, within(1))).phase.terminal
+        assert opened.seen.failures.count == number
+    await asyncio.sleep(0.002)
+    assert (await polling.poll(opened, within(1))).phase is Phase.RETRYABLE_FAILED
+    tracebacks = [record for record in caplog.records if record.exc_info]
+    assert len(tracebacks) == 1, "told once"
+    assert says in str(tracebacks[0].exc_info)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        ({"line": 150}, "declares outputs (lines), and the job gave (line): lines missing"),
+        ({}, "gave (none)"),
+    ],
+)
+async def test_outputs_that_are_declared_and_missing_fail_the_task(
+    setup: Setup, polling: Polling, outputs: dict[str, object], says: str
+) -> None:
+    declared = setup.kernel.codec.declared_text({"lines": Type(Kind.INTEGER)})
+    setup.agent.script["get"] = [Status(Phase.SUCCEEDED, outputs=outputs)]
+    answer = await polling.poll(setup.opened(declared=declared), within(1))
+    assert answer.phase is Phase.FAILED
+    assert says in answer.message
+
+
+@pytest.mark.parametrize(
+    ("name", "phase"), [("lines", Phase.SUCCEEDED), ("line", Phase.FAILED), ("", Phase.FAILED)]
+)
+async def test_outputs_that_the_job_wrote_itself_are_looked_at(
+    setup: Setup, polling: Polling, tmp_path: Path, name: str, phase: Phase
+) -> None:
+    if name:
+        one = literals_pb2.Literal(scalar={"primitive": {"integer": 7}})
+        written = literals_pb2.LiteralMap(literals={name: one}).SerializeToString()
+        (tmp_path / "outputs.pb").write_bytes(written)
+    declared = setup.kernel.codec.declared_text({"lines": Type(Kind.INTEGER)})
+    setup.agent.script["get"] = [Status(Phase.SUCCEEDED)]
+    opened = replace(setup.opened(declared=declared, wrote=-1), output_prefix=str(tmp_path))
+    answer = await polling.poll(opened, within(1))
+    assert answer.phase is phase
+    if phase is Phase.FAILED:
+        assert "lines" in answer.message
+
+
+async def test_outputs_that_cannot_be_looked_at_are_warned_of(
+    setup: Setup, polling: Polling, caplog: pytest.LogCaptureFixture
+) -> None:
+    declared = setup.kernel.codec.declared_text({"lines": Type(Kind.INTEGER)})
+    setup.agent.script["get"] = [Status(Phase.SUCCEEDED)]
+    opened = replace(setup.opened(declared=declared), output_prefix="odd://b/data/0")
+    assert (await polling.poll(opened, within(1))).phase is Phase.SUCCEEDED
+    assert "cannot see what the job wrote" in caplog.text
+
+
+async def test_outputs_that_flyte_would_not_read_fail_the_task(
+    setup: Setup, polling: Polling
+) -> None:
+    setup.agent.script["get"] = [Status(Phase.SUCCEEDED, outputs={"o": "x" * (3 << 20)})]
+    answer = await polling.poll(setup.opened(), within(1))
+    assert answer.phase is Phase.FAILED
+    assert "FLYTEAGENTS_MAX_OUTPUT_MB" in answer.message
+
+
+# Why a job waits.
+
+
+async def test_while_a_vendor_is_away_the_answer_says_so_and_since_when(
+    setup: Setup, polling: Polling
+) -> None:
+    opened = setup.opened()
+    setup.agent.script["get"] = [LOST, RUNNING, LOST]
+    first = await polling.poll(opened, within(1))
+    assert (first.phase, first.message) == (Phase.INITIALIZING, "no answer for 0 s: not now")
+    assert (await polling.poll(opened, within(1))).message == ""
+    assert "not now" in (await polling.poll(opened, within(1))).message
+
+
+async def test_a_job_that_its_vendor_did_not_take_on_says_why(
+    setup: Setup, polling: Polling
+) -> None:
+    setup.kernel.soft.troubles.put("k" * 40, "503 from the vendor")
+    setup.agent.script["get"] = [JobNotFound("no such job")]
+    young = await polling.poll(setup.opened(unconfirmed=True), within(1))
+    assert (young.phase, "503" in young.message) == (Phase.INITIALIZING, True)
+    old = await polling.poll(setup.opened(unconfirmed=True, age=OLD), within(1))
+    assert (old.phase, "503" in old.message) == (Phase.RETRYABLE_FAILED, True)

@@ -7,10 +7,6 @@ from dataclasses import dataclass, field
 
 from flyteagents._status import Link, Phase
 
-ANSWER_LIMIT = 4 * 1024 * 1024 - 64 * 1024
-"""Bytes of outputs that fit an answer. grpc-go refuses messages over 4 MiB, and Flyte's clients
-do not raise that (flyteplugins .../webapi/agent/client.go:42-75); the rest of the answer gets
-64 KiB."""
 SMALL = 8 * 1024
 """Bytes of outputs that are kept, in a replica's memory or in an envelope. What Flyte stores with
 the workflow has etcd's limit of about 1.5 MiB for all of its tasks together

@@ -18,6 +18,7 @@ from flyteagents._errors import Throttled, Unavailable, VendorError
 from flyteagents._http import Endpoint, Http
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
+from flyteagents._kernel.returned import check_returned
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.stores import ERROR, OUTPUTS, read_file
 from flyteagents._status import ErrorDocument
@@ -113,14 +114,16 @@ async def ask(
     call: KernelCall, *more: object, first: object = None, limit: float = CALL_LIMIT
 ) -> Any:
     """Call the agent's method with what the call is about and the call; `first` goes before these,
-    `more` after them. Raises what the method raises, and Unavailable when it takes more than
-    `limit` seconds."""
+    `more` after them. Raises what the method raises, TypeError for what it must not return, and
+    Unavailable when it takes more than `limit` seconds."""
     served = call.served
     method = getattr(call.agent, call.operation)
     about = [each for each in (first, call.of) if each is not None]
     with served.span(call.operation):
         try:
-            return await within(limit, served.lane.run(method, *about, call, *more))
+            value = await within(limit, served.lane.run(method, *about, call, *more))
+            check_returned(call.operation, value, served.offered.models.job)
+            return value
         except asyncio.TimeoutError:
             raise Unavailable(
                 f"{served.task_type}: {call.operation} took over {limit:.0f} s"

@@ -14,15 +14,16 @@ import time
 
 from flyteagents._errors import JobNotFound, VendorError
 from flyteagents._job import Job
-from flyteagents._kernel.answers import Refused
+from flyteagents._kernel.answers import Answer, Refused
 from flyteagents._kernel.call import ask
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.detached import wait_within
+from flyteagents._kernel.ends import record_end
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.verdicts import Verdict, verdict
-from flyteagents._status import Status
+from flyteagents._status import Phase, Status
 from flyteagents._vendor.budget import Budget
 
 PERSISTENCE = 600.0
@@ -62,7 +63,7 @@ class Cancelling:
             bug = verdict("cancel", error) is Verdict.BUG
             text = self._kernel.tell(served, "cancel", error)
             raise Refused("INTERNAL" if bug else "UNAVAILABLE", text)
-        if not seen.stop_accepted:
+        if not seen.stop_accepted and not seen.nothing_to_stop:
             self._unconfirmed.add(served.task_type, "not accepted")
             raise Refused(
                 "UNAVAILABLE", f"{served.task_type}: the vendor has not accepted the cancel"
@@ -87,6 +88,10 @@ class Cancelling:
                     return
                 await asyncio.sleep(pause)
                 pause = min(pause * GROWTH, LAST_PAUSE)
+            # One that nobody asks about has no trace; one that has ended by itself was recorded.
+            if opened.envelope.trace and opened.seen.first_end():
+                answer = Answer(Phase.ABORTED, "cancelled")
+                record_end(self._kernel, opened.envelope, answer)
         finally:
             self._kernel.soft.stopping.discard(name)
 
@@ -99,10 +104,8 @@ class Cancelling:
             # What is left is only to watch it stop.
             return seen.stop_accepted and self._kernel.detached.draining
         except JobNotFound:
-            if not opened.envelope.unconfirmed or not opened.young:
-                return True
-            seen.stop_accepted = True  # there is nothing to accept it yet
-            return False
+            seen.nothing_to_stop = True
+            return not self._may_appear(opened)
         except VendorError as error:
             if time.monotonic() > end:
                 raise
@@ -122,15 +125,19 @@ class Cancelling:
 
         Looking first keeps a cancel away from jobs that have ended: Flyte 2 sends DeleteTask an
         hour after success, and some vendors' cancel does more than stop."""
-        served, seen = opened.served, opened.seen
+        seen = opened.seen
         status: Status | None = None
         try:
             status = await ask(opened.call("get", budget), limit=STEP_LIMIT)
+            seen.nothing_to_stop = False
         except Exception as error:  # a job that cannot be seen may still be stopped
+            if isinstance(error, JobNotFound) and self._may_appear(opened):
+                # To ask for the cancel of what is not there would pass for having asked.
+                raise
             if seen.stop_accepted:
                 if verdict("cancel", error) is not Verdict.BUG:
                     raise
-                self._kernel.tell(served, "get", error)
+                self._kernel.tell(opened.served, "get", error)
                 return True
         if status is not None:
             if status.phase is not None and status.phase.terminal:
@@ -140,6 +147,12 @@ class Cancelling:
             await ask(opened.call("cancel", budget), limit=STEP_LIMIT)
             seen.stop_accepted = True
         return False
+
+    @staticmethod
+    def _may_appear(opened: OpenJob) -> bool:
+        """Whether the job may be on its way to its vendor still: whoever sees it first, stops it,
+        since nobody else will ask again."""
+        return opened.envelope.unconfirmed and opened.young
 
 
 def dying(kernel: Kernel, served: ServedAgent, job: Job) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from flyteagents._errors import InvalidTask
 from flyteagents._status import ErrorDocument
 from flyteagents._types import Type
 
@@ -19,18 +20,24 @@ rest of an envelope takes some 500 of its 1024 bytes."""
 
 @dataclass(frozen=True)
 class Codec:
-    """outputs: to a serialized LiteralMap, by the declared types or, where these are None, by what
-    the values suggest. Raises InvalidTask for what does not fit.
+    """encode_outputs: to a serialized LiteralMap, by the declared types or, where these are None,
+    by what the values suggest. Raises InvalidTask for what does not fit.
     dump_types, load_types: declared types to a short text and back. Raises ValueError.
     read_outputs, read_error: the files of Flyte's own code. Outputs that do not fit the types raise
     InvalidTask; an error that cannot be read says no more than that.
     """
 
-    outputs: Callable[[Mapping[str, object], Mapping[str, Type] | None], bytes]
+    encode_outputs: Callable[[Mapping[str, object], Mapping[str, Type] | None], bytes]
     dump_types: Callable[[Mapping[str, Type]], str]
     load_types: Callable[[str], Mapping[str, Type]]
     read_outputs: Callable[[bytes, Mapping[str, Type]], Mapping[str, object]]
     read_error: Callable[[bytes], ErrorDocument]
+
+    def outputs(self, values: Mapping[str, object], declared: Mapping[str, Type] | None) -> bytes:
+        """Outputs as a serialized LiteralMap. Raises InvalidTask for what does not fit, and for
+        what is declared and missing."""
+        check_complete(values, declared or {})
+        return self.encode_outputs(values, declared)
 
     def declared_text(self, types: Mapping[str, Type]) -> str:
         """The declared outputs for an envelope, without columns where they take too much room."""
@@ -45,6 +52,17 @@ class Codec:
             return self.load_types(text)
         except ValueError:
             return None
+
+
+def check_complete(values: Mapping[str, object], declared: Mapping[str, Type]) -> None:
+    """Raises InvalidTask for outputs that are declared and not there. Flyte would call the task a
+    success, and the next one would fail for want of its input."""
+    if missing := declared.keys() - values.keys():
+        given = ", ".join(sorted(values)) or "none"
+        raise InvalidTask(
+            f"the task declares outputs ({', '.join(sorted(declared))}), and the job gave "
+            f"({given}): {', '.join(sorted(missing))} missing"
+        )
 
 
 def _narrow(of: Type) -> Type:

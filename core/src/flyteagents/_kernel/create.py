@@ -16,6 +16,7 @@ from flyteagents._job import Job
 from flyteagents._kernel.answers import SMALL, Answer, Refused
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.deadline import Deadline
+from flyteagents._kernel.ends import record_end, record_start
 from flyteagents._kernel.envelope import Envelope, Parked, new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage
 from flyteagents._kernel.flights import Flights
@@ -66,23 +67,32 @@ class Creating:
         flight = flight or self._flights.start(served, task, request, deadline)
         landed = await self._flights.wait(flight, deadline)
         if served.is_sync:
-            return self._park(envelope, _ran(flight, landed))
+            return self._park(envelope, _ran(flight, landed, deadline, "CreateTask"))
         return self._outcome(flight, envelope) if landed else self._not_yet(flight, envelope)
 
-    async def run(self, request: CreateRequest, key: Key, deadline: Deadline) -> Answer:
+    async def run(self, request: CreateRequest, key: Key, trace: str, deadline: Deadline) -> Answer:
         """ExecuteTaskSync: always a terminal answer. Flyte 1 polls whatever else it is told, with
         nothing to poll: its workers panic, one by one, until no agent's task is polled any more
         (flyteplugins .../webapi/agent/plugin.go:250)."""
         served = self._kernel.served(request.task_type)
         if not served.is_sync:
             raise Refused("FAILED_PRECONDITION", f"{served.task_type} is asynchronous: CreateTask")
+        envelope = new_envelope(request.identity, key.hex, request.task_type, trace)
+        answer = await self._run(served, request, key, deadline)
+        record_end(self._kernel, envelope, answer)
+        return answer
+
+    async def _run(
+        self, served: ServedAgent, request: CreateRequest, key: Key, deadline: Deadline
+    ) -> Answer:
         try:
             task = self._task(served, request, key)
         except AgentError as error:
             return Answer(Phase.FAILED, self._kernel.tell(served, "run", error))
         flight = self._flights.under_way(key.hex)
         flight = flight or self._flights.start(served, task, request, deadline)
-        return _ran(flight, await self._flights.wait(flight, deadline))
+        landed = await self._flights.wait(flight, deadline)
+        return _ran(flight, landed, deadline, "ExecuteTaskSync")
 
     def _task(self, served: ServedAgent, request: CreateRequest, key: Key) -> Task[Any]:
         who = request.identity
@@ -109,6 +119,7 @@ class Creating:
             if made.key != envelope.key:
                 envelope = copied(envelope, adopted=True, made_with=made.key)
             self._flights.was_heard(envelope.key)
+            record_start(envelope)
             return self._kernel.soft.created.put(envelope.key, envelope)
         what = verdict("create", error)
         text = self._kernel.tell(flight.served, "create", error)
@@ -130,10 +141,13 @@ class Creating:
         text = why or flight.waits_for
         if handle is None:
             return self._park(envelope, Answer(Phase.RETRYABLE_FAILED, text))
-        flight.was_told_unconfirmed()
+        self._flights.was_told_unconfirmed(flight, text)
         task_type = flight.served.task_type
         log.warning("%s: answering create before the vendor did (%s)", task_type, text)
-        return copied(envelope, job=handle.model_dump(mode="json"), unconfirmed=True)
+        job = handle.model_dump(mode="json")
+        envelope = copied(envelope, job=job, unconfirmed=True)
+        record_start(envelope)
+        return envelope
 
     def _park(self, envelope: Envelope, answer: Answer) -> Envelope:
         """The envelope of an attempt that has ended already."""
@@ -144,14 +158,19 @@ class Creating:
             phase = answer.phase.name
             self._kernel.telemetry.metrics.parked.add(envelope.task_type, phase)
             log.warning("%s: parked %s: %s", envelope.task_type, phase, answer.message)
+        record_end(self._kernel, envelope, answer)
         outputs = None if answer.outputs is None else base64.b64encode(answer.outputs).decode()
         return copied(envelope, parked=Parked(answer.phase, answer.message, outputs))
 
 
-def _ran(flight: Flight, landed: bool) -> Answer:
+def _ran(flight: Flight, landed: bool, deadline: Deadline, method: str) -> Answer:
     """What a synchronous agent's flight has to say."""
     if not landed:
-        text = f"{flight.served.task_type} did not end within the call; it must answer in seconds"
+        text = (
+            f"{flight.served.task_type} did not end within {deadline.seconds:.1f} s, which is what "
+            f"a call of {method} has; a longer timeout of ExecuteTaskSync in Flyte's configuration "
+            "gives it more"
+        )
         return Answer(Phase.FAILED, text)
     error = flight.work.exception()
     if error is not None:  # refused at the door, before `run` began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 MOST = 8.0
@@ -16,15 +17,27 @@ that is lost costs 0.2 s (Linux' least time before TCP sends again). Of the 3 s 
 section allows (agent/config.go:45), both are the same."""
 
 
-class Deadline:
-    """The time a caller gives, and what of it we may use: `until`, by `time.monotonic`."""
+AT_WORK = 60.0
+"""Seconds for a call that is itself the work (ExecuteTaskSync), where the caller gives no limit.
+One that it gives counts in full: the task's author knows how long the work takes."""
 
-    def __init__(self, remaining: float | None) -> None:
+
+class Deadline:
+    """The time a caller gives, and what of it we may use: `until`, by `time.monotonic`, and
+    `seconds` in all. most: what is used of it at most."""
+
+    def __init__(self, remaining: float | None, most: float = MOST) -> None:
         if remaining is None:
-            budget = MOST
+            budget = most
         else:
-            budget = min(remaining - max(RETURN, remaining * RETURN_SHARE), MOST)
-        self.until = time.monotonic() + max(budget, 0.0)
+            budget = min(remaining - max(RETURN, remaining * RETURN_SHARE), most)
+        self.seconds = max(budget, 0.0)
+        self.until = time.monotonic() + self.seconds
+
+    @classmethod
+    def at_work(cls, remaining: float | None) -> Deadline:
+        """For ExecuteTaskSync."""
+        return cls(AT_WORK if remaining is None else remaining, most=math.inf)
 
     @property
     def left(self) -> float:

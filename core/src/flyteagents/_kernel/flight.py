@@ -8,6 +8,7 @@ made must not be forgotten. Only this module writes what became of a flight; `Fl
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -17,6 +18,7 @@ from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.call import KernelCall
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.detached import wait_within
+from flyteagents._kernel.open_job import YOUNG
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._task import Task
@@ -45,6 +47,7 @@ class Flight:
 
     work: what it comes to: the job, or a synchronous agent's answer.
     unconfirmed: a caller was told a handle before the vendor had answered.
+    wanted: nobody has asked to cancel the job meanwhile.
     """
 
     work: asyncio.Task[Made | Answer]
@@ -61,6 +64,8 @@ class Flight:
         self.budget = Budget(deadline.until, "any" if dedupes else "unsent")
         self.stage = Stage.QUEUED
         self.unconfirmed = False
+        self.wanted = True
+        self._ends = time.monotonic() + YOUNG
         self._waiting = 0
         self._heard = False
 
@@ -87,22 +92,31 @@ class Flight:
         self.budget.closed = False
         try:
             landed = await wait_within(self.work, deadline.left)
-            if landed and self.work.exception() is None:
-                self._heard = True
+            self._heard = self._heard or landed
             return landed
         finally:
             self._waiting -= 1
-            # After the last caller has gone, answered or not, nothing new is sent.
-            self.budget.closed = self._waiting == 0
+            # After the last caller has gone, answered or not, nothing new is sent but by `goes_on`.
+            self.budget.closed = self._waiting == 0 and not self.goes_on
 
-    def was_told_unconfirmed(self) -> None:
-        """A caller got a handle in place of the vendor's answer."""
-        self.unconfirmed = True
+    @property
+    def goes_on(self) -> bool:
+        """Whether the submit is repeated without a caller: where it was answered unconfirmed and
+        the vendor dedupes its key, as long as the job is young and wanted."""
+        young = time.monotonic() < self._ends
+        dedupes = self.served.idempotency == "vendor"
+        return self.unconfirmed and dedupes and self.wanted and young
+
+    def flies_on(self, work: asyncio.Task[Made | Answer]) -> None:
+        """It goes on as `work`, without a caller, for as long as its job is young."""
+        self.work = work
+        self.budget = Budget(self._ends)
+        self._heard = False
 
     def is_unheard(self) -> bool:
         """Whether it has landed and no caller will hear of it. True once: what follows from that
         follows once."""
-        if self._waiting or self._heard or self.work.cancelled():
+        if self._waiting or self._heard:
             return False
         self._heard = True
         return True

@@ -8,13 +8,16 @@ name for it, and so never asks about it and never deletes it
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from flyteagents._errors import Throttled
+from flyteagents._agent import Agent
+from flyteagents._errors import Throttled, VendorError
+from flyteagents._job import Job
 from flyteagents._kernel.answers import Answer
-from flyteagents._kernel.call import ask, ask_patiently
+from flyteagents._kernel.call import CALL_LIMIT, ask, ask_patiently
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Parked, new_envelope
@@ -32,6 +35,9 @@ from flyteagents._task import Task
 
 FRESH = 30.0
 """Seconds for which a job that the vendor has named counts as running."""
+FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
+"""Seconds between submits that go on without a caller, doubling: a vendor that is away for a moment
+has the job soon, and one that is away for minutes is not overrun."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,20 @@ class Flights:
             if flight.work.done():
                 self._landed(flight)
 
+    def was_told_unconfirmed(self, flight: Flight, why: str) -> None:
+        """A caller got a handle in place of the vendor's answer, because of `why`. Where the
+        vendor dedupes the key, submitting goes on without a caller."""
+        flight.unconfirmed = True
+        self._kernel.soft.troubles.put(flight.key, why)
+        if flight.work.done():
+            self._go_on(flight)
+
+    def is_unwanted(self, key: str) -> None:
+        """The attempt's job is to be cancelled: submitting it does not go on."""
+        flight = self._under_way.get(key)
+        if flight is not None:
+            flight.wanted = False
+
     def was_heard(self, key: str) -> None:
         """A caller has the attempt's job."""
         self._unheard.pop(key)
@@ -115,7 +135,8 @@ class Flights:
         """A synchronous agent's work: every error is an answer."""
         served, task = flight.served, flight.task
         try:
-            outputs = await ask(flight.call("run", task)) or {}
+            limit = max(CALL_LIMIT, flight.budget.left)
+            outputs = await ask(flight.call("run", task), limit=limit) or {}
             encoded = self._kernel.codec.outputs(outputs, task.declared)
             return Answer(Phase.SUCCEEDED, outputs=encoded)
         except Exception as error:  # noqa: BLE001 # the table knows them all
@@ -124,22 +145,88 @@ class Flights:
 
     def _landed(self, flight: Flight) -> None:
         """The flight has ended. A job that no caller was told of must not be forgotten."""
+        if not flight.work.done():  # it flies on, and this is about what it was before
+            return
         if self._under_way.get(flight.key) is flight:  # and not the next one for this key
             del self._under_way[flight.key]
-        if flight.served.is_sync or not flight.is_unheard():
+        if flight.served.is_sync or flight.work.cancelled():
             return
-        error = flight.work.exception()
-        if error is not None:
-            self._failed_unheard(flight, error)
-        elif not flight.unconfirmed:
-            self._made_unheard(flight, flight.work.result())
+        unheard, error = flight.is_unheard(), flight.work.exception()
+        if error is None:
+            if unheard and not flight.unconfirmed:
+                self._made_unheard(flight, flight.work.result())
+        elif flight.unconfirmed:
+            self._failed_unconfirmed(flight, error)
+        elif unheard and verdict("create", error) is Verdict.LATER:
+            self._lost(flight)
 
-    def _failed_unheard(self, flight: Flight, error: BaseException) -> None:
-        """The vendor's no to a create that was answered unconfirmed: GetTask tells it."""
+    def _failed_unconfirmed(self, flight: Flight, error: BaseException) -> None:
+        """The vendor's no to a create that was answered before it, which GetTask tells; or its
+        silence."""
         what = verdict("create", error)
-        if flight.unconfirmed and what in (Verdict.FAIL, Verdict.RETRY):
+        if what is Verdict.LATER:
+            self._go_on(flight)
+        elif what in (Verdict.FAIL, Verdict.RETRY):
             text = self._kernel.tell(flight.served, "create", error)
             self._kernel.soft.late_ends.put(flight.key, Parked(phase_of(what), text))
+
+    def _go_on(self, flight: Flight) -> None:
+        if flight.goes_on:
+            work = self._kernel.detached.start(self._submit_on(flight))
+            flight.flies_on(work)
+            self._under_way[flight.key] = flight
+            work.add_done_callback(lambda _: self._landed(flight))
+
+    async def _submit_on(self, flight: Flight) -> Made | Answer:
+        """Submit until the vendor has said yes or no, or it is too late. The agent's places are
+        for creates that are waited for: this takes one only while it asks."""
+        served, pause = flight.served, FIRST_PAUSE
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LAST_PAUSE)
+            # Looked at each time: after a drain begins, nothing new is sent.
+            last = not flight.goes_on or self._kernel.detached.draining
+            try:
+                if last or not await served.creates.enter(LAST_PAUSE):
+                    raise Throttled(flight.waits_for)
+                try:
+                    job = await ask(flight.call("create", flight.task))
+                finally:
+                    served.creates.leave()
+                return Made(job, flight.key, attempt_number(flight.task.output_prefix))
+            except VendorError as error:
+                if last:
+                    raise
+                why = self._kernel.tell(served, "create", error)
+                self._kernel.soft.troubles.put(flight.key, why)
+
+    def _lost(self, flight: Flight) -> None:
+        """A submit ended without an answer and without a caller, so its job may be there. Where no
+        attempt can follow, it is looked for under the name that we know, and stopped."""
+        if flight.stage is not Stage.SUBMITTING:
+            return
+        served = flight.served
+        self._metrics.abandoned.add(served.task_type)
+        log.warning("%s: a submit was not answered; its job may run", served.task_type)
+        if flight.last_attempt or not self.adopts(served):
+            self._kernel.detached.start(self._stop_lost(flight))
+
+    async def _stop_lost(self, flight: Flight) -> None:
+        agent = flight.served.agent
+        job = agent.handle(flight.task)
+        if job is None and type(agent).find is not Agent.find:
+            flight.flies_on(flight.work)
+            job = await ask_patiently(flight.call("find", flight.task))
+        if job is not None:
+            self._stop(flight, job, unconfirmed=True)
+
+    def _stop(self, flight: Flight, job: Job, *, unconfirmed: bool = False) -> None:
+        """See a job stop that nobody has a name for."""
+        task = flight.task
+        envelope = new_envelope(task.identity, flight.key, task.type)
+        envelope = replace(envelope, unconfirmed=unconfirmed)
+        opened = OpenJob(flight.served, job, envelope, connection=flight.connection)
+        self._cancelling.detach(opened)
 
     def _made_unheard(self, flight: Flight, made: Made | Answer) -> None:
         """A job that Flyte has no name for: cancelled, where no attempt can find it."""
@@ -155,10 +242,7 @@ class Flights:
         )
         self._metrics.abandoned.add(served.task_type)
         if cancel:
-            task = flight.task
-            envelope = new_envelope(task.identity, flight.key, task.type)
-            opened = OpenJob(served, made.job, envelope, connection=flight.connection)
-            self._cancelling.detach(opened)
+            self._stop(flight, made.job)
         else:
             fingerprint = str(flight.task.fingerprint)
             self._unheard.put(flight.key, Unheard(made, fingerprint, time.monotonic()))

@@ -14,16 +14,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flyteagents._errors import InvalidTask
-from flyteagents._kernel.answers import ANSWER_LIMIT, Answer
-from flyteagents._kernel.call import ask
+from flyteagents._errors import InvalidTask, Unsupported, VendorError
+from flyteagents._kernel.answers import Answer
+from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.cancel import Cancelling
+from flyteagents._kernel.codec import check_complete
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.ends import record_end
 from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.open_job import OpenJob
+from flyteagents._kernel.stores import OUTPUTS
 from flyteagents._kernel.verdicts import Verdict, cause, verdict
 from flyteagents._redact import redact
 from flyteagents._status import Link, Phase, Status
@@ -77,30 +79,34 @@ class Polling:
         return self._remembered(opened)
 
     def _remembered(self, opened: OpenJob) -> Answer:
-        """The last answer, or one by the job's age."""
+        """The last answer, or one by the job's age, with what is wrong while polls fail."""
         seen = opened.seen
         answer = seen.final or seen.latest or seen.was_guessed(by_age(opened.envelope))
+        if seen.failures.count and not answer.phase.terminal:
+            since = int(seen.failures.age)
+            answer = replace(answer, message=f"no answer for {since} s: {seen.trouble}")
         return answer if answer.links else replace(answer, links=self._links(opened))
 
     async def _poll(self, opened: OpenJob) -> Answer:
         """Ask the agent, once for all who wait."""
         budget = Budget(time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT, retries=False)
+        call = opened.call("get", budget, self._declared(opened))
         try:
-            call = opened.call("get", budget, self._declared(opened))
             status = await ask(call, limit=POLL_LIMIT)
-            if not isinstance(status, Status):
-                raise TypeError(f"get returned {type(status).__name__}, not a Status")
-            return self._answered(opened, status)
+            answer = await self._answer(opened, call, status)
+            opened.seen.vendor_spoke()  # last: what is wrong with the answer is a failure too
+            if answer.phase.terminal:
+                return self._ended(opened, answer, status)
+            return opened.seen.was_answered(answer)
         except Exception as error:  # noqa: BLE001 # the table knows them all
             return self._failed(opened, error)
         finally:
             opened.served.polls.leave()
             opened.seen.poll_ended()
 
-    def _answered(self, opened: OpenJob, status: Status) -> Answer:
+    async def _answer(self, opened: OpenJob, call: KernelCall, status: Status) -> Answer:
         """What the vendor said, as Flyte wants it."""
         seen = opened.seen
-        seen.vendor_spoke()
         phase = status.phase or seen.phase or by_age(opened.envelope).phase
         if phase is Phase.INITIALIZING and seen.phase is Phase.RUNNING:
             phase = Phase.RUNNING
@@ -113,25 +119,44 @@ class Polling:
         outputs = None
         if phase is Phase.SUCCEEDED:
             try:
-                outputs = self._outputs(opened, status)
+                outputs = await self._outputs(opened, call, status)
             except InvalidTask as error:
                 phase, text = Phase.FAILED, str(error)
-        answer = Answer(phase, redact(text), outputs, self._links(opened), status.info)
-        if phase.terminal:
-            return self._ended(opened, answer, status)
-        return seen.was_answered(answer)
+        return Answer(phase, redact(text), outputs, self._links(opened), status.info)
 
-    def _outputs(self, opened: OpenJob, status: Status) -> bytes | None:
-        """The outputs of a job that has succeeded. Raises InvalidTask for what does not fit."""
+    async def _outputs(self, opened: OpenJob, call: KernelCall, status: Status) -> bytes | None:
+        """The outputs of a job that has succeeded; None where it has written them itself. Raises
+        InvalidTask for what does not fit."""
+        declared = self._declared(opened)
         if status.outputs is None:
+            if declared:
+                await self._look_at_file(call)
             return None
-        outputs = self._kernel.codec.outputs(status.outputs, self._declared(opened))
-        if len(outputs) > ANSWER_LIMIT:
+        outputs = self._kernel.codec.outputs(status.outputs, declared)
+        limit = self._kernel.settings.max_output_mb << 20
+        if len(outputs) > limit:
             raise InvalidTask(
-                f"the outputs take {len(outputs)} bytes and Flyte takes {ANSWER_LIMIT} "
-                "in an answer; write them to a file or a table and return its URI"
+                f"the outputs take {len(outputs)} bytes, and Flyte reads {limit}: write them to a "
+                "file or a table and return its URI, or raise storage.limits.maxDownloadMBs in "
+                "Flyte's configuration and FLYTEAGENTS_MAX_OUTPUT_MB"
             )
         return outputs
+
+    async def _look_at_file(self, call: KernelCall) -> None:
+        """Flyte will look for the outputs that the job wrote, and fails the task without them:
+        later, and not in these words. Raises InvalidTask."""
+        try:
+            written = await call.read_outputs()
+        except (Unsupported, VendorError) as error:
+            log.warning("%s: cannot see what the job wrote: %s", call.task_type, error)
+            return
+        if written is None:
+            names = ", ".join(sorted(call.declared))
+            raise InvalidTask(
+                f"the task declares outputs ({names}), and the job returned none and wrote no "
+                f"{OUTPUTS} below {call.output_prefix}"
+            )
+        check_complete(written, call.declared)
 
     def _failed(self, opened: OpenJob, error: Exception) -> Answer:
         """What becomes of a poll's error: a hiccup, as long as patience lasts."""
@@ -139,11 +164,11 @@ class Polling:
         what = verdict("get", error)
         if what is Verdict.MISSING:
             return self._missing(opened)
-        text = self._kernel.tell(served, "get", error)
+        text = seen.told_before(error) or self._kernel.tell(served, "get", error)
         if what is Verdict.FAIL:
             return self._give_up(opened, Phase.FAILED, text)
         refused = what is Verdict.REFUSED
-        series = seen.poll_failed(refused=refused)
+        series = seen.poll_failed(error, text, refused=refused)
         patience = settings.auth_patience if refused else settings.outage_patience
         self._metrics.hiccups.add(served.task_type, cause(error))
         log.warning("%s: poll %d in a row failed: %s", served.task_type, seen.failures.count, text)
@@ -154,11 +179,14 @@ class Polling:
 
     def _missing(self, opened: OpenJob) -> Answer:
         """The vendor has no such job."""
-        links, seen = self._links(opened), opened.seen
+        links, seen, unconfirmed = self._links(opened), opened.seen, opened.envelope.unconfirmed
+        trouble = self._kernel.soft.troubles.get(opened.envelope.key) if unconfirmed else None
         if opened.young:
-            return seen.was_answered(Answer(seen.phase or Phase.INITIALIZING, links=links))
-        if opened.envelope.unconfirmed:
-            text = "the job never arrived at its vendor"
+            text = f"the vendor has not taken the job on yet: {trouble}" if trouble else ""
+            phase = seen.phase or Phase.INITIALIZING
+            return seen.was_answered(Answer(phase, text, links=links))
+        if unconfirmed:
+            text = "the job never arrived at its vendor" + (f": {trouble}" if trouble else "")
             return self._ended(opened, Answer(Phase.RETRYABLE_FAILED, text, links=links))
         text = "the vendor no longer knows this job; running it again may repeat its work"
         return self._ended(opened, Answer(Phase.FAILED, text, links=links))
@@ -170,7 +198,8 @@ class Polling:
         return self._ended(opened, Answer(phase, text, links=self._links(opened)))
 
     def _ended(self, opened: OpenJob, answer: Answer, status: Status | None = None) -> Answer:
-        record_end(self._kernel, opened.envelope, answer, status)
+        if opened.seen.first_end():
+            record_end(self._kernel, opened.envelope, answer, status)
         return opened.seen.was_answered(answer)
 
     def _declared(self, opened: OpenJob) -> Mapping[str, Type] | None:

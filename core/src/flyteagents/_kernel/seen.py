@@ -45,8 +45,9 @@ class Seen:
     phase: the last one that was answered, which is not taken back. latest: that answer.
     final: the answer of a job that has ended, which every later poll gets.
     failures: the polls that failed since the vendor's last word. refusals: those among them that
-    failed for credentials, in a row.
-    stop_accepted: the vendor has taken the cancel on, or there is nothing to accept it yet.
+    failed for credentials, in a row. trouble: what the user is told of the last one.
+    stop_accepted: the vendor has taken the cancel on. nothing_to_stop: it had no such job when it
+    was last asked to.
     """
 
     def __init__(self, task_type: str = "") -> None:
@@ -56,7 +57,11 @@ class Seen:
         self.final: Answer | None = None
         self.failures = Series()
         self.refusals = Series()
+        self.trouble = ""
         self.stop_accepted = False
+        self.nothing_to_stop = False
+        self._error = ("", "")
+        self._ended = False
         self._poll: asyncio.Task[Answer] | None = None
         self._cancel: asyncio.Task[None] | None = None
         self._told_stopping = False
@@ -85,9 +90,16 @@ class Seen:
     def poll_ended(self) -> None:
         self._poll = None  # a task that has ended still holds its context, with spans
 
-    def poll_failed(self, *, refused: bool) -> Series:
+    def told_before(self, error: Exception) -> str:
+        """What was told of the same error by the poll before: a bug's log line, with its
+        traceback, is written once a series. "" where this is another one."""
+        return self.trouble if self.failures.count and self._error == _said(error) else ""
+
+    def poll_failed(self, error: Exception, text: str, *, refused: bool) -> Series:
         """The series that the patience for this failure counts from."""
         self.failures.add()
+        self.trouble = text
+        self._error = _said(error)
         if not refused:
             self.refusals.end()
             return self.failures
@@ -121,6 +133,12 @@ class Seen:
             self.phase = Phase.RUNNING  # said once, it is not taken back
         return answer
 
+    def first_end(self) -> bool:
+        """Whether the job's end is to be recorded: once, however often it is asked about."""
+        first = not self._ended
+        self._ended = True
+        return first
+
     # Cancels.
 
     def cancel_began(self, cancel: asyncio.Task[None]) -> None:
@@ -137,3 +155,7 @@ class Seen:
         """Whether to refuse a cancel that no agent here can do: the first times."""
         self._refused += 1
         return self._refused <= REFUSALS
+
+
+def _said(error: Exception) -> tuple[str, str]:
+    return type(error).__name__, str(error)

@@ -55,7 +55,8 @@ class ServedAgent:
         self.agent, self.client = self._make()
 
         if telemetry is not None:
-            telemetry.metrics.serve(self.task_type, synchronous=self.is_sync)
+            for task_type in offered.task_types:
+                telemetry.metrics.serve(task_type, synchronous=self.is_sync)
         self.secrets = Secrets(settings.secrets_dir)
         self.threads = ThreadPoolExecutor(settings.max_threads, f"flyteagents-{self.task_type}")
         self.creates = Admission(settings.max_creates)

@@ -39,7 +39,8 @@ class Service:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self._cancelling = Cancelling(kernel)
-        self._creating = Creating(kernel, Flights(kernel, self._cancelling))
+        self._flights = Flights(kernel, self._cancelling)
+        self._creating = Creating(kernel, self._flights)
         self._polling = Polling(kernel, self._cancelling)
 
     async def create(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> bytes:
@@ -49,8 +50,8 @@ class Service:
 
     async def run(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """ExecuteTaskSync: a terminal answer."""
-        key, _ = self._begin(request, rpc)
-        return await self._creating.run(request, key, deadline)
+        key, trace = self._begin(request, rpc)
+        return await self._creating.run(request, key, f"{trace:032x}", deadline)
 
     async def get(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """GetTask: never fails for the sake of a vendor, an agent, or another release."""
@@ -82,6 +83,7 @@ class Service:
         envelope = known.envelope
         if envelope.parked is not None:
             return
+        self._flights.is_unwanted(envelope.key)
         if not known.admitted:
             log.error(
                 "not cancelling a job of %s/%s: not served", envelope.project, envelope.domain

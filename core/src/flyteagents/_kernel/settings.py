@@ -68,6 +68,11 @@ class KernelSettings(FromEnvironment):
     max_threads: PositiveInt = Field(
         16, description="Threads that one agent has for work that blocks."
     )
+    max_output_mb: Annotated[int, Field(ge=1, le=3)] = Field(
+        2,
+        description="MiB of outputs that a task may return. More than Flyte reads "
+        "(storage.limits.maxDownloadMBs, 2 by default) would succeed and be lost.",
+    )
     outage_patience: PositiveFloat = Field(
         6 * 3600.0,
         description="Seconds that a vendor, or an agent, may fail all polls of a job before the "

@@ -62,7 +62,8 @@ class SoftState:
 
     known: what was read out of the `resource_meta` of jobs, by its bytes.
     created: creates that were answered, by key. late_ends: the ends of those that were answered
-    before their vendor had. stopping: the names of jobs that are being stopped here.
+    before their vendor had. troubles: why these wait, for the user.
+    stopping: the names of jobs that are being stopped here.
     """
 
     def __init__(self, size: int = 20_000) -> None:
@@ -71,6 +72,7 @@ class SoftState:
         self.known: Bounded[Known] = Bounded(KNOWN)
         self.created: Bounded[Envelope] = Bounded(size // 2)
         self.late_ends: Bounded[Parked] = Bounded(size // 4)
+        self.troubles: Bounded[str] = Bounded(size // 4)
         self.stopping: set[str] = set()
 
     def seen(self, request: JobRequest, task_type: str) -> Seen:

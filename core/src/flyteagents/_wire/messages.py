@@ -91,7 +91,7 @@ def read_error(raw: bytes) -> ErrorDocument:
 def codec() -> Codec:
     """What the kernel is handed of protobuf."""
     return Codec(
-        outputs=encode_outputs,
+        encode_outputs=encode_outputs,
         dump_types=dump_types,
         load_types=load_types,
         read_outputs=read_outputs,

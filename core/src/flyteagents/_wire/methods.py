@@ -18,7 +18,7 @@ from flyteagents._telemetry.tracing import Rpc
 from flyteagents._wire import messages
 from flyteagents._wire.messages import FLYTE1, FLYTE2, parse
 from flyteagents._wire.metadata import Handlers, metadata_handlers
-from flyteagents._wire.serving import Context, Serving
+from flyteagents._wire.serving import SYNC, Context, Serving
 
 Body = Callable[[bytes, Deadline, Rpc], Awaitable[bytes]]
 LINES = 1000
@@ -100,7 +100,7 @@ class Methods:
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
         """Propeller sends the header, then the inputs, and reads one answer."""
-        async with self._serving(_SYNC, "ExecuteTaskSync", "do", context) as (deadline, rpc):
+        async with self._serving(_SYNC, "ExecuteTaskSync", SYNC, context) as (deadline, rpc):
             header, inputs = None, flyte1.ExecuteTaskSyncRequest().inputs
             async for raw in requests:
                 message = parse(flyte1.ExecuteTaskSyncRequest, raw)

@@ -17,6 +17,8 @@ from flyteagents._redact import redact
 from flyteagents._telemetry.tracing import Rpc
 
 log = logging.getLogger("flyteagents")
+SYNC = "do"
+"""What flytekit's metrics call ExecuteTaskSync."""
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
@@ -34,7 +36,9 @@ class Serving:
         self._rpc = Rpc(kernel.telemetry.tracing, service, method, metadata)
 
     async def __aenter__(self) -> tuple[Deadline, Rpc]:
-        return Deadline(self._context.time_remaining()), self._rpc
+        remaining = self._context.time_remaining()
+        at_work = self._operation == SYNC
+        return Deadline.at_work(remaining) if at_work else Deadline(remaining), self._rpc
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         code, text = "OK", ""

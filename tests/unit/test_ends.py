@@ -1,0 +1,105 @@
+"""Every attempt's end is recorded once: a log line, a count, and the root of its trace."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.kernel_setup import PREFIX, RUNNING, SUCCEEDED, Setup, within
+
+from flyteagents import InvalidTask, Phase, Status
+from flyteagents._kernel import cancel
+from flyteagents._kernel.answers import SMALL
+from flyteagents._kernel.create import Creating
+from flyteagents._kernel.keys import key_of
+from flyteagents._kernel.poll import Polling
+
+TRACE = "a" * 32
+
+
+@pytest.fixture
+def roots(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The root spans that were sent."""
+    sent: list[dict[str, Any]] = []
+
+    def job(trace: int, key: str, name: str, **of: Any) -> None:
+        sent.append({"trace": f"{trace:032x}", **of["attributes"]})
+
+    monkeypatch.setattr(setup.telemetry.tracing, "job", job)
+    return sent
+
+
+def counted(setup: Setup) -> dict[str, float]:
+    return {phase: count for (_, phase), count in setup.counted("jobs").items() if count}
+
+
+async def test_a_job_is_recorded_once_however_often_it_is_asked_about(
+    setup: Setup, roots: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = counted(setup)
+    opened = setup.opened(trace=TRACE, job={"id": "job-1"})
+    large = Status(Phase.SUCCEEDED, outputs={"o": "x" * SMALL})  # asked for again each time
+    setup.agent.script["get"] = [large]
+    polling = Polling(setup.kernel, setup.cancelling)
+    for _ in range(3):
+        await polling.poll(opened, within(1))
+    assert [root["flyte.phase"] for root in roots] == ["SUCCEEDED"]
+    assert counted(setup)["SUCCEEDED"] - before.get("SUCCEEDED", 0) == 1
+    (line,) = [each for each in caplog.records if "ended" in each.message]
+    assert line.message == "scripted: job id=job-1 ended SUCCEEDED"
+    assert vars(line)["execution"] == "p/d/e"
+    assert vars(line)["task_trace"] == TRACE
+
+
+async def test_a_vendors_code_is_in_the_line(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    setup.agent.script["get"] = [Status(Phase.FAILED, "no", code="accessDenied")]
+    await Polling(setup.kernel, setup.cancelling).poll(setup.opened(), within(1))
+    (line,) = [each for each in caplog.records if "ended FAILED" in each.message]
+    assert vars(line)["error_code"] == "accessDenied"
+
+
+async def test_what_is_refused_at_create_is_recorded(
+    setup: Setup, roots: list[dict[str, Any]]
+) -> None:
+    setup.agent.script["create"] = [InvalidTask("bad SQL")]
+    creating = Creating(setup.kernel, setup.flights)
+    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(1))
+    (root,) = roots
+    assert (root["trace"], root["flyte.phase"]) == (TRACE, "FAILED")
+
+
+async def test_a_job_that_starts_has_a_line_without_its_statement(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    creating = Creating(setup.kernel, setup.flights)
+    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(1))
+    (line,) = [each for each in caplog.records if "started" in each.message]
+    assert line.message == "scripted: started job id=job-1"
+    assert "SELECT" not in str(vars(line))
+
+
+async def test_a_cancelled_job_is_recorded(
+    setup: Setup, roots: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancel, "FIRST_PAUSE", 0.001)
+    setup.agent.script["get"] = [RUNNING, Status(Phase.ABORTED)]
+    await setup.cancelling.delete(setup.opened(trace=TRACE), within(1))
+    (root,) = roots
+    assert (root["trace"], root["flyte.phase"]) == (TRACE, "ABORTED")
+
+
+async def test_a_job_that_ended_before_its_cancel_is_not_recorded_again(
+    setup: Setup, roots: list[dict[str, Any]]
+) -> None:
+    opened = setup.opened(trace=TRACE)
+    setup.agent.script["get"] = [SUCCEEDED]
+    await Polling(setup.kernel, setup.cancelling).poll(opened, within(1))
+    await setup.cancelling.delete(replace(opened), within(1))
+    assert [root["flyte.phase"] for root in roots] == ["SUCCEEDED"]
