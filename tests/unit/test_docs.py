@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from flyteagents._kernel.verdicts import TABLE
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -42,3 +44,28 @@ def test_the_kits_page_and_the_kit_name_the_same_modules() -> None:
     guide = (ROOT / "docs" / "write-an-agent.md").read_text()
     for text in (guide, (kit / "__init__.py").read_text()):
         assert set(re.findall(r"\| `kit\.(\w+)` \|", text)) == modules
+
+
+def test_the_files_that_the_design_names_are_there() -> None:
+    page = (ROOT / "docs" / "design.md").read_text()
+    named = re.findall(r"`((?:K|core|plugins|tests|deploy)/[\w/.-]+)`", page)
+    assert len(named) > 60
+    for name in named:
+        path = ROOT / name.replace("K/", "core/src/flyteagents/_kernel/", 1)
+        assert path.exists(), f"the design names {name}, which is not there"
+
+
+def test_the_design_knows_every_module_of_the_kernel() -> None:
+    page = (ROOT / "docs" / "design.md").read_text()
+    kernel = ROOT / "core" / "src" / "flyteagents" / "_kernel"
+    for module in kernel.glob("[a-z]*.py"):
+        assert f"`K/{module.name}`" in page, f"the design does not say what {module.name} is for"
+
+
+def test_the_error_tables_of_the_pages_have_the_rows_of_the_code() -> None:
+    rows = {kind.__name__ for kind in TABLE} - {"VendorError", "Exception"}
+    for name in ("design.md", "guarantees.md"):
+        page = (ROOT / "docs" / name).read_text()
+        shown = page.split("| raised |")[1].split("\n\n")[0]
+        for row in rows | {"Throttled", "Unavailable", "anything else"}:
+            assert row in shown, f"{name} does not say what becomes of {row}"
