@@ -11,6 +11,9 @@ from tests.unit.kernel_setup import Numbered, Setup, made_for, within
 
 from flyteagents import Forbidden, Idempotency, InvalidTask, Phase, Unavailable, VendorError
 from flyteagents._kernel import flights
+from flyteagents._kernel.create import Creating
+from flyteagents._kernel.deadline import Deadline
+from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.flight import Flight, Stage
 from flyteagents._telemetry.providers import Telemetry
 
@@ -33,6 +36,29 @@ async def test_it_submits_and_lands(setup: Setup) -> None:
     assert flight.work.result() == made_for(setup, 0)
     assert setup.flights.under_way(flight.key) is None
     assert not flight.is_unheard()
+
+
+async def test_a_call_that_comes_as_the_flight_lands_gets_its_job(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.agent.script["create"] = [JOB, Numbered(id="job-2")]
+    creating = Creating(setup.kernel, setup.flights)
+    request, key = setup.request(), setup.task().key
+    late: list[asyncio.Task[Envelope]] = []
+    wait = setup.flights.wait
+
+    def create() -> asyncio.Task[Envelope]:
+        return asyncio.create_task(creating.create(request, key, "", within(1)))
+
+    async def waited(flight: Flight, deadline: Deadline) -> bool:
+        # Called back before who waits is: so it comes between the landing and the answer.
+        flight.work.add_done_callback(lambda _: late.append(create()))
+        return await wait(flight, deadline)
+
+    monkeypatch.setattr(setup.flights, "wait", waited)
+    assert (await create()).job == {"id": "job-1"}
+    assert (await late[0]).job == {"id": "job-1"}
+    assert setup.agent.asked == ["create"]
 
 
 async def test_a_submit_outlives_its_callers_and_sends_nothing_new(setup: Setup) -> None:
@@ -160,7 +186,7 @@ async def test_who_finds_no_room_is_told_what_it_waited_for(setup: Setup) -> Non
     setup.served.creates.held = setup.served.creates.limit
     flight = begin(setup, seconds=0.01)
     assert flight.stage is Stage.QUEUED
-    await setup.flights.wait(flight, within(0.05))
+    await asyncio.wait({flight.work})
     assert "64 creates are under way" in str(flight.work.exception())
     assert setup.agent.asked == []
 

@@ -26,7 +26,7 @@ SURFACE = set(
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
     "author's API": 5_000,
-    "_kernel": 22_000,
+    "_kernel": 23_000,
     "_wire": 10_000,
     "_vendor": 6_500,
     # Late spans, OTLP bytes and read histograms took 3,000 (docs/benchmark.md).

@@ -113,6 +113,10 @@ class Flight:
         self.budget = Budget(self._ends)
         self._heard = False
 
+    @property
+    def is_waited_for(self) -> bool:
+        return self._waiting > 0
+
     def is_unheard(self) -> bool:
         """Whether it has landed and no caller will hear of it. True once: what follows from that
         follows once."""

@@ -69,7 +69,7 @@ class Flights:
         flight = Flight(served, task, request, deadline)
         flight.work = self._kernel.detached.start(self._fly(flight))
         self._under_way[flight.key] = flight
-        flight.work.add_done_callback(lambda _: self._landed(flight))
+        flight.work.add_done_callback(lambda _: self._landed_alone(flight))
         return flight
 
     async def wait(self, flight: Flight, deadline: Deadline) -> bool:
@@ -143,6 +143,12 @@ class Flights:
             phase = phase_of(verdict("run", error))
             return Answer(phase, self._kernel.tell(served, "run", error))
 
+    def _landed_alone(self, flight: Flight) -> None:
+        # Callers that wait take it from here: between the landing and their answer, another call
+        # for the key must find the flight, or it would begin a second one.
+        if not flight.is_waited_for:
+            self._landed(flight)
+
     def _landed(self, flight: Flight) -> None:
         """The flight has ended. A job that no caller was told of must not be forgotten."""
         if not flight.work.done():  # it flies on, and this is about what it was before
@@ -175,7 +181,7 @@ class Flights:
             work = self._kernel.detached.start(self._submit_on(flight))
             flight.flies_on(work)
             self._under_way[flight.key] = flight
-            work.add_done_callback(lambda _: self._landed(flight))
+            work.add_done_callback(lambda _: self._landed_alone(flight))
 
     async def _submit_on(self, flight: Flight) -> Made | Answer:
         """Submit until the vendor has said yes or no, or it is too late. The agent's places are
