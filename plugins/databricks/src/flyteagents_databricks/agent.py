@@ -25,29 +25,23 @@ from flyteagents import (
     Reply,
     Status,
     Task,
-    Unavailable,
-    VendorError,
 )
 from flyteagents.kit.pages import page
 from flyteagents_databricks import reasons
 from flyteagents_databricks.config import DatabricksConfig
 from flyteagents_databricks.credentials import Asked, Credentials, Login, asked_of
 from flyteagents_databricks.delivery import Delivery
-from flyteagents_databricks.failures import Failure, failure_of, outputs_of
+from flyteagents_databricks.ends import Ended
 from flyteagents_databricks.job import DatabricksJob
 from flyteagents_databricks.kubernetes import Namespaces
-from flyteagents_databricks.left import error_left, tells_failures
 from flyteagents_databricks.logs import log_lines
-from flyteagents_databricks.outputs import notebook_outputs
 from flyteagents_databricks.places import KNOWN, instance_host
 from flyteagents_databricks.request import Entrypoint, needs_entrypoint, submit_body
-from flyteagents_databricks.run import PythonFile, Run, RunOutput, RunTask, Submitted
+from flyteagents_databricks.runs import Runs, Versions
 from flyteagents_databricks.settings import DatabricksSettings
-from flyteagents_databricks.states import Reading, failed, read_state
+from flyteagents_databricks.states import read_state
 from flyteagents_databricks.statistics import moment, run_info, run_statistics
 
-PAGES = 100
-"""Pages of a run's tasks that are followed."""
 UNNAMED = "1"
 """The number of a run that Databricks has not given one yet."""
 
@@ -67,7 +61,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
     async def open(self) -> None:
         self._credentials = Credentials(self.settings, Namespaces())
         self._delivery = Delivery(self.settings)
-        self._versions: dict[str, str] = {}
+        self._versions = Versions()
 
     async def close(self) -> None:
         self._delivery.close()
@@ -101,14 +95,10 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         entrypoint = await self._entrypoint(task, job, call)
         body = submit_body(task, self.settings, entrypoint)
         try:
-            reply = await self._jobs(job, call, "POST", "runs/submit", json=body)
+            number = await self._runs(job, call).submit(body)
         except JobNotFound as error:  # a cluster, a policy or a notebook that the task names
             raise InvalidTask(error.message, code=error.code) from None
-        try:
-            made = Submitted.model_validate(reply.json())
-        except ValidationError:
-            raise Unavailable("Databricks' reply to the submit names no run") from None
-        job = job.model_copy(update={"run_id": str(made.run_id)})
+        job = job.model_copy(update={"run_id": str(number)})
         return await self._with_page(job, task, call)
 
     async def adopts(self, task: Task[DatabricksConfig], job: DatabricksJob, call: Call) -> bool:
@@ -123,7 +113,8 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         return True
 
     async def get(self, job: DatabricksJob, call: Call) -> Status:
-        run = await self._run(job, call)
+        runs = self._runs(job, call)
+        run = await runs.get()
         if not run.does(call.fingerprint):
             # Not raised: the kernel would stop the run, and it is somebody else's.
             return Status(Phase.FAILED, _other_work(job))
@@ -133,35 +124,23 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             reading.message or None,
             code=reading.code,
             info=run_info(run),
+            started=moment(run.start_time),
             cancelling=reading.cancelling,
         )
         if reading.phase is None or not reading.phase.terminal:
-            return replace(status, started=moment(run.start_time))
-        run = await self._all_pages(job, run, call)
-        status = replace(
-            status,
-            statistics=run_statistics(run),
-            started=moment(run.start_time),
-            ended=moment(run.end_time),
-        )
-        if reading.phase is Phase.SUCCEEDED:
-            return await self._succeeded(job, run, status, call)
-        if reading.phase is Phase.ABORTED:
             return status
-        return await self._failed(job, run, reading, status, call)
+        run = await runs.with_all_tasks(run)
+        numbers, ended = run_statistics(run), moment(run.end_time)
+        status = replace(status, statistics=numbers, ended=ended)
+        return await Ended(job, run, reading, status, runs, call, self.settings).told()
 
     async def cancel(self, job: DatabricksJob, call: Call) -> None:
-        try:
-            await self._jobs(job, call, "POST", "runs/cancel", json={"run_id": job.number})
-        except InvalidTask as error:
-            if error.code != "INVALID_STATE":  # it has ended
-                raise
+        await self._runs(job, call).cancel()
 
     async def logs(self, job: DatabricksJob, call: Call, token: str, lines: int) -> LogPage:
-        run = await self._all_pages(job, await self._run(job, call), call)
-        path = self._path(job, "runs/get-output")
-        outputs = await outputs_of(run.tasks, call, path)
-        return page(log_lines(run, outputs), token, lines)
+        runs = self._runs(job, call)
+        run = await runs.with_all_tasks(await runs.get())
+        return page(log_lines(run, await runs.outputs(run.tasks)), token, lines)
 
     async def check(self, call: Call) -> str:
         if self.settings.url is None and self.settings.instance is None:
@@ -173,6 +152,9 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         reply = await call.http.get("/api/2.0/preview/scim/v2/Me")
         who = str(reply.json().get("userName") or "somebody")
         return f"{login.url} accepts {login.shown}: it is {who}"
+
+    def _runs(self, job: DatabricksJob, call: Call) -> Runs:
+        return Runs(self._versions, self._url(job), call, job.number)
 
     def _url(self, of: Any) -> str:
         """The address of the workspace that a task or a job is in."""
@@ -231,7 +213,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         """The run with its page, whose address only Databricks knows. One look, if there is time:
         the run is there, whatever comes of it."""
         try:
-            run = await self._run(job, call)
+            run = await self._runs(job, call).get()
         except AgentError:
             return job
         if not run.does(task.fingerprint):
@@ -242,124 +224,6 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             return job
         return paged
 
-    async def _succeeded(self, job: DatabricksJob, run: Run, status: Status, call: Call) -> Status:
-        """A run that Databricks calls a success: what its code left says whether it is one."""
-        if any(task.notebook_task is not None for task in run.tasks):
-            return await self._exited(job, run, status, call)
-        try:
-            failure = await error_left(call)
-        except AgentError as error:
-            if tells_failures(run.tasks, self.settings.entrypoint_path):
-                return await self._with_outputs(status, call)
-            if isinstance(error, VendorError):
-                raise
-            return replace(
-                status,
-                phase=Phase.FAILED,
-                message="the run ended well at Databricks, and whether the task's code failed "
-                f"stands in {call.output_prefix}/error.pb, which cannot be read: {error.message}",
-            )
-        if failure is not None:
-            return self._told(status, failure)
-        return await self._with_outputs(status, call)
-
-    async def _with_outputs(self, status: Status, call: Call) -> Status:
-        """The outputs that the code has written, where Flyte will not look for them."""
-        if not call.adopted or not call.declared:
-            return status
-        outputs = await call.read_outputs()
-        if outputs is None:
-            text = f"the run that was taken over has left no outputs under {call.output_prefix}"
-            return replace(status, phase=Phase.RETRYABLE_FAILED, message=text)
-        return replace(status, outputs=outputs)
-
-    async def _exited(self, job: DatabricksJob, run: Run, status: Status, call: Call) -> Status:
-        if not call.declared:
-            return replace(status, outputs={})
-        path, task = self._path(job, "runs/get-output"), run.tasks[0]
-        output = await call.http.get(path, into=RunOutput, params={"run_id": task.run_id})
-        try:
-            return replace(status, outputs=notebook_outputs(output.notebook_output, call.declared))
-        except InvalidTask as error:
-            return replace(status, phase=Phase.FAILED, message=error.message)
-
-    async def _failed(
-        self, job: DatabricksJob, run: Run, reading: Reading, status: Status, call: Call
-    ) -> Status:
-        """The user's own message, from where there is one."""
-        try:
-            failure = await error_left(call)
-        except AgentError:
-            failure = None  # it says more, and Databricks says enough
-        if failure is None:
-            tasks = [task for task in run.tasks if failed(task)]
-            outputs = await outputs_of(tasks, call, self._path(job, "runs/get-output"))
-            failure = await failure_of(tasks, outputs)
-        elif not reading.code_failed and reading.phase is Phase.RETRYABLE_FAILED:
-            failure = replace(failure, recoverable=True)  # the cluster was lost as well
-        if not reading.code_failed and failure.recoverable is None:
-            message = failure.message or reading.message
-            return replace(status, message=_about(message, job))
-        return self._told(status, failure)
-
-    def _told(self, status: Status, failure: Failure) -> Status:
-        """A failure of the task's code, which may say itself whether to try again."""
-        again = failure.recoverable
-        if again is None:
-            again = self.settings.retry_failed_code
-        return replace(
-            status,
-            phase=Phase.RETRYABLE_FAILED if again else Phase.FAILED,
-            message=failure.message or status.message,
-            # What the code said of itself is no error of Databricks'.
-            code=status.code if failure.recoverable is None else None,
-        )
-
-    async def _run(self, job: DatabricksJob, call: Call, token: str | None = None) -> Run:
-        params = {"run_id": job.number, "page_token": token}
-        reply = await self._jobs(job, call, "GET", "runs/get", params=params)
-        try:
-            return Run.model_validate(reply.json())
-        except ValidationError:
-            raise Unavailable("Databricks' reply is not a run") from None
-
-    async def _all_pages(self, job: DatabricksJob, run: Run, call: Call) -> Run:
-        """The run with all of its tasks: they come a hundred a page, in no order."""
-        tasks: list[RunTask] = list(run.tasks)
-        token = run.next_page_token
-        for _ in range(PAGES):
-            if not token:
-                break
-            more = await self._run(job, call, token)
-            tasks += more.tasks
-            token = more.next_page_token
-        if not tasks:  # a run in the shape of 2.0, which is its own task; nobody knows its file
-            same = {"run_id": run.run_id, "state": run.state, "status": run.status}
-            tasks = [RunTask(**same, spark_python_task=PythonFile())]
-        return run.model_copy(update={"tasks": tasks})
-
-    async def _jobs(
-        self, job: DatabricksJob, call: Call, method: str, path: str, **sent: Any
-    ) -> Reply:
-        """A request to the Jobs API: 2.2, or 2.1 where a workspace has only that."""
-        url = self._url(job)
-        if self._versions.get(url) is None:
-            reply = await call.http.request(method, self._path(job, path), accept=(404,), **sent)
-            if reply.status != 404:
-                self._versions[url] = "2.2"
-                return reply
-            if reasons.words(reply)[0] != reasons.NO_SUCH_API:
-                raise reasons.explain(reply) or JobNotFound("Databricks answered 404")
-            self._versions[url] = "2.1"
-        return await call.http.request(method, self._path(job, path), **sent)
-
-    def _path(self, job: DatabricksJob, path: str) -> str:
-        return f"/api/{self._versions.get(self._url(job), '2.2')}/jobs/{path}"
-
 
 def _other_work(job: DatabricksJob) -> str:
     return f"Databricks has the run {job} for this attempt, and it does other work than the task"
-
-
-def _about(message: str, job: DatabricksJob) -> str:
-    return f"{message or 'the run failed'} | run={job}"

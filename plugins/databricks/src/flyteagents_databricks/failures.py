@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from flyteagents import AgentError, Call
+from flyteagents import AgentError
 from flyteagents_databricks.entrypoint import RecoverableTaskFailed, TaskFailed
 from flyteagents_databricks.run import RunOutput, RunTask
 
@@ -46,12 +46,14 @@ async def failure_of(tasks: Sequence[RunTask], outputs: Sequence[RunOutput | Non
     return Failure(cut("\n".join(filter(None, texts))), agreed)
 
 
-async def outputs_of(tasks: Sequence[RunTask], call: Call, path: str) -> list[RunOutput | None]:
+async def outputs_of(
+    tasks: Sequence[RunTask], output: Callable[[RunTask], Awaitable[RunOutput]]
+) -> list[RunOutput | None]:
     """What Databricks has of each task. What cannot be read does not stand in the way."""
 
     async def one(task: RunTask) -> RunOutput | None:
         try:
-            return await call.http.get(path, into=RunOutput, params={"run_id": task.run_id})
+            return await output(task)
         except AgentError:
             return None
 

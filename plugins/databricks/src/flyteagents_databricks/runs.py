@@ -1,0 +1,99 @@
+"""What is asked of the Jobs API about one run: 2.2, or 2.1 where a workspace has only that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from flyteagents import Call, InvalidTask, JobNotFound, Reply, Unavailable
+from flyteagents_databricks import reasons
+from flyteagents_databricks.failures import outputs_of
+from flyteagents_databricks.run import PythonFile, Run, RunOutput, RunTask, Submitted
+
+PAGES = 100
+"""Pages of a run's tasks that are followed."""
+
+
+@dataclass
+class Versions:
+    """Which version of the API each workspace has, by its address."""
+
+    known: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one workspace, in one call; `number` is the run that it is about."""
+
+    versions: Versions
+    url: str
+    call: Call
+    number: int = 0
+
+    async def submit(self, body: dict[str, Any]) -> int:
+        """The number of the new run, or of that which has the body's idempotency token."""
+        reply = await self._ask("POST", "runs/submit", json=body)
+        try:
+            return Submitted.model_validate(reply.json()).run_id
+        except ValidationError:
+            raise Unavailable("Databricks' reply to the submit names no run") from None
+
+    async def get(self, token: str | None = None) -> Run:
+        """The run, with the first page of its tasks or that of `token`."""
+        params = {"run_id": self.number, "page_token": token}
+        reply = await self._ask("GET", "runs/get", params=params)
+        try:
+            return Run.model_validate(reply.json())
+        except ValidationError:
+            raise Unavailable("Databricks' reply is not a run") from None
+
+    async def with_all_tasks(self, run: Run) -> Run:
+        """The run with all of its tasks: they come a hundred a page, in no order."""
+        tasks = list(run.tasks)
+        token = run.next_page_token
+        for _ in range(PAGES):
+            if not token:
+                break
+            more = await self.get(token)
+            tasks += more.tasks
+            token = more.next_page_token
+        if not tasks:  # a run in the shape of 2.0, which is its own task; nobody knows its file
+            same = {"run_id": run.run_id, "state": run.state, "status": run.status}
+            tasks = [RunTask(**same, spark_python_task=PythonFile())]
+        return run.model_copy(update={"tasks": tasks})
+
+    async def cancel(self) -> None:
+        """Fine for a run that has ended."""
+        try:
+            await self._ask("POST", "runs/cancel", json={"run_id": self.number})
+        except InvalidTask as error:
+            if error.code != "INVALID_STATE":
+                raise
+
+    async def output(self, task: RunTask) -> RunOutput:
+        """What a task has left."""
+        params = {"run_id": task.run_id}
+        path = self._path("runs/get-output")
+        return await self.call.http.get(path, into=RunOutput, params=params)
+
+    async def outputs(self, tasks: Sequence[RunTask]) -> list[RunOutput | None]:
+        """What these tasks have left; see `outputs_of`."""
+        return await outputs_of(tasks, self.output)
+
+    async def _ask(self, method: str, path: str, **sent: Any) -> Reply:
+        request, known = self.call.http.request, self.versions.known
+        if self.url not in known:
+            reply = await request(method, self._path(path), accept=(404,), **sent)
+            if reply.status != 404:
+                known[self.url] = "2.2"
+                return reply
+            if reasons.words(reply)[0] != reasons.NO_SUCH_API:
+                raise reasons.explain(reply) or JobNotFound("Databricks answered 404")
+            known[self.url] = "2.1"
+        return await request(method, self._path(path), **sent)
+
+    def _path(self, path: str) -> str:
+        return f"/api/{self.versions.known.get(self.url, '2.2')}/jobs/{path}"
