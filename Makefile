@@ -17,7 +17,7 @@ TEST := -e plugins/bigquery -e plugins/databricks -e plugins/snowflake -e exampl
 MANIFESTS := core/pyproject.toml plugins/duckdb/pyproject.toml
 PYTEST := $(BIN)/python -m pytest
 # Most tests wait for processes and sockets, so more of them run side by side than there are cores.
-WORKERS ?= 4
+WORKERS ?= 3
 BESIDE := -n $(WORKERS) --dist loadfile
 
 SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done .cache/venvs/databricks/done \
