@@ -15,7 +15,7 @@ from tests.bench.processes import Client, Vendor
 from tests.bench.slow import DELAY, compare
 
 TASK_TYPE = "bigquery_query_job_task"
-IN_FLIGHT, JOBS = 64, 80
+IN_FLIGHT, JOBS = 64, 600
 
 
 def measure() -> dict[str, Any]:

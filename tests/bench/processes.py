@@ -24,8 +24,12 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FLYTEKIT = ROOT / ".cache" / "venvs" / "flytekit" / "bin" / "python"
 _TICKS = os.sysconf("SC_CLK_TCK")
-_EAGER = (("grpc.initial_reconnect_backoff_ms", 20), ("grpc.max_reconnect_backoff_ms", 20),
-          ("grpc.min_reconnect_backoff_ms", 20), ("grpc.use_local_subchannel_pool", 1))  # fmt: skip
+_EAGER = (
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.use_local_subchannel_pool", 1),
+)
 
 
 class Ended(Exception):
@@ -191,7 +195,12 @@ def flytekit(env: Mapping[str, str] | None = None) -> Process:
 
 
 def ours(
-    stack: ExitStack, traces: Process, env: Mapping[str, str] | None = None, plugin: str = "bench"
+    stack: ExitStack,
+    traces: Process,
+    env: Mapping[str, str] | None = None,
+    plugin: str = "bench",
+    name: str = "flyteagents",
+    uvloop: bool = False,
 ) -> Process:
     """Our server, sending its spans and metrics to a collector."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -201,10 +210,12 @@ def ours(
         "Metadata-Version: 2.1\nName: flyteagents-bench\nVersion: 1\n"
     )
     (metadata / "entry_points.txt").write_text("[flyteagents]\nbench = bench_agents\n")
+    if not uvloop:  # the server takes it where it can be imported
+        (folder / "uvloop.py").write_text("raise ImportError\n")
     port = free_port()
     argv = [sys.executable, "-m", "flyteagents", "serve", "--port", str(port)]
     return Process(
-        "flyteagents",
+        name,
         argv,
         port,
         {

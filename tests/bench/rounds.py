@@ -60,6 +60,13 @@ def verdict(text: str, values: Sequence[float], expected: float = 0.0) -> dict[s
     return {"what": text, "ratio": ratio, "rounds": list(values), "expected": expected}
 
 
+def told(text: str, value: float, at_least: float = 0.0, at_most: float = 0.0) -> None:
+    """Print a figure, and what was expected of it."""
+    missed = value < at_least if at_least else value > at_most
+    limit = f"at least {at_least:g}" if at_least else f"at most {at_most:g}"
+    print(f"  {text}: {value:,.2f}; expected {limit}" + (", MISSED" if missed else ""))
+
+
 _HEADS = {
     "rate": "calls/s",
     "p50_ms": "p50 ms",
