@@ -262,6 +262,13 @@ async def test_an_answer_that_says_nothing_new_is_the_last_one(
     assert answers[3] is answers[4]
 
 
+async def test_jobs_of_which_only_the_phase_is_told_have_one_answer_in_common(
+    setup: Setup, polling: Polling
+) -> None:
+    one, two = [await polling.poll(setup.opened(), within(1)) for _ in range(2)]
+    assert one is two
+
+
 # What is wrong with an agent's answer.
 
 

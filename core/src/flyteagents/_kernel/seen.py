@@ -18,6 +18,10 @@ read it, so the caller is to ask again; but Flyte 1 aborts the whole workflow af
 over all of its tasks (flytepropeller/pkg/controller/workflow/executor.go:478-520)."""
 
 
+# Most jobs of agents without links have one of these, and its bytes, in common.
+_BARE = {phase: Answer(phase) for phase in Phase if not phase.terminal}
+
+
 class Series:
     """An unbroken series of failed polls."""
 
@@ -116,6 +120,7 @@ class Seen:
         the last one, whose bytes the wire has kept."""
         if self.latest is not None and answer == self.latest:
             return self.latest
+        answer = _BARE.get(answer.phase, answer) if answer == Answer(answer.phase) else answer
         self.phase = answer.phase
         self.latest = answer
         if answer.phase.terminal:
