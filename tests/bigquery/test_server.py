@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 import math
+import time
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from tests.bigquery.google_tokens import MetadataServer
 
 from flyteagents import Phase, StructuredDataset
 from flyteagents.testing import (
+    Delay,
+    DropReply,
     FakePropeller,
     FlyteTask,
     Generation,
@@ -208,6 +211,66 @@ async def test_a_parameter_of_a_type_that_is_not_whole_fails_the_task_with_its_p
         outcome = await propeller.run(made, attempts=3)
     assert (outcome.phase, outcome.attempts, outcome.failures) == (Phase.FAILED, 1, [])
     assert "queryParameters[0].parameterType.arrayType" in outcome.message
+
+
+async def test_an_insert_that_is_refused_until_after_the_answer_is_sent_on(
+    bigquery: FakeBigQuery,
+) -> None:
+    async with flyte(bigquery, deadline=1.0) as propeller:
+        await warm(propeller, bigquery)
+        down = bigquery.script("POST", "*/jobs", UNAVAILABLE, repeat=True)
+        attempt = propeller.attempt(task())
+        created = await propeller.create(attempt)
+        assert created.ok
+        answer = await propeller.get(attempt, created.meta)
+        assert (answer.code, answer.phase) == ("OK", Phase.INITIALIZING)
+        assert "has not taken the job on yet" in answer.resource.message
+        down.stop()
+        await until(lambda: bool(bigquery.jobs))
+        assert (await propeller.get(attempt, created.meta)).phase is Phase.SUCCEEDED
+
+
+async def test_a_job_that_appears_after_its_cancel_is_cancelled(bigquery: FakeBigQuery) -> None:
+    bigquery.will("SELECT", Plan(running=math.inf))
+    async with flyte(bigquery, deadline=1.0) as propeller:
+        await warm(propeller, bigquery)
+        bigquery.script("POST", "*/jobs", Delay(2.0))
+        attempt = propeller.attempt(task())
+        created = await propeller.create(attempt)
+        assert created.ok
+        assert bigquery.jobs == {}
+        await propeller.delete(attempt, created.meta)
+        await until(lambda: bool(bigquery.jobs) and bigquery.job.cancels > 0)
+    assert bigquery.job.state == "DONE"
+
+
+async def test_a_job_that_nobody_has_a_name_for_is_looked_for_and_cancelled(
+    bigquery: FakeBigQuery,
+) -> None:
+    """Its location is BigQuery's choice, its replies are lost, and no attempt follows."""
+    bigquery.place = "asia-east1"
+    bigquery.will("SELECT", Plan(running=math.inf))
+    async with flyte(bigquery, 2, deadline=1.0) as propeller:
+        await warm(propeller, bigquery)
+        lost = bigquery.script("POST", "*/jobs", DropReply(), repeat=True)
+        outcome = await propeller.run(task("SELECT 1", NOWHERE))
+        assert outcome.phase is Phase.FAILED
+        lost.stop()
+        await until(lambda: bigquery.job.cancels > 0)
+    assert bigquery.job.state == "DONE"
+
+
+async def warm(propeller: FakePropeller, bigquery: FakeBigQuery) -> None:
+    """Have the server load what its first request needs: a second of its time is a deadline's."""
+    await propeller.run(task("DROP TABLE warm"))
+    bigquery.jobs.clear()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.05)
 
 
 async def test_an_outage_is_not_seen_by_a_running_task(bigquery: FakeBigQuery) -> None:
