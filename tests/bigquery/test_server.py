@@ -19,7 +19,6 @@ from tests.bigquery.google_tokens import MetadataServer
 from flyteagents import Phase, StructuredDataset
 from flyteagents.testing import (
     Delay,
-    DropReply,
     FakePropeller,
     FlyteTask,
     Generation,
@@ -241,22 +240,6 @@ async def test_a_job_that_appears_after_its_cancel_is_cancelled(bigquery: FakeBi
         assert bigquery.jobs == {}
         await propeller.delete(attempt, created.meta)
         await until(lambda: bool(bigquery.jobs) and bigquery.job.cancels > 0)
-    assert bigquery.job.state == "DONE"
-
-
-async def test_a_job_that_nobody_has_a_name_for_is_looked_for_and_cancelled(
-    bigquery: FakeBigQuery,
-) -> None:
-    """Its location is BigQuery's choice, its replies are lost, and no attempt follows."""
-    bigquery.place = "asia-east1"
-    bigquery.will("SELECT", Plan(running=math.inf))
-    async with flyte(bigquery, 2, deadline=1.0) as propeller:
-        await warm(propeller, bigquery)
-        lost = bigquery.script("POST", "*/jobs", DropReply(), repeat=True)
-        outcome = await propeller.run(task("SELECT 1", NOWHERE))
-        assert outcome.phase is Phase.FAILED
-        lost.stop()
-        await until(lambda: bigquery.job.cancels > 0)
     assert bigquery.job.state == "DONE"
 
 
