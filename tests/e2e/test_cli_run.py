@@ -62,7 +62,8 @@ def test_the_trace_is_drawn_from_what_the_server_sent(env: dict[str, str], tmp_p
     assert "1,200 rows" in root
     assert done.stdout.count("AsyncAgentService/CreateTask") == 1
     assert done.stdout.count("AsyncAgentService/GetTask") >= 4
-    assert done.stdout.count("get clocked_job") >= 4
+    # The agent's own work has a span where the phase changes.
+    assert done.stdout.count("get clocked_job") >= 2
     assert "total = 42" in done.stdout
     assert "ended with exit code 0" in done.stdout
 

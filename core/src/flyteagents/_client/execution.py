@@ -130,13 +130,15 @@ class Execution:
             number = len(outcome.tries)
             outcome.tries.append(Try(self.attempt, began=time.monotonic()))
             self._watch.attempt(number + 1, self._most)
+
             end = await self._one()
             if end.instead is not None:
                 self._now.phase, self._now.message = end.instead
             self._now.seconds = time.monotonic() - self._now.began
-            follows = end.again and number + 1 < self._most and not self.aborted
             if self.aborted:
                 break
+
+            follows = end.again and number + 1 < self._most
             if end.delete and (follows or end.always):
                 # Flyte 2 looks at no answer of this one; Flyte 1 tries until the workflow is over.
                 forgiven = self.attempt.generation == 2
@@ -145,8 +147,10 @@ class Execution:
                     follows = False
             if not follows:
                 break
+
             self._watch.note(f"attempt {number + 1} failed: {self._now.message}; trying again")
-            await asyncio.sleep(self._rules.retry_pause)
+            if await self._aborted_within(self._rules.retry_pause):
+                break
             self.attempt = self.attempt.next()
 
         if self.aborted:
@@ -171,6 +175,7 @@ class Execution:
             text = f"failed to create task from agent with {created.code}: {created.message}"
             burnt = (Phase.RETRYABLE_FAILED, created.error)
             return _End(Phase.FAILED, text, again=True, instead=burnt)
+
         self._now.meta = created.meta
         polls = Polls(
             poll=lambda: self._caller.get(self.attempt, created.meta),
