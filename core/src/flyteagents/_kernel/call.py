@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from flyteagents._errors import Throttled, Unavailable, VendorError
 from flyteagents._http import Endpoint, Http
 from flyteagents._kernel.codec import Codec
+from flyteagents._kernel.copies import copied
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
 from flyteagents._kernel.returned import check_returned
 from flyteagents._kernel.served import ServedAgent
@@ -80,7 +81,10 @@ class KernelCall:
                 f"{type(agent).__name__}.endpoint makes a request for which endpoint would be "
                 "asked again, for ever; pass endpoint=Endpoint(...) with it"
             )
-        endpoint: Endpoint = await agent.endpoint(self.of, replace(self, fresh=fresh, opening=True))
+        # In every request, so not by the constructor; its client is made anew where it is used.
+        call = copied(self, fresh=fresh, opening=True)
+        call.__dict__.pop("http", None)
+        endpoint: Endpoint = await agent.endpoint(self.of, call)
         return endpoint
 
     async def secret(self, name: str) -> str:
