@@ -343,3 +343,35 @@ async def test_a_job_that_may_be_there_is_looked_for_by_its_key_and_stopped(setu
     setup.agent.script["find"] = [JOB]
     await unanswered(setup, generation=2, retries=0)
     assert setup.agent.asked[:4] == ["create", "find", "get", "cancel"]
+
+
+async def refused_in_time(setup: Setup, **of: Any) -> None:
+    """A create whose submit has lost its reply, and whose caller hears of that."""
+    setup.agent.script["create"] = [Unavailable("the reply was lost")]
+    setup.agent.script["find"] = [JOB]
+    creating = Creating(setup.kernel, setup.flights)
+    key = setup.task().key
+    envelope = await creating.create(setup.request(**of), key, "", within(0.01))
+    assert envelope.parked is not None
+    await asyncio.sleep(0.005)
+
+
+async def test_a_lost_reply_that_a_caller_heard_of_leaves_no_job_where_no_attempt_follows(
+    setup: Setup,
+) -> None:
+    await refused_in_time(setup, generation=2, retries=0)
+    assert setup.agent.asked[:4] == ["create", "find", "get", "cancel"]
+
+
+async def test_a_lost_reply_that_a_caller_heard_of_is_the_next_attempts(setup: Setup) -> None:
+    await refused_in_time(setup, generation=2, retries=1)
+    assert setup.agent.asked == ["create"]
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_a_submit_does_not_go_on_in_a_drain(setup: Setup) -> None:
+    flight = await told_early(setup, Unavailable("down"))
+    setup.kernel.detached.draining = True
+    await ends(flight)
+    assert len(setup.kernel.detached) == 0
+    assert setup.agent.asked == ["create"]

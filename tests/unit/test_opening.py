@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydantic import Field, SecretStr
 from tests.unit.kernel_setup import WHO, Numbered, Setup
 
 from flyteagents._kernel import opening
@@ -59,6 +60,28 @@ def test_what_is_remembered_is_only_what_the_bytes_say(setup: Setup) -> None:
 )
 def test_what_the_request_has_a_part_in_is_read_each_time(setup: Setup, raw: bytes) -> None:
     assert know(setup.kernel, ask(raw)) is not know(setup.kernel, ask(raw))
+
+
+class WithToken(Numbered):
+    token: SecretStr | None = Field(None, exclude=True)
+
+
+def test_credentials_that_another_connector_wrote_are_in_the_job_and_not_in_the_envelope(
+    setup: Setup,
+) -> None:
+    served = setup.kernel.agents["scripted"]
+    models = replace(served.offered.models, job=WithToken)
+    served.offered = replace(served.offered, models=models)
+
+    known = know(setup.kernel, ask(b'{"id": "theirs", "token": "canary"}'))
+    assert isinstance(known.job, WithToken)
+    assert known.job.token == SecretStr("canary")
+    assert known.envelope.job == {"id": "theirs"}
+
+
+def test_the_end_of_another_connectors_job_joins_the_trace_of_its_task(setup: Setup) -> None:
+    known = know(setup.kernel, ask(b'{"id": "theirs"}'))
+    assert int(known.envelope.trace, 16) == known.attempt.root.trace_id > 1
 
 
 async def test_a_tenant_that_is_not_served_stays_out_however_often_it_asks(setup: Setup) -> None:

@@ -124,7 +124,10 @@ class Creating:
         what = verdict("create", error)
         text = self._kernel.tell(flight.served, "create", error)
         if what is Verdict.LATER:
-            return self._not_yet(flight, envelope, text)
+            envelope = self._not_yet(flight, envelope, text)
+            if envelope.parked is not None:
+                self._flights.was_told_failed(flight)
+            return envelope
         if what is Verdict.BUG:
             raise Refused("INTERNAL", text)
         return self._park(envelope, Answer(phase_of(what), text))

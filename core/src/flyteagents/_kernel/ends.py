@@ -15,7 +15,7 @@ from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._status import Phase, Status
-from flyteagents._telemetry.tracing import task_attributes
+from flyteagents._telemetry.tracing import task_attributes, trace_id
 
 
 def record_start(envelope: Envelope) -> None:
@@ -50,7 +50,7 @@ def record_end(
     log.info("%s: job %s ended %s", task_type, _named(envelope), phase, extra=extra)
 
     kernel.telemetry.tracing.job(
-        int(envelope.trace or "0", 16) or 1,
+        int(envelope.trace or "0", 16) or trace_id(envelope.key),
         envelope.key,
         f"job {task_type}",
         start=min(envelope.created or started, started),

@@ -88,6 +88,12 @@ class Flights:
         if flight.work.done():
             self._go_on(flight)
 
+    def was_told_failed(self, flight: Flight) -> None:
+        """A caller was told that the submit failed. Where its reply was lost and no attempt can
+        follow, the job that may be there is nobody's."""
+        if flight.last_attempt:
+            self._lost(flight)
+
     def is_unwanted(self, key: str) -> None:
         """The attempt's job is to be cancelled: submitting it does not go on."""
         flight = self._under_way.get(key)
@@ -177,7 +183,8 @@ class Flights:
             self._kernel.soft.late_ends.put(flight.key, Parked(phase_of(what), text))
 
     def _go_on(self, flight: Flight) -> None:
-        if flight.goes_on:
+        # In a drain nothing new is sent: another replica is asked how the job is doing.
+        if flight.goes_on and not self._kernel.detached.draining:
             work = self._kernel.detached.start(self._submit_on(flight))
             flight.flies_on(work)
             self._under_way[flight.key] = flight

@@ -43,18 +43,19 @@ def know(kernel: Kernel, request: JobRequest) -> Known:
     known = kernel.soft.known.get(request.meta)
     if known is not None:
         return known
-    envelope = _read(kernel, request)
+    envelope, job = _read(kernel, request)
+    # Not what the rest of the request has a part in, nor what may be read tomorrow.
+    lasts = job is not None and envelope.trace and not envelope.foreign and not envelope.newer
     trace = int(envelope.trace or "0", 16) or trace_id(
         prefix_of_task(request.output_prefix) or envelope.key
     )
+    envelope = replace(envelope, trace=f"{trace:032x}")
     attempt = kernel.telemetry.tracing.attempt(
         trace, envelope.key, envelope.task_type, envelope.identity, envelope.created
     )
     served = kernel.agents.get(envelope.task_type)
-    job = _validated(served, envelope.job) if served else None
     known = Known(envelope, attempt, served, job, _admits(kernel, envelope))
-    # Not what the rest of the request has a part in, nor what may be read tomorrow.
-    if job is not None and envelope.trace and not envelope.foreign and not envelope.newer:
+    if lasts:
         kernel.soft.known.put(request.meta, known)
     return known
 
@@ -73,7 +74,7 @@ def open_job(known: Known, request: JobRequest, seen: Seen) -> OpenJob | None:
     )
 
 
-def _read(kernel: Kernel, request: JobRequest) -> Envelope:
+def _read(kernel: Kernel, request: JobRequest) -> tuple[Envelope, Job | None]:
     try:
         envelope = load(request.meta)
     except BrokenEnvelope as error:
@@ -81,8 +82,9 @@ def _read(kernel: Kernel, request: JobRequest) -> Envelope:
     if envelope is None:
         return _foreign(kernel, request)
     if not envelope.task_type:
-        return replace(envelope, task_type=request.task_type, newer=True)
-    return envelope
+        envelope = replace(envelope, task_type=request.task_type, newer=True)
+    served = kernel.agents.get(envelope.task_type)
+    return envelope, _validated(served, envelope.job) if served else None
 
 
 def _admits(kernel: Kernel, envelope: Envelope) -> bool:
@@ -90,13 +92,15 @@ def _admits(kernel: Kernel, envelope: Envelope) -> bool:
     return envelope.foreign or kernel.allowed(envelope.project, envelope.domain)
 
 
-def _foreign(kernel: Kernel, request: JobRequest) -> Envelope:
-    """An envelope for what flytekit's or flyte-sdk's connector wrote: a job as JSON."""
+def _foreign(kernel: Kernel, request: JobRequest) -> tuple[Envelope, Job | None]:
+    """An envelope for what flytekit's or flyte-sdk's connector wrote: a job as JSON. The envelope
+    has no more of it than our own would have: some of them wrote credentials."""
     served = kernel.served(request.task_type)
     try:
         text = request.meta.decode()
         values = json.loads(text)
-        if not isinstance(values, dict) or _validated(served, values) is None:
+        job = _validated(served, values) if isinstance(values, dict) else None
+        if job is None:
             raise ValueError
     except (ValueError, RecursionError):
         raise Refused(
@@ -104,15 +108,16 @@ def _foreign(kernel: Kernel, request: JobRequest) -> Envelope:
             "resource_meta was written neither by this service nor by a connector whose jobs "
             "it can take over",
         ) from None
-    return Envelope(
+    envelope = Envelope(
         key=key_of(kernel.settings.cluster, served.task_type, text).hex,
         task_type=served.task_type,
         created=0,
         foreign=True,
-        job=values,
+        job=job.model_dump(mode="json"),
         declared=UNKNOWN,
         wrote=attempt_number(request.output_prefix),
     )
+    return envelope, job
 
 
 def _validated(served: ServedAgent, values: Any) -> Job | None:
