@@ -306,6 +306,16 @@ def abandoned(setup: Setup) -> float:
     return setup.counted("abandoned").get(("scripted",), 0)
 
 
+async def test_an_answer_that_comes_too_late_tells_what_the_vendor_said_before(
+    setup: Setup,
+) -> None:
+    setup.agent.script["create"] = [Unavailable("slow down"), asyncio.Event()]
+    creating = Creating(setup.kernel, setup.flights)
+    envelope = await creating.create(setup.request(), setup.task().key, "", within(0.12))
+    assert envelope.parked is not None
+    assert envelope.parked.message == "scripted: the vendor did not answer in time: slow down"
+
+
 async def unanswered(setup: Setup, **of: Any) -> None:
     """A flight whose submit ends without an answer, when its caller has gone."""
     held = asyncio.Event()

@@ -148,5 +148,6 @@ async def ask_patiently(call: KernelCall, *, first: object = None) -> Any:
             seconds = backoff(tries, asked)
             if seconds >= call.budget.left:
                 raise
+            call.budget.trouble = error.message
         await asyncio.sleep(seconds)
         tries += 1

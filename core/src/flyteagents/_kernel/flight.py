@@ -21,6 +21,7 @@ from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.open_job import YOUNG
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
+from flyteagents._redact import redact
 from flyteagents._task import Task
 from flyteagents._vendor.budget import Budget
 
@@ -77,7 +78,10 @@ class Flight:
     def waits_for(self) -> str:
         """For the user, where the answer comes too late."""
         text = self.stage.value.format(limit=self.served.creates.limit)
-        return text if self.stage is Stage.SETTLING else f"{self.served.task_type}: {text}"
+        if self.stage is not Stage.SETTLING:
+            text = f"{self.served.task_type}: {text}"
+        trouble = redact(self.budget.trouble)
+        return f"{text}: {trouble}" if trouble else text
 
     @property
     def last_attempt(self) -> bool:

@@ -26,6 +26,8 @@ class Budget:
         torn down half-way leaves a job that nobody knows.
     retries: False in polls, where the next poll is the retry.
     closed: the caller has its answer; nothing new is sent.
+    trouble: why the vendor was asked again, in its last words: what to tell of a call whose time
+        ends while the next try is under way.
     """
 
     until: float
@@ -33,6 +35,7 @@ class Budget:
     limit: float = 60.0
     retries: bool = True
     closed: bool = False
+    trouble: str = ""
 
     @property
     def left(self) -> float:

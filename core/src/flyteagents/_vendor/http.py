@@ -88,6 +88,7 @@ class Requests:
                 if time.monotonic() + pause >= budget.until:
                     raise
                 last = error
+                budget.trouble = error.message
                 await asyncio.sleep(pause)
             tries += 1
         raise last
