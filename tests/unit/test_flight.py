@@ -25,6 +25,14 @@ def begin(setup: Setup, seconds: float = 1.0, **of: Any) -> Flight:
     return setup.flights.start(setup.served, request.read(), request, within(seconds))
 
 
+async def given_up(setup: Setup, flight: Flight) -> bool:
+    """Its caller waits until the vendor has been asked, and a moment longer."""
+    for _ in range(1000):
+        if not setup.agent.asked:
+            await asyncio.sleep(0)
+    return await setup.flights.wait(flight, within(0.005))
+
+
 async def ends(flight: Flight) -> None:
     await asyncio.wait({flight.work})
     await asyncio.sleep(0)  # what is called back when it has landed
@@ -65,7 +73,7 @@ async def test_a_submit_outlives_its_callers_and_sends_nothing_new(setup: Setup)
     answers = asyncio.Event()
     setup.agent.script["create"] = [answers, Unavailable("not now"), JOB]
     flight = begin(setup)
-    assert not await setup.flights.wait(flight, within(0.005))
+    assert not await given_up(setup, flight)
     assert not flight.work.done()
     assert flight.budget.left == 0
     answers.set()
@@ -78,7 +86,7 @@ async def test_a_new_caller_opens_the_budget_again(setup: Setup) -> None:
     answers = asyncio.Event()
     setup.agent.script["create"] = [answers, Unavailable("not now"), JOB]
     flight = begin(setup)
-    await setup.flights.wait(flight, within(0.005))
+    await given_up(setup, flight)
     second = asyncio.create_task(setup.flights.wait(flight, within(5)))
     await asyncio.sleep(0)
     answers.set()
@@ -110,7 +118,7 @@ async def unheard(setup: Setup, **of: Any) -> Flight:
     answers = asyncio.Event()
     setup.agent.script["create"] = [answers, JOB]
     flight = begin(setup, **of)
-    await setup.flights.wait(flight, within(0.005))
+    await given_up(setup, flight)
     answers.set()
     await ends(flight)
     return flight
@@ -156,7 +164,7 @@ async def test_a_job_that_was_told_unconfirmed_is_left_to_its_polls(setup: Setup
     answers = asyncio.Event()
     setup.agent.script["create"] = [answers, JOB]
     flight = begin(setup, generation=2, retries=0)
-    await setup.flights.wait(flight, within(0.005))
+    await given_up(setup, flight)
     setup.flights.was_told_unconfirmed(flight, "why")
     answers.set()
     await ends(flight)
@@ -173,7 +181,7 @@ async def test_a_no_after_an_unconfirmed_answer_is_kept_for_the_polls(
     answers = asyncio.Event()
     setup.agent.script["create"] = [answers, error]
     flight = begin(setup)
-    await setup.flights.wait(flight, within(0.005))
+    await given_up(setup, flight)
     setup.flights.was_told_unconfirmed(flight, "why")
     answers.set()
     await ends(flight)
@@ -233,7 +241,7 @@ async def told_early(setup: Setup, *answers: object, **of: Any) -> Flight:
     held = asyncio.Event()
     setup.agent.script["create"] = [held, *answers]
     flight = begin(setup, **of)
-    await setup.flights.wait(flight, within(0.005))
+    await given_up(setup, flight)
     setup.flights.was_told_unconfirmed(flight, "no answer yet")
     held.set()
     await ends(flight)
@@ -321,7 +329,7 @@ async def unanswered(setup: Setup, **of: Any) -> None:
     held = asyncio.Event()
     setup.agent.script["create"] = [held, Unavailable("no answer within 60 s")]
     flight = begin(setup, **of)
-    await setup.flights.wait(flight, within(0.005))
+    await given_up(setup, flight)
     held.set()
     await ends(flight)
     await asyncio.sleep(0.005)

@@ -45,6 +45,17 @@ async def test_a_401_is_tried_once_more_with_fresh_credentials(setup: Setup) -> 
     assert setup.vendor.total == 4
 
 
+async def test_a_401_after_which_no_fresh_credentials_can_be_tried_is_passing(
+    setup: Setup,
+) -> None:
+    budget = Budget(time.monotonic() + 5)
+    setup.vendor.script("*", "*", Response(401))
+    setup.client.observe = lambda status, seconds: setattr(budget, "closed", True)
+    with pytest.raises(Unavailable, match="no time was left"):
+        await setup.client.bind(setup.endpoint, budget).post("/")
+    assert setup.vendor.total == 1
+
+
 async def test_missing_credentials_are_not_asked_for_twice(setup: Setup) -> None:
     async def endpoint(fresh: bool) -> Endpoint:
         setup.asked.append(fresh)

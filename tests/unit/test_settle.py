@@ -95,7 +95,7 @@ async def test_other_work_under_an_earlier_key_is_not_ours(setup: Setup) -> None
 
 
 async def test_a_job_that_is_being_stopped_here_is_not_taken_over(setup: Setup) -> None:
-    setup.kernel.soft.stopping.add(_name(setup.served, JOB))
+    setup.kernel.soft.stopping[_name(setup.served, JOB)] += 1
     assert await settled(setup, SECOND) is None
 
 

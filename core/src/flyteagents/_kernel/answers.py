@@ -23,7 +23,9 @@ class Answer:
     outputs: bytes | None = None
     links: Sequence[Link] = ()
     info: Mapping[str, object] = field(default_factory=dict)
-    encoded: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)
+    encoded: dict[int, bytes] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )  # not in __init__: `replace` makes another answer, with bytes of its own
 
 
 class Refused(Exception):

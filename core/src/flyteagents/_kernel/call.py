@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -105,8 +105,16 @@ class KernelCall:
         return None if raw is None else self._codec.read_error(raw)
 
     async def read_outputs(self, prefix: str = "") -> Mapping[str, object] | None:
-        raw = await self.blocking(read_file, prefix or self.output_prefix, OUTPUTS)
-        return None if raw is None else self._codec.read_outputs(raw, self.declared)
+        def read() -> Mapping[str, object] | None:  # all in the thread: it may be megabytes
+            raw = read_file(prefix or self.output_prefix, OUTPUTS)
+            return None if raw is None else self._codec.read_outputs(raw, self.declared)
+
+        return await self.blocking(read)
+
+    async def written_outputs(self) -> Collection[str] | None:
+        """The names of the outputs that the job wrote. Raises as `read_outputs` does."""
+        raw = await self.blocking(read_file, self.output_prefix, OUTPUTS)
+        return None if raw is None else self._codec.output_names(raw)
 
     @property
     def _codec(self) -> Codec:

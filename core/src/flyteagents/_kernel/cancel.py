@@ -80,7 +80,7 @@ class Cancelling:
         served, job = opened.served, opened.job
         end, pause = time.monotonic() + PERSISTENCE, FIRST_PAUSE
         name = _name(served, job)
-        self._kernel.soft.stopping.add(name)
+        self._kernel.soft.stopping[name] += 1
         try:
             while not await self._try(opened, end):
                 if time.monotonic() > end:
@@ -93,7 +93,9 @@ class Cancelling:
                 answer = Answer(Phase.ABORTED, "cancelled")
                 record_end(self._kernel, opened.envelope, answer)
         finally:
-            self._kernel.soft.stopping.discard(name)
+            self._kernel.soft.stopping[name] -= 1
+            if not self._kernel.soft.stopping[name]:
+                del self._kernel.soft.stopping[name]
 
     async def _try(self, opened: OpenJob, end: float) -> bool:
         """One step. Whether there is nothing left to do."""

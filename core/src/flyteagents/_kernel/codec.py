@@ -6,7 +6,7 @@ envelope has room for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from flyteagents._errors import InvalidTask
@@ -32,6 +32,7 @@ class Codec:
     load_types: Callable[[str], Mapping[str, Type]]
     read_outputs: Callable[[bytes, Mapping[str, Type]], Mapping[str, object]]
     read_error: Callable[[bytes], ErrorDocument]
+    output_names: Callable[[bytes], Collection[str]]
 
     def outputs(self, values: Mapping[str, object], declared: Mapping[str, Type] | None) -> bytes:
         """Outputs as a serialized LiteralMap. Raises InvalidTask for what does not fit, and for

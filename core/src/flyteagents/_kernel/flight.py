@@ -15,7 +15,7 @@ from typing import Any
 
 from flyteagents._job import Job
 from flyteagents._kernel.answers import Answer
-from flyteagents._kernel.call import KernelCall
+from flyteagents._kernel.call import CALL_LIMIT, KernelCall
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.open_job import YOUNG
@@ -66,7 +66,8 @@ class Flight:
         self.stage = Stage.QUEUED
         self.unconfirmed = False
         self.wanted = True
-        self._ends = time.monotonic() + YOUNG
+        # The last submit must have landed while cancels and polls still look for its job.
+        self._ends = time.monotonic() + YOUNG - CALL_LIMIT
         self._waiting = 0
         self._heard = False
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flyteagents._agent import Agent
-from flyteagents._errors import Throttled, VendorError
+from flyteagents._errors import InvalidTask, Throttled, VendorError
 from flyteagents._job import Job
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.call import CALL_LIMIT, ask, ask_patiently
@@ -67,6 +67,9 @@ class Flights:
     ) -> Flight:
         """Begin the attempt's flight. Its callers `wait`."""
         flight = Flight(served, task, request, deadline)
+        # What became of an earlier flight for the key says nothing about this one.
+        self._kernel.soft.late_ends.pop(flight.key)
+        self._kernel.soft.troubles.pop(flight.key)
         flight.work = self._kernel.detached.start(self._fly(flight))
         self._under_way[flight.key] = flight
         flight.work.add_done_callback(lambda _: self._landed_alone(flight))
@@ -75,10 +78,11 @@ class Flights:
     async def wait(self, flight: Flight, deadline: Deadline) -> bool:
         """Wait for a flight with the others that do. Whether it has landed in time."""
         try:
-            return await flight.wait(deadline)
+            landed = await flight.wait(deadline)
         finally:
             if flight.work.done():
                 self._landed(flight)
+        return landed and flight.work.done()  # where it goes on, it has not landed yet
 
     def was_told_unconfirmed(self, flight: Flight, why: str) -> None:
         """A caller got a handle in place of the vendor's answer, because of `why`. Where the
@@ -99,6 +103,7 @@ class Flights:
         flight = self._under_way.get(key)
         if flight is not None:
             flight.wanted = False
+            flight.budget.closed = not flight.is_waited_for
 
     def was_heard(self, key: str) -> None:
         """A caller has the attempt's job."""
@@ -132,6 +137,8 @@ class Flights:
                     self._metrics.adopted.add(served.task_type)
                     return made
             flight.stage = Stage.SUBMITTING
+            if flight.budget.left <= 0:  # all callers have their answer: nothing new is sent
+                raise Throttled(flight.waits_for)
             job = await _submit(flight)
             return Made(job, flight.key, attempt_number(flight.task.output_prefix))
         finally:
@@ -141,9 +148,15 @@ class Flights:
         """A synchronous agent's work: every error is an answer."""
         served, task = flight.served, flight.task
         try:
-            limit = max(CALL_LIMIT, flight.budget.left)
-            outputs = await ask(flight.call("run", task), limit=limit) or {}
+            seconds = max(CALL_LIMIT, flight.budget.left)
+            outputs = await ask(flight.call("run", task), limit=seconds) or {}
             encoded = self._kernel.codec.outputs(outputs, task.declared)
+            limit = self._kernel.settings.max_output_mb << 20
+            if len(encoded) > limit:  # gRPC, or Flyte, would refuse it without these words
+                raise InvalidTask(
+                    f"the outputs take {len(encoded)} bytes, and Flyte reads {limit}: write them "
+                    "to a file or a table and return its URI"
+                )
             return Answer(Phase.SUCCEEDED, outputs=encoded)
         except Exception as error:  # noqa: BLE001 # the table knows them all
             phase = phase_of(verdict("run", error))

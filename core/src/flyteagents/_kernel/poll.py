@@ -9,6 +9,7 @@ wait for a slow vendor: the poll runs on, and feeds the next answer.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from flyteagents._kernel.codec import check_complete
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.ends import record_end
-from flyteagents._kernel.envelope import Envelope
+from flyteagents._kernel.envelope import Envelope, cut
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.stores import OUTPUTS
@@ -43,6 +44,8 @@ SERIES = 10
 of polls, as after a pause of the caller's, time alone says little."""
 STARTING = 60.0
 """Seconds for which a job of which nothing is known is said to be starting."""
+TEXT_LIMIT = 16 * 1024
+"""Bytes of a message. A GetTask whose answer gRPC cannot send is one that fails."""
 _USER = re.compile(r"(?<=://)[^/@]*@")
 """A name and a password in a URL: an agent may make its links of the operator's settings."""
 
@@ -122,7 +125,9 @@ class Polling:
                 outputs = await self._outputs(opened, call, status)
             except InvalidTask as error:
                 phase, text = Phase.FAILED, str(error)
-        return Answer(phase, redact(text), outputs, self._links(opened), status.info)
+        return Answer(
+            phase, cut(redact(text), TEXT_LIMIT), outputs, self._links(opened), status.info
+        )
 
     async def _outputs(self, opened: OpenJob, call: KernelCall, status: Status) -> bytes | None:
         """The outputs of a job that has succeeded; None where it has written them itself. Raises
@@ -146,8 +151,9 @@ class Polling:
         """Flyte will look for the outputs that the job wrote, and fails the task without them:
         later, and not in these words. Raises InvalidTask."""
         try:
-            written = await call.read_outputs()
-        except (Unsupported, VendorError) as error:
+            # Their names alone: whether Flyte can read the values is Flyte's to say.
+            written = await asyncio.wait_for(call.written_outputs(), POLL_LIMIT)
+        except (Unsupported, VendorError, asyncio.TimeoutError) as error:
             log.warning("%s: cannot see what the job wrote: %s", call.task_type, error)
             return
         if written is None:
@@ -156,7 +162,7 @@ class Polling:
                 f"the task declares outputs ({names}), and the job returned none and wrote no "
                 f"{OUTPUTS} below {call.output_prefix}"
             )
-        check_complete(written, call.declared)
+        check_complete(dict.fromkeys(written), call.declared)
 
     def _failed(self, opened: OpenJob, error: Exception) -> Answer:
         """What becomes of a poll's error: a hiccup, as long as patience lasts."""
@@ -212,7 +218,7 @@ class Polling:
             return latest.links
         try:
             links = opened.served.agent.links(opened.job)
-            return tuple(Link(link.name, redact(_USER.sub("", link.uri))) for link in links)
+            return tuple(Link(redact(link.name), redact(_USER.sub("", link.uri))) for link in links)
         except Exception as error:  # noqa: BLE001 # a missing link must not fail a poll
             self._kernel.tell(opened.served, "links", error)
             return ()

@@ -8,6 +8,7 @@ job of the last one, whose name it was not told
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
@@ -45,7 +46,13 @@ async def settle(
     attempt = task.identity.attempt
     for number in earlier_attempts(task.output_prefix, attempt, flight.generation):
         earlier = as_attempt(task, kernel.settings.cluster, number)
-        settled = await _Earlier(kernel, flight, earlier).job(others, cancelling)
+        seen = _Earlier(kernel, flight, earlier)
+        try:
+            settled = await seen.job(others, cancelling)
+        except VendorError:
+            if flight.last_attempt:
+                seen.abandon(cancelling)
+            raise
         if settled is not None:
             task_type = flight.served.task_type
             log.info("%s: attempt takes over the job of attempt %d", task_type, number)
@@ -62,12 +69,13 @@ class _Earlier:
         self._served = flight.served
         self._task = task
         self._number = attempt_number(task.output_prefix)
+        self._found: Job | None = None
 
     async def job(self, others: OtherFlights, cancelling: Cancelling) -> Made | None:
         """Its job, where that is to be taken over. What may not be, is seen to stop."""
         key = self._task.key.hex
         named = others.just_named(key, self._flight.task)
-        job = named.job if named else await self._look_up(others)
+        job = self._found = named.job if named else await self._look_up(others)
         if job is None:
             return None
         stopping = dying(self._kernel, self._served, job)
@@ -133,12 +141,21 @@ class _Earlier:
             text = self._kernel.tell(self._served, "get", error)
             raise Unavailable(f"attempt {self._number} is not settled: {text}") from None
 
-    async def _stop(self, job: Job, cancelling: Cancelling) -> None:
-        """See the job stop that cannot be taken over. Raises Throttled while it runs."""
+    def abandon(self, cancelling: Cancelling) -> None:
+        """No attempt can follow this one, so nobody will ever ask about its job: stop it."""
+        job = self._found or self._served.agent.handle(self._task)
+        if job is not None:
+            cancelling.detach(self._opened(job, unconfirmed=self._found is None))
+
+    def _opened(self, job: Job, *, unconfirmed: bool = False) -> OpenJob:
         task = self._task
         envelope = new_envelope(task.identity, task.key.hex, task.type, wrote=self._number)
-        opened = OpenJob(self._served, job, envelope, task.output_prefix, self._flight.connection)
-        stopping = cancelling.detach(opened)
+        envelope = replace(envelope, unconfirmed=unconfirmed)
+        return OpenJob(self._served, job, envelope, task.output_prefix, self._flight.connection)
+
+    async def _stop(self, job: Job, cancelling: Cancelling) -> None:
+        """See the job stop that cannot be taken over. Raises Throttled while it runs."""
+        stopping = cancelling.detach(self._opened(job))
         ended = await wait_within(stopping, self._flight.budget.left)
         if not ended or stopping.cancelled() or stopping.exception():
             raise Throttled(f"the job of attempt {self._number} is still being stopped")

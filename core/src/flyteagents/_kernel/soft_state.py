@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -64,7 +64,8 @@ class SoftState:
     known: what was read out of the `resource_meta` of jobs, by its bytes.
     created: creates that were answered, by key. late_ends: the ends of those that were answered
     before their vendor had. troubles: why these wait, for the user.
-    stopping: the names of jobs that are being stopped here.
+    stopping: the names of jobs that are being stopped here, and by how many cancels: the memory of
+    a job may go, or be another one for other credentials, while its cancel goes on.
     """
 
     def __init__(self, size: int = 20_000) -> None:
@@ -74,13 +75,13 @@ class SoftState:
         self.created: Bounded[Envelope] = Bounded(size // 2)
         self.late_ends: Bounded[Parked] = Bounded(size // 4)
         self.troubles: Bounded[str] = Bounded(size // 4)
-        self.stopping: set[str] = set()
+        self.stopping: Counter[str] = Counter()
 
     def seen(self, request: JobRequest, task_type: str) -> Seen:
         """The job's memory. Jobs asked for with other credentials do not share it."""
         hashed = hashlib.blake2b(request.meta, key=self._salt, digest_size=16)
-        for name, secret in sorted(request.connection.secrets.items()):
-            hashed.update(json.dumps([name, secret]).encode())
+        for sent in (request.connection.secrets, request.connection.configs):
+            hashed.update(json.dumps(sorted(sent.items())).encode())
         name = hashed.hexdigest()
         return self._jobs.get(name) or self._jobs.put(name, Seen(task_type))
 

@@ -82,7 +82,9 @@ class Requests:
             except Unauthenticated as error:
                 if fresh or "endpoint" in sent or trip.came == "unsent":
                     raise
-                fresh, last = True, error
+                # The vendor's no counts only once fresh credentials were tried.
+                fresh = True
+                last = Unavailable(f"{error.message}; no time was left to try fresh credentials")
             except VendorError as error:
                 pause = self._pause(trip, error, tries)
                 if time.monotonic() + pause >= budget.until:

@@ -7,7 +7,9 @@ fields of log links; so requests of both are read with Flyte 1's classes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta, timezone
 from typing import Any, TypeVar
 
@@ -37,6 +39,9 @@ from flyteagents._wire.types import decode_variables, dump_types, load_types
 M = TypeVar("M", bound=Message)
 _NOBODY = Identity()
 FLYTE1, FLYTE2 = 1, 2
+RESPONSE_LIMIT = 4 << 20
+"""Bytes. More is refused by gRPC: by ours when it sends, by Flyte's when it reads."""
+log = logging.getLogger("flyteagents")
 # `state`, which the oldest callers read instead of `phase`.
 _STATES = {
     Phase.INITIALIZING: flyte1.PENDING,
@@ -71,6 +76,14 @@ def read_outputs(raw: bytes, declared: Mapping[str, Type]) -> Mapping[str, objec
     return decode_literals(literals, declared, what="output")
 
 
+def output_names(raw: bytes) -> Collection[str]:
+    """The kernel's codec: what `outputs.pb` has. Raises InvalidTask."""
+    try:
+        return literals_pb2.LiteralMap.FromString(raw).literals.keys()
+    except DecodeError:
+        raise InvalidTask("the job's outputs.pb is damaged") from None
+
+
 def read_error(raw: bytes) -> ErrorDocument:
     """The kernel's codec: `error.pb`, which both generations write alike."""
     try:
@@ -96,6 +109,7 @@ def codec() -> Codec:
         load_types=load_types,
         read_outputs=read_outputs,
         read_error=read_error,
+        output_names=output_names,
     )
 
 
@@ -148,7 +162,14 @@ def get_response(answer: Answer, generation: int) -> bytes:
     if known is not None:
         return known
     response = flyte1.GetTaskResponse if generation == FLYTE1 else flyte2.GetTaskResponse
-    raw: bytes = response(resource=resource(answer, generation)).SerializeToString()
+    raw = b""
+    try:
+        raw = response(resource=resource(answer, generation)).SerializeToString()
+    except (ValueError, TypeError, RecursionError) as error:
+        log.error("an answer's links or info cannot be sent: %s", type(error).__name__)
+    if not raw or len(raw) > RESPONSE_LIMIT:  # what an agent adds must not fail a poll
+        answer = replace(answer, links=(), info={})
+        raw = response(resource=resource(answer, generation)).SerializeToString()
     if not answer.phase.terminal:
         answer.encoded[generation] = raw
     return raw

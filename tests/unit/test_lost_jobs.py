@@ -1,0 +1,84 @@
+"""Orders of events in which a job could be lost, or an answer be about another one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.unit.kernel_setup import RUNNING, Numbered, Setup, within
+
+from flyteagents import Forbidden, Unavailable
+from flyteagents._kernel.create import Creating
+
+JOB = Numbered(id="job-1")
+THIRD = "s3://bucket/e/n/data/2"
+"""The prefix of Flyte 2's second attempt."""
+
+
+@pytest.fixture
+def creating(setup: Setup) -> Creating:
+    return Creating(setup.kernel, setup.flights)
+
+
+async def test_the_vendors_late_no_is_not_told_of_the_job_that_a_repeated_create_has_made(
+    setup: Setup, creating: Creating
+) -> None:
+    setup.agent.named = JOB
+    answers = asyncio.Event()
+    setup.agent.script["create"] = [answers, Forbidden("no"), JOB]
+    key = setup.task().key
+    assert (await creating.create(setup.request(), key, "", within(0.01))).unconfirmed
+    answers.set()
+    await asyncio.sleep(0.005)
+    assert setup.kernel.soft.late_ends.get(key.hex) is not None
+
+    again = await creating.create(setup.request(), key, "", within(1))
+    assert again.job == {"id": "job-1"}
+    assert setup.kernel.soft.late_ends.get(key.hex) is None
+
+
+async def test_overlapping_creates_of_which_one_was_answered_early_are_both_answered(
+    setup: Setup, creating: Creating
+) -> None:
+    setup.agent.named = JOB
+    setup.agent.script["create"] = [Unavailable("down")]
+    request, key = setup.request(), setup.task().key
+    creates = [creating.create(request, key, "", within(seconds)) for seconds in (0.02, 0.2)]
+    assert [envelope.unconfirmed for envelope in await asyncio.gather(*creates)] == [True, True]
+
+
+async def test_an_earlier_job_that_the_last_attempt_cannot_settle_is_stopped(
+    setup: Setup, creating: Creating
+) -> None:
+    setup.agent.script["get"] = [Unavailable("busy"), Unavailable("busy"), RUNNING]
+    request = setup.request(THIRD, generation=2, retries=1, attempt=1)
+    envelope = await creating.create(request, setup.task(THIRD).key, "", within(0.01))
+    assert envelope.parked is not None
+    for _ in range(200):  # the cancel looks first, and asks again while the vendor is busy
+        if "cancel" not in setup.agent.asked:
+            await asyncio.sleep(0.01)
+    assert "cancel" in setup.agent.asked
+
+
+async def test_an_earlier_job_that_a_next_attempt_can_settle_is_left_alone(
+    setup: Setup, creating: Creating
+) -> None:
+    setup.agent.script["get"] = [Unavailable("busy")]
+    request = setup.request(THIRD, generation=2, retries=2, attempt=1)
+    await creating.create(request, setup.task(THIRD).key, "", within(0.01))
+    await asyncio.sleep(0.02)
+    assert "cancel" not in setup.agent.asked
+
+
+async def test_what_is_to_be_cancelled_is_not_asked_for_again(
+    setup: Setup, creating: Creating
+) -> None:
+    setup.agent.named = JOB
+    setup.agent.script["create"] = [Unavailable("down"), asyncio.Event()]
+    key = setup.task().key
+    await creating.create(setup.request(), key, "", within(0.01))
+    flight = setup.flights.under_way(key.hex)
+    assert flight is not None
+    assert flight.budget.left > 0
+    setup.flights.is_unwanted(key.hex)
+    assert flight.budget.left == 0
