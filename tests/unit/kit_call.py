@@ -31,6 +31,7 @@ class KitCall:
     fingerprint: Fingerprint | None = None
     settling: bool = False
     adopted: bool = False
+    trouble: str = ""
 
     @property
     def remaining(self) -> float:

@@ -81,6 +81,22 @@ def test_a_variable_that_nothing_reads_is_named_with_the_nearest_one(
     ]
 
 
+def test_a_variable_of_a_plugin_that_is_not_installed_is_no_misspelt_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_SNOWFLAKE_ACCOUNT", "a")
+    assert unknown_variables(KernelSettings.names()) == [
+        "nothing reads the variable FLYTEAGENTS_SNOWFLAKE_ACCOUNT; is the plugin snowflake "
+        "installed, and named in FLYTEAGENTS_PLUGINS?"
+    ]
+
+
+def test_a_wrong_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_PORT", "80a0")
+    with pytest.raises(BadSettings, match="FLYTEAGENTS_PORT=80a0: Input should be"):
+        read_settings()
+
+
 def test_a_kubernetes_service_of_our_name_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYTEAGENTS_PORT", "tcp://10.0.0.7:8000")
     monkeypatch.setenv("FLYTEAGENTS_PORT_8000_TCP_ADDR", "10.0.0.7")

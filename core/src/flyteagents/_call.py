@@ -78,6 +78,11 @@ class Call(Protocol):
         """Seconds left to answer in. A request on the wire may take longer; a new one may not
         begin after it."""
 
+    @property
+    def trouble(self) -> str:
+        """Why the vendor is asked again, in its last words; "" where it is not. For an agent that
+        ends its own waiting."""
+
     async def secret(self, name: str) -> str:
         """The secret `name`: from the request's Flyte 2 connection, from
         `FLYTEAGENTS_SECRET_<NAME>`, from a file `<name>` in `FLYTEAGENTS_SECRETS_DIR`, or where

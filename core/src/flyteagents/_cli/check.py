@@ -142,7 +142,7 @@ def _settings(values: BaseModel, prefix: str) -> Iterator[Setting]:
         name = f"{prefix}{field.upper()}"
         value = getattr(values, field)
         shown = _shown(value)
-        if shown and isinstance(value, str) and _SECRET.search(name):
+        if name in given and isinstance(value, str) and _SECRET.search(name):
             shown = "(set, not shown)"
         yield Setting(name, shown, name in given, info.description or "")
 

@@ -92,6 +92,6 @@ def main() -> None:
     \b
     To begin with:
       flyteagents list
-      flyteagents run examples/flights.yaml --input flights=flights.csv
+      flyteagents run examples/hello.yaml
       flyteagents serve
     """

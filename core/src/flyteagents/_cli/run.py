@@ -127,7 +127,7 @@ def command(**options: Any) -> None:
 
     \b
     Examples:
-      flyteagents run examples/flights.yaml --input flights=flights.csv
+      flyteagents run examples/hello.yaml --trace
       flyteagents run task.yaml --input month=7 --trace
       flyteagents run template.pb --endpoint agents.example.com:443 --tls --json
     """

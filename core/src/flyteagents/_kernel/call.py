@@ -70,6 +70,10 @@ class KernelCall:
     def remaining(self) -> float:
         return max(self.budget.until - time.monotonic(), 0.0)
 
+    @property
+    def trouble(self) -> str:
+        return self.budget.trouble
+
     @functools.cached_property
     def http(self) -> Http:
         return self.client.bind(self._endpoint, self.budget, self.agent.explain)

@@ -18,6 +18,8 @@ from flyteagents._settings import CommaList
 from flyteagents._tenants import TenantPatterns
 
 SECRETS = f"{PREFIX}SECRET_"
+SHORT = 12
+"""Letters of a wrong value that is shown. A longer one may be a secret in the wrong variable."""
 S = TypeVar("S", bound=BaseSettings)
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -141,10 +143,9 @@ def variables(model: type[BaseModel], prefix: str) -> Mapping[str, Any]:
 
 
 def _problems(model: type[BaseModel], prefix: str, error: ValidationError) -> str:
-    """What is wrong with each variable, and an example. No values: a secret may have been put
-    into the wrong variable."""
+    """What is wrong with each variable, and an example."""
     sentences = []
-    for problem in error.errors(include_url=False, include_input=False):
+    for problem in error.errors(include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         field, example = model.model_fields.get(name), None
         if field is not None:
@@ -154,7 +155,9 @@ def _problems(model: type[BaseModel], prefix: str, error: ValidationError) -> st
         variable = f"{prefix}{name.upper()}"
         known = example not in (None, PydanticUndefined)
         hint = f", for example {variable}={example}" if known else ""
-        sentences.append(f"{variable}: {problem['msg']}{hint}")
+        value = problem["input"]
+        shown = f"={value}" if isinstance(value, str) and 0 < len(value) <= SHORT else ""
+        sentences.append(f"{variable}{shown}: {problem['msg']}{hint}")
     return "; ".join(sentences)
 
 
@@ -165,7 +168,15 @@ def unknown_variables(known: Iterable[str]) -> list[str]:
     for name in sorted(os.environ.keys() - names - service_links(os.environ)):
         if not name.startswith(PREFIX) or name.startswith(SECRETS):
             continue
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        sentences.append(f"nothing reads the variable {name}{hint}")
+        sentences.append(f"nothing reads the variable {name}{_hint(name, names)}")
     return sentences
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """What may be meant: a variable of that name's look, or one of a plugin that is not there."""
+    first, _, rest = name.removeprefix(PREFIX).partition("_")
+    owners = {each.removeprefix(PREFIX).partition("_")[0] for each in known}
+    if rest and not difflib.get_close_matches(first, owners, n=1, cutoff=0.8):
+        return f"; is the plugin {first.lower()} installed, and named in FLYTEAGENTS_PLUGINS?"
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -146,8 +146,8 @@ class Credentials:
             if self._settings.oidc_token_file:
                 return await self._federated(asked, call)
         raise Unauthenticated(
-            f"there is no token for {asked.url}: set FLYTEAGENTS_SECRET_{SHARED[0].upper()}, or "
-            "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET"
+            f"there is no token for {asked.url}: set FLYTEAGENTS_SECRET_{SHARED[0].upper()}, "
+            "DATABRICKS_TOKEN, or DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET"
         )
 
     async def _principal(self, asked: Asked, call: Call) -> Login:

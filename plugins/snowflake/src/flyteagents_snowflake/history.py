@@ -106,6 +106,8 @@ async def ask(desk: Desk, statement: str, value: str | None, call: Call) -> list
     try:
         found = answer(await asyncio.wait_for(request, seconds))
     except asyncio.TimeoutError:
+        if call.trouble:  # it was not the warehouse: Snowflake could not be asked at all
+            raise Unavailable(f"Snowflake did not answer in time: {call.trouble}") from None
         raise late from None
     if found.running or found.status == 408:
         raise late
