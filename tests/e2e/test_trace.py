@@ -37,6 +37,8 @@ def create(prefix: str, script: str, attempt: int = 0) -> agent_pb2.CreateTaskRe
     request = agent_pb2.CreateTaskRequest(output_prefix=f"{prefix}/{attempt}")
     request.template.type = "job_tagged"
     request.template.custom.update({"script": script})
+    request.task_execution_metadata.task_execution_id.task_id.name = "jobs.nightly"
+    request.template.sql.statement = "SELECT {{ .inputs.x }}"
     who = request.task_execution_metadata.task_execution_id
     who.retry_attempt = attempt
     who.node_execution_id.node_id = "n0"
@@ -89,6 +91,11 @@ async def test_all_calls_about_a_task_join_one_trace_on_every_replica_and_after_
     servers = [span for span in spans if span.kind == "SERVER"]
     assert {span.parent_id for span in servers} == {failed.span_id, succeeded.span_id}
     assert {s.attributes["flyte.execution"] for s in servers} == {"f1234"}
+    creates = [span for span in servers if "CreateTask" in span.name]
+    assert {s.attributes["flyte.task"] for s in creates} == {"jobs.nightly"}
+    assert {s.attributes["flyte.statement"] for s in creates} == {"SELECT {{ .inputs.x }}"}
+    named = {span.attributes["flyte.job"] for span in creates}
+    assert named == {failed.attributes["flyte.job"], succeeded.attributes["flyte.job"]}
     assert {link for span in servers for link in span.links} == {tuple(CALLER.split("-")[1:3])}
     assert any(request.query for request in vendor.requests)
     clients = [span for span in receiver.spans if span.kind == "CLIENT"]

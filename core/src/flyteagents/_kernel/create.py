@@ -119,7 +119,7 @@ class Creating:
             if made.key != envelope.key:
                 envelope = copied(envelope, adopted=True, made_with=made.key)
             self._flights.was_heard(envelope.key)
-            record_start(envelope)
+            record_start(envelope, flight.task)
             return self._kernel.soft.created.put(envelope.key, envelope)
         what = verdict("create", error)
         text = self._kernel.tell(flight.served, "create", error)
@@ -149,7 +149,7 @@ class Creating:
         log.warning("%s: answering create before the vendor did (%s)", task_type, text)
         job = handle.model_dump(mode="json")
         envelope = copied(envelope, job=job, unconfirmed=True)
-        record_start(envelope)
+        record_start(envelope, flight.task)
         return envelope
 
     def _park(self, envelope: Envelope, answer: Answer) -> Envelope:

@@ -3,7 +3,8 @@ phase, its vendor's numbers, and the root span of its trace.
 
 Every way to an end comes by here: a job's, seen by a poll; one that was parked at create; a
 synchronous agent's work; a cancel. Other spans name the root span as their parent, so a trace
-without it looks broken. No line has a statement or an input.
+without it looks broken. No line has a statement or an input; the span of the create has the
+statement as its author wrote it, before inputs are bound.
 """
 
 from __future__ import annotations
@@ -11,17 +12,32 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from opentelemetry.trace import get_current_span
+
 from flyteagents._kernel.answers import Answer
-from flyteagents._kernel.envelope import Envelope
+from flyteagents._kernel.envelope import Envelope, cut
 from flyteagents._kernel.kernel import Kernel, log
+from flyteagents._redact import redact
 from flyteagents._status import Phase, Status
+from flyteagents._task import Task
 from flyteagents._telemetry.tracing import task_attributes, trace_id
 
+STATEMENT_LIMIT = 400
+"""Bytes of a statement in a span: enough to know it by."""
 
-def record_start(envelope: Envelope) -> None:
+
+def record_start(envelope: Envelope, task: Task[Any]) -> None:
     """The attempt has a job."""
     word = "took over" if envelope.adopted else "started"
-    log.info("%s: %s job %s", envelope.task_type, word, _named(envelope), extra=_fields(envelope))
+    name = _named(envelope)
+    extra = _fields(envelope) | {"task": task.identity.task}
+    log.info("%s: %s job %s", envelope.task_type, word, name, extra=extra)
+
+    span = get_current_span()  # the RPC's
+    if span.is_recording():
+        span.set_attribute("flyte.job", name)
+        if task.statement:
+            span.set_attribute("flyte.statement", cut(redact(task.statement), STATEMENT_LIMIT))
 
 
 def record_end(
@@ -33,6 +49,8 @@ def record_end(
     started = ended
     attributes: dict[str, Any] = task_attributes(task_type, envelope.identity)
     attributes |= {"flyte.phase": phase, "flyte.adopted": envelope.adopted}
+    if envelope.job is not None:
+        attributes["flyte.job"] = _named(envelope)
     if status is not None:
         if status.started is not None:
             started = status.started.timestamp()

@@ -60,8 +60,8 @@ def root_span_id(key_hex: str) -> int:
 
 
 def task_attributes(task_type: str, who: Identity) -> dict[str, Any]:
-    """`flyte.*` attributes that say whose work it is."""
-    return {
+    """`flyte.*` attributes that say whose work it is. Only CreateTask tells the task's name."""
+    attributes: dict[str, Any] = {
         "flyte.task_type": task_type,
         "flyte.project": who.project,
         "flyte.domain": who.domain,
@@ -69,6 +69,9 @@ def task_attributes(task_type: str, who: Identity) -> dict[str, Any]:
         "flyte.node": who.node,
         "flyte.attempt": who.attempt,
     }
+    if who.task:
+        attributes["flyte.task"] = who.task
+    return attributes
 
 
 @dataclass(frozen=True)
