@@ -14,6 +14,7 @@ What it cannot be trusted for, and what no test may conclude from it:
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -106,7 +107,8 @@ class Session:
         connection.execute("SET TimeZone = 'UTC'")
 
     def interrupt(self) -> None:
-        self._connection.interrupt()
+        with contextlib.suppress(duckdb.ConnectionException):  # it has ended meanwhile
+            self._connection.interrupt()
 
     def close(self) -> None:
         """What no COMMIT has ended is rolled back."""

@@ -133,3 +133,10 @@ def test_a_huge_file_is_refused(secrets: Secrets, ours: Path) -> None:
 def test_what_was_found_is_masked_from_then_on(secrets: Secrets) -> None:
     secrets.require("acme", {"acme": "plain words that look like no secret"})
     assert redact("it said plain words that look like no secret") == "it said [redacted]"
+
+
+def test_of_a_secret_that_holds_another_one_nothing_is_left(secrets: Secrets) -> None:
+    secrets.require("acme", {"acme": "correct"})
+    secrets.require("acme", {"acme": "correct horse battery"})
+    secrets.require("acme", {"acme": "battery"})
+    assert redact("it is correct horse battery") == "it is [redacted]"

@@ -45,9 +45,9 @@ def sendable(text: str) -> str:
 def redact(text: str) -> str:
     """`text`, sendable, with bearer tokens, private keys, passwords and the like masked."""
     text = sendable(text)
-    for secret in list(_known):
-        if secret in text:
-            text = text.replace(secret, "[redacted]")
+    # The longest first: a part of one that is masked by itself would leave the rest to be read.
+    for secret in sorted((each for each in list(_known) if each in text), key=len, reverse=True):
+        text = text.replace(secret, "[redacted]")
     if "PRIVATE KEY-----" in text:
         text = _PEM.sub("[redacted]", text)
     return _SECRETS.sub(_mask, text)

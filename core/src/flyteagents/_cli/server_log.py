@@ -17,6 +17,7 @@ _COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 """The levels that are shown."""
 _VARYING = re.compile(r"\b(?:\d+|[0-9a-f]{8})\b")
 """What changes when something is said again: "poll 3 in a row failed", and the id of an error."""
+_BUG = re.compile(r": poll (\d+) in a row failed: .* in get; error id [0-9a-f]+")
 _FRAME = re.compile(r'  File "([^"]+)", line \d+')
 _OURS = (str(Path(__file__).parents[1]), asyncio.__path__[0])
 _BUGS = 3
@@ -34,7 +35,8 @@ class ServerLog:
         self._at = 0
         self._shown: set[str] = set()
         self._kept: deque[str] = deque(maxlen=_KEPT)
-        self._bugs: list[str] = []
+        self._bug = ""
+        self._failed = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -47,7 +49,7 @@ class ServerLog:
     @property
     def bug(self) -> str | None:
         """What an agent raised in polls that it will not get over: no vendor's doing."""
-        return self._bugs[-1] if len(self._bugs) >= _BUGS else None
+        return self._bug if self._failed >= _BUGS else None
 
     def close(self) -> None:
         """Show what is left. The server has ended by now."""
@@ -75,7 +77,9 @@ class ServerLog:
         trace = _authors(str(record.get("traceback", "")))
         text = f"{record.get('message')}\n{trace}".rstrip()
         if "error_id" in record and ": get raised " in text:
-            self._bugs.append(f"{str(record['message']).strip()} {trace.rpartition(chr(10))[2]}")
+            self._bug = f"{str(record['message']).strip()} {trace.rpartition(chr(10))[2]}"
+        elif bug := _BUG.search(text):  # the same one again, whose traceback was told before
+            self._failed = int(bug[1])
         if level not in _COLOURS:
             self._kept.append(f"{level} {text}" if record else line)
         elif (gist := _VARYING.sub("#", text)) not in self._shown:
