@@ -42,8 +42,12 @@ def of_flytekit() -> None:
         template = get_serializable(OrderedDict(), settings, task).template
         # As its service reads it, off the wire.
         read = TaskTemplate.from_flyte_idl(template.to_flyte_idl())
-        tell(task.name.rpartition(".")[2], template.to_flyte_idl(), inputs.to_flyte_idl(),
-             _get_databricks_job_spec(read))  # fmt: skip
+        tell(
+            task.name.rpartition(".")[2],
+            template.to_flyte_idl(),
+            inputs.to_flyte_idl(),
+            _get_databricks_job_spec(read),
+        )
 
 
 async def of_flyte_sdk() -> None:

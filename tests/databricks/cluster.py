@@ -123,10 +123,16 @@ class RealCluster:
             git = run["git_source"]
             commit = git.get("git_commit") or git.get("git_branch") or git.get("git_tag")
             show = subprocess.run(
-                ["git", "--git-dir", git["git_url"].removeprefix("file://"), "show",
-                 f"{commit}:{path}"],
-                capture_output=True, check=False,
-            )  # fmt: skip
+                [
+                    "git",
+                    "--git-dir",
+                    git["git_url"].removeprefix("file://"),
+                    "show",
+                    f"{commit}:{path}",
+                ],
+                capture_output=True,
+                check=False,
+            )
             return show.stdout if show.returncode == 0 else None
         return self.files.get(path) or workspace.read(path)
 
@@ -165,9 +171,11 @@ class RealWork:
     def plan(self) -> Plan:
         if self.broken:
             return Plan(
-                end="INTERNAL_ERROR", code="RESOURCE_NOT_FOUND", type="CLIENT_ERROR",
+                end="INTERNAL_ERROR",
+                code="RESOURCE_NOT_FOUND",
+                type="CLIENT_ERROR",
                 message=self.broken,
-            )  # fmt: skip
+            )
         try:
             told = json.loads((self.folder / "result").read_text())
         except (OSError, ValueError):

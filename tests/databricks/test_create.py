@@ -197,9 +197,13 @@ async def test_a_notebook_gets_the_inputs_as_parameters(
     assert task["notebook_task"] == {
         "notebook_path": "/Users/me/n",
         "base_parameters": {
-            "mine": "x", "n": "3", "name": "it's", "several": "[1, 2]", "on": "true",
+            "mine": "x",
+            "n": "3",
+            "name": "it's",
+            "several": "[1, 2]",
+            "on": "true",
         },
-    }  # fmt: skip
+    }
     assert task["task_key"] == "flyte_task"
     assert databricks.workspace.imports == []
 
@@ -240,8 +244,10 @@ async def test_the_answer_names_the_run_and_its_page(
     job = await driver.create(driver.task(EXISTING))
     assert (job.run_id, job.databricks_instance) == (str(FIRST), HOST)
     assert [link.name for link in driver.agent.links(job)] == [
-        "Databricks Console", "Spark UI", "Driver Logs",
-    ]  # fmt: skip
+        "Databricks Console",
+        "Spark UI",
+        "Driver Logs",
+    ]
     assert driver.agent.links(job)[0].uri == f"{databricks.url}/?o=7011#job/{FIRST * 7}/run/{FIRST}"
 
 

@@ -171,9 +171,14 @@ async def test_a_projected_token_is_exchanged_and_its_file_comes_from_the_settin
         named = {"databricksOidcTokenFile": str(other)}
         assert await bearer(databricks, driver, named) == databricks.given[0]
         theirs = DatabricksJob.model_validate(
-            {"databricks_instance": HOST, "run_id": "7", "oidc_token_file": str(other),
-             "auth_type": "oidc_federation", "client_id": "robot"}
-        )  # fmt: skip
+            {
+                "databricks_instance": HOST,
+                "run_id": "7",
+                "oidc_token_file": str(other),
+                "auth_type": "oidc_federation",
+                "client_id": "robot",
+            }
+        )
         databricks.add(7, Plan(running=math.inf))
         await driver.get(theirs)
     assert set(databricks.exchanged) == {"jwt-of-the-pod"}

@@ -110,7 +110,9 @@ async def test_an_operator_may_put_it_somewhere_else(databricks: FakeDatabricks)
         await driver.create(driver.task(EXISTING, execution="git"))
     body = databricks.submits[-1]
     assert body["git_source"] == {
-        "git_url": "https://git.example/r", "git_provider": "gitHub", "git_commit": "8f3c2d1",
-    }  # fmt: skip
+        "git_url": "https://git.example/r",
+        "git_provider": "gitHub",
+        "git_commit": "8f3c2d1",
+    }
     assert body["tasks"][0]["spark_python_task"]["source"] == "GIT"
     assert databricks.workspace.imports == []

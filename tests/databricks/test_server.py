@@ -179,11 +179,17 @@ async def test_a_run_of_flytekits_connector_is_carried_on_and_its_token_goes_now
 ) -> None:
     databricks.add(77, Plan(running=math.inf))
     theirs = {
-        "databricks_instance": "my.cloud.databricks.com", "run_id": "77", "auth_token": TOKEN,
-        "auth_type": "pat", "client_id": None, "oauth_secret_name": "databricks-oauth",
-        "oidc_token_file": None, "oidc_service_account": None, "oidc_audience": None,
+        "databricks_instance": "my.cloud.databricks.com",
+        "run_id": "77",
+        "auth_token": TOKEN,
+        "auth_type": "pat",
+        "client_id": None,
+        "oauth_secret_name": "databricks-oauth",
+        "oidc_token_file": None,
+        "oidc_service_account": None,
+        "oidc_audience": None,
         "namespace": "tests-development",
-    }  # fmt: skip
+    }
     meta = json.dumps(theirs).encode()
     async with flyte(databricks, tmp_path) as propeller:
         attempt = propeller.attempt(flyte_task(EXISTING))

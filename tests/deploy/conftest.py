@@ -75,10 +75,25 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a Kubernetes TLS secret is mounted."""
     folder = tmp_path_factory.mktemp("tls")
     images.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1",
-         "-subj", "/CN=agents", "-addext", "subjectAltName=DNS:localhost",
-         "-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=agents",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            str(folder / "tls.key"),
+            "-out",
+            str(folder / "tls.crt"),
+        ]
+    )
     (folder / "tls.key").chmod(0o644)
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o755)  # the pod's user reads it

@@ -135,8 +135,11 @@ class Pod:
         """As an exec probe runs. The exit code, and what was printed."""
         done = subprocess.run(
             ["podman", "exec", self._container, *command],
-            env={**os.environ, **self._env}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            env={**os.environ, **self._env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return done.returncode, done.stdout + done.stderr
 
     @property

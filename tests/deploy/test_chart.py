@@ -118,8 +118,11 @@ def test_what_is_said_for_a_service_wins_and_maps_are_merged(helm: Helm) -> None
 def test_whole_numbers_stay_whole_in_variables(helm: Helm) -> None:
     env = helm.render(one(env={"A": 2592000, "B": 0.5, "C": True, "D": "x: y"})).env()
     assert {name: env[name] for name in "ABCD"} == {
-        "A": "2592000", "B": "0.5", "C": "true", "D": "x: y"
-    }  # fmt: skip
+        "A": "2592000",
+        "B": "0.5",
+        "C": "true",
+        "D": "x: y",
+    }
 
 
 def test_credentials_keep_the_order_in_which_they_are_looked_at(helm: Helm) -> None:

@@ -64,12 +64,14 @@ WRONG = [
     (one(otlp={"endpoint": "collector:4317"}), "at '/services/production/otlp/endpoint'"),
     (one(otlp={"protocol": "http"}), "at '/services/production/otlp/protocol'"),
     (
-        {"services": {"a": {"plugins": ["bigquery"]}, "b": {"plugins": ["snowflake"]}},
-         "defaults": {"serviceAccount": {"name": "one"}}},
+        {
+            "services": {"a": {"plugins": ["bigquery"]}, "b": {"plugins": ["snowflake"]}},
+            "defaults": {"serviceAccount": {"name": "one"}},
+        },
         "services.b.serviceAccount: one is made for a already",
     ),
     (one(podLabels={"a": 1}), "at '/services/production/podLabels/a'"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("values", "named"), WRONG)
@@ -83,8 +85,15 @@ def test_a_wrong_value_is_refused_with_its_path(
 def test_every_part_of_the_schema_refuses_what_it_does_not_know(helm: Helm) -> None:
     # Of objects that are passed on as Kubernetes has them, Kubernetes itself is the judge.
     passed_on = {"affinity", "resources.requests", "resources.limits"}
-    texts = {"nodeSelector", "podLabels", "podAnnotations", "serviceAccount.annotations",
-             "serviceMonitor.labels", "env", "credentials"}  # fmt: skip
+    texts = {
+        "nodeSelector",
+        "podLabels",
+        "podAnnotations",
+        "serviceAccount.annotations",
+        "serviceMonitor.labels",
+        "env",
+        "credentials",
+    }
     for path in sorted(objects(defaults())):
         if path in passed_on | texts:
             continue

@@ -48,8 +48,10 @@ def command(*arguments: str, plugins: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "flyteagents", "propeller-config", *arguments],
         env={**os.environ, "FLYTEAGENTS_PLUGINS": plugins},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return dict(yaml.safe_load(done.stdout))
 
@@ -76,9 +78,10 @@ def test_the_charts_table_has_the_task_types_that_flyteagents_list_shows() -> No
     listed = json.loads(
         subprocess.run(
             [sys.executable, "-m", "flyteagents", "list", "--json"],
-            capture_output=True, check=True,
+            capture_output=True,
+            check=True,
         ).stdout
-    )  # fmt: skip
+    )
     ours = {path.parent.name for path in (ROOT / "plugins").glob("*/pyproject.toml")}
     found = {
         plugin["name"]: sorted(agent["task_type"] for agent in plugin["agents"])
@@ -94,9 +97,10 @@ def test_one_service_is_routed_as_the_command_says(helm: Helm, generation: int) 
     values = {"services": {"production": {"plugins": ["duckdb"], "replicas": 1}}}
     said = command(
         *(["--flyte2"] if generation == 2 else []),
-        "--endpoint", endpoint("production"),
+        "--endpoint",
+        endpoint("production"),
         plugins="duckdb",
-    )  # fmt: skip
+    )
     assert plain(said) == plain(printed(helm, values, generation))
 
 
@@ -104,10 +108,12 @@ def test_one_service_is_routed_as_the_command_says(helm: Helm, generation: int) 
 def test_several_services_are_routed_as_the_command_says(helm: Helm, generation: int) -> None:
     said = command(
         *(["--flyte2"] if generation == 2 else []),
-        "--service", f"engine={endpoint('engine')}=duckdb_query",
-        "--service", f"warehouse={endpoint('warehouse')}=bigquery_query_job_task,snowflake",
+        "--service",
+        f"engine={endpoint('engine')}=duckdb_query",
+        "--service",
+        f"warehouse={endpoint('warehouse')}=bigquery_query_job_task,snowflake",
         plugins="duckdb,bigquery",
-    )  # fmt: skip
+    )
     values = {
         "services": {
             "engine": TWO["services"]["engine"],
@@ -229,8 +235,10 @@ def loaded(*texts: str, folder: Path) -> dict[str, Any]:
         files[-1].write_text(text)
     done = subprocess.run(
         [LOADER, f"-config={','.join(map(str, files))}", "-settings"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 

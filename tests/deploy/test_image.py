@@ -19,9 +19,23 @@ from flyteagents.testing import Attempt, Caller, free_port, task_template
 HADOLINT = images.ROOT / ".cache/venvs/deploy/bin/hadolint"
 MOST_MEGABYTES = 180
 NOT_NEEDED = {
-    "sh", "bash", "dash", "busybox", "pip", "pip3", "apt", "apt-get", "dpkg", "gcc", "cc", "ld",
-    "make", "perl", "curl", "wget",
-}  # fmt: skip
+    "sh",
+    "bash",
+    "dash",
+    "busybox",
+    "pip",
+    "pip3",
+    "apt",
+    "apt-get",
+    "dpkg",
+    "gcc",
+    "cc",
+    "ld",
+    "make",
+    "perl",
+    "curl",
+    "wget",
+}
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
@@ -45,9 +59,10 @@ def test_the_build_ends_with_the_name_of_the_image_and_what_it_weighs(
 
 def test_the_image_holds_the_chosen_plugins_and_no_others(vendors_image: Image) -> None:
     listed = json.loads(
-        images.run([*images.PODMAN, "run", "--rm", *images.HARDENED, vendors_image.name,
-                    "list", "--json"])
-    )  # fmt: skip
+        images.run(
+            [*images.PODMAN, "run", "--rm", *images.HARDENED, vendors_image.name, "list", "--json"]
+        )
+    )
     assert sorted(plugin["name"] for plugin in listed["plugins"]) == vendors()
     assert listed["broken"] == []
 
@@ -87,18 +102,30 @@ def test_the_password_of_the_index_is_in_no_layer(vendors_image: Image, tmp_path
         # zcat -f passes on what is not packed.
         found = subprocess.run(
             f"zcat -f {layer} | grep -c -a {SECRET}",
-            shell=True, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            shell=True,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert found.stdout.strip() == "0"
 
 
 def test_a_plugin_that_does_not_exist_stops_the_build_in_words(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["python3", "deploy/install_plugins.py", "--into", tmp_path / "app",
-         "--launcher", tmp_path / "launcher"],
-        cwd=images.ROOT, env={"PLUGINS": "bigqery", "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            "python3",
+            "deploy/install_plugins.py",
+            "--into",
+            tmp_path / "app",
+            "--launcher",
+            tmp_path / "launcher",
+        ],
+        cwd=images.ROOT,
+        env={"PLUGINS": "bigqery", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("PLUGINS: there is no plugin 'bigqery' in this checkout")
     assert "bigquery" in done.stderr

@@ -80,8 +80,10 @@ def test_a_notebook_runs_to_its_outputs(
     assert propeller.calls("GetTask", None) == propeller.calls("GetTask")
     done = propeller.wait_for("task", phase="SUCCEEDED")
     assert [link["name"] for link in done["links"]] == [
-        "Databricks Console", "Spark UI", "Driver Logs",
-    ]  # fmt: skip
+        "Databricks Console",
+        "Spark UI",
+        "Driver Logs",
+    ]
     assert TOKEN not in server.log
 
 

@@ -168,13 +168,19 @@ class Session:
             return node
         name = node.name.upper() if isinstance(node, exp.Anonymous) else type(node).__name__.upper()
         told = {
-            "CURRENT_USER": context.user, "CURRENTUSER": context.user,
-            "CURRENT_ROLE": context.role, "CURRENTROLE": context.role,
-            "CURRENT_WAREHOUSE": context.warehouse, "CURRENTWAREHOUSE": context.warehouse,
-            "CURRENT_DATABASE": context.database, "CURRENTDATABASE": context.database,
-            "CURRENT_SCHEMA": context.schema, "CURRENTSCHEMA": context.schema,
-            "CURRENT_ACCOUNT": context.account, "CURRENTACCOUNT": context.account,
-        }  # fmt: skip
+            "CURRENT_USER": context.user,
+            "CURRENTUSER": context.user,
+            "CURRENT_ROLE": context.role,
+            "CURRENTROLE": context.role,
+            "CURRENT_WAREHOUSE": context.warehouse,
+            "CURRENTWAREHOUSE": context.warehouse,
+            "CURRENT_DATABASE": context.database,
+            "CURRENTDATABASE": context.database,
+            "CURRENT_SCHEMA": context.schema,
+            "CURRENTSCHEMA": context.schema,
+            "CURRENT_ACCOUNT": context.account,
+            "CURRENTACCOUNT": context.account,
+        }
         if name in told and isinstance(node, exp.Func):
             return exp.Literal.string(told[name])
         if name == "SYSTEM$CANCEL_QUERY" and isinstance(node, exp.Anonymous):

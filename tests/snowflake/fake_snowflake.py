@@ -174,16 +174,25 @@ class FakeSnowflake(FakeVendor):
         statement = body["statement"]
         plan = next((plan for text, plan in self.plans.items() if text in statement), None)
         return Statement(
-            statement, self._context(body, "ME"), request_id, str(parameters.get("QUERY_TAG", "")),
-            plan, body,
-        )  # fmt: skip
+            statement,
+            self._context(body, "ME"),
+            request_id,
+            str(parameters.get("QUERY_TAG", "")),
+            plan,
+            body,
+        )
 
     def _context(self, body: dict[str, Any], user: str) -> Context:
         return Context(
-            user, "ACCT", body.get("role", "PUBLIC"), body.get("warehouse", "WH"),
-            body.get("database", "DB"), body.get("schema", "PUBLIC"), self._history,
+            user,
+            "ACCT",
+            body.get("role", "PUBLIC"),
+            body.get("warehouse", "WH"),
+            body.get("database", "DB"),
+            body.get("schema", "PUBLIC"),
+            self._history,
             self._cancel_query,
-        )  # fmt: skip
+        )
 
     def _start(self, statement: Statement) -> None:
         self.statements.append(statement)

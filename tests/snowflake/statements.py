@@ -17,12 +17,29 @@ from tests.snowflake import engine
 from tests.snowflake.engine import Context, Engine, Failed, Result, Session
 
 HISTORY_COLUMNS = (
-    "QUERY_ID", "QUERY_TEXT", "QUERY_TYPE", "USER_NAME", "ROLE_NAME", "WAREHOUSE_NAME",
-    "WAREHOUSE_SIZE", "QUERY_TAG", "EXECUTION_STATUS", "ERROR_CODE", "ERROR_MESSAGE", "START_TIME",
-    "END_TIME", "TOTAL_ELAPSED_TIME", "BYTES_SCANNED", "ROWS_PRODUCED", "COMPILATION_TIME",
-    "EXECUTION_TIME", "QUEUED_PROVISIONING_TIME", "QUEUED_REPAIR_TIME", "QUEUED_OVERLOAD_TIME",
+    "QUERY_ID",
+    "QUERY_TEXT",
+    "QUERY_TYPE",
+    "USER_NAME",
+    "ROLE_NAME",
+    "WAREHOUSE_NAME",
+    "WAREHOUSE_SIZE",
+    "QUERY_TAG",
+    "EXECUTION_STATUS",
+    "ERROR_CODE",
+    "ERROR_MESSAGE",
+    "START_TIME",
+    "END_TIME",
+    "TOTAL_ELAPSED_TIME",
+    "BYTES_SCANNED",
+    "ROWS_PRODUCED",
+    "COMPILATION_TIME",
+    "EXECUTION_TIME",
+    "QUEUED_PROVISIONING_TIME",
+    "QUEUED_REPAIR_TIME",
+    "QUEUED_OVERLOAD_TIME",
     "CREDITS_USED_CLOUD_SERVICES",
-)  # fmt: skip
+)
 _WAIT = re.compile(r"^\s*(?:SELECT|CALL)\s+SYSTEM\$WAIT\s*\(\s*([\d.]+)", re.IGNORECASE)
 _ENDS = ("SUCCESS", "FAILED_WITH_ERROR", "FAILED_WITH_INCIDENT", "ABORTED", "DISCONNECTED")
 
@@ -216,17 +233,27 @@ def history_row(one: Statement, tells_several: bool) -> list[object]:
     code, _, message = one.error or ("", "", "")
     kind = one.result.kind if one.result else ""
     values: dict[str, object] = {
-        "QUERY_ID": one.handle, "QUERY_TEXT": one.text,
+        "QUERY_ID": one.handle,
+        "QUERY_TEXT": one.text,
         "QUERY_TYPE": "MULTI_STATEMENT" if one.children and tells_several else kind,
-        "USER_NAME": one.context.user, "ROLE_NAME": one.context.role,
-        "WAREHOUSE_NAME": one.context.warehouse, "WAREHOUSE_SIZE": "X-Small",
-        "QUERY_TAG": one.tag, "EXECUTION_STATUS": states.get(one.state, one.state),
-        "ERROR_CODE": code, "ERROR_MESSAGE": message,
+        "USER_NAME": one.context.user,
+        "ROLE_NAME": one.context.role,
+        "WAREHOUSE_NAME": one.context.warehouse,
+        "WAREHOUSE_SIZE": "X-Small",
+        "QUERY_TAG": one.tag,
+        "EXECUTION_STATUS": states.get(one.state, one.state),
+        "ERROR_CODE": code,
+        "ERROR_MESSAGE": message,
         "START_TIME": datetime.fromtimestamp(one.created, timezone.utc),
         "END_TIME": datetime.fromtimestamp(end, timezone.utc),
-        "TOTAL_ELAPSED_TIME": spent, "BYTES_SCANNED": 1024,
+        "TOTAL_ELAPSED_TIME": spent,
+        "BYTES_SCANNED": 1024,
         "ROWS_PRODUCED": len(one.result.rows) if one.result else 0,
-        "COMPILATION_TIME": 12, "EXECUTION_TIME": spent, "QUEUED_PROVISIONING_TIME": 3,
-        "QUEUED_REPAIR_TIME": 0, "QUEUED_OVERLOAD_TIME": 4, "CREDITS_USED_CLOUD_SERVICES": 0.00001,
-    }  # fmt: skip
+        "COMPILATION_TIME": 12,
+        "EXECUTION_TIME": spent,
+        "QUEUED_PROVISIONING_TIME": 3,
+        "QUEUED_REPAIR_TIME": 0,
+        "QUEUED_OVERLOAD_TIME": 4,
+        "CREDITS_USED_CLOUD_SERVICES": 0.00001,
+    }
     return [values[name] for name in HISTORY_COLUMNS]

@@ -251,8 +251,9 @@ async def test_a_tasks_own_key_goes_before_the_tenants_and_that_before_the_servi
 ) -> None:
     monkeypatch.setenv(NAME, private_key())
     monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES", "the-pat")
-    sent = Connection({"snowflake_private_key": private_key(0, "x"),
-                       "snowflake_private_key_passphrase": "x"}, {})  # fmt: skip
+    sent = Connection(
+        {"snowflake_private_key": private_key(0, "x"), "snowflake_private_key_passphrase": "x"}, {}
+    )
     async with Driver(snowflake.url, credentials={"sales/*": "sales"}).opened() as driver:
         await done(driver, project="tests")
         await done(driver, project="sales", execution="2")

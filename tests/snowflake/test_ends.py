@@ -102,8 +102,10 @@ def test_the_task_s_own_limit_may_be_tried_again() -> None:
 
 
 async def test_a_statement_that_takes_too_long_is_stopped_by_snowflake(driver: Driver) -> None:
-    custom = {**CONFIG, "connection_kwargs": {"session_parameters": {
-        "STATEMENT_TIMEOUT_IN_SECONDS": 1}}}  # fmt: skip
+    custom = {
+        **CONFIG,
+        "connection_kwargs": {"session_parameters": {"STATEMENT_TIMEOUT_IN_SECONDS": 1}},
+    }
     phase, code, text = await failed(driver, "SELECT SYSTEM$WAIT(30)", custom=custom)
     assert (phase, code) == (Phase.FAILED, "000630")
     assert "statement timeout of 1 second" in text

@@ -104,8 +104,14 @@ async def test_without_retry_a_request_is_a_new_one(
     assert len(snowflake.statements) == 2
 
 
-@pytest.mark.parametrize("statement", ["SELECT 'forever'", "SELECT SYSTEM$WAIT(60)",
-    "SELECT SUM(a.range * b.range) FROM range(100000000) a, range(100000000) b"])  # fmt: skip
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 'forever'",
+        "SELECT SYSTEM$WAIT(60)",
+        "SELECT SUM(a.range * b.range) FROM range(100000000) a, range(100000000) b",
+    ],
+)
 async def test_a_statement_runs_until_it_is_cancelled(
     client: Client, snowflake: FakeSnowflake, statement: str
 ) -> None:

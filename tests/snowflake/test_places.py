@@ -87,9 +87,23 @@ def test_the_drivers_region_replaces_the_accounts(account: str, region: str, hos
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a b", "a/b", "evil.example/x", "a@evil", "a:443", "a..b", ".a", "a?b", "a#b", "a.b.c.d.e",
-     "a%2fb", "a\nb", "-a"],
-)  # fmt: skip
+    [
+        "",
+        "a b",
+        "a/b",
+        "evil.example/x",
+        "a@evil",
+        "a:443",
+        "a..b",
+        ".a",
+        "a?b",
+        "a#b",
+        "a.b.c.d.e",
+        "a%2fb",
+        "a\nb",
+        "-a",
+    ],
+)
 def test_what_is_no_account_is_refused(name: str) -> None:
     with pytest.raises(InvalidTask, match="is not a Snowflake account"):
         Account(name)

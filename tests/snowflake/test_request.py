@@ -158,6 +158,11 @@ def test_a_host_of_the_tasks_own_is_kept_with_the_job(
     assert named(found.kept, QUERY_ID).host == host
 
 
+def test_a_region_that_is_none_is_the_tasks_fault(driver: Driver) -> None:
+    with pytest.raises(InvalidTask, match="is not a Snowflake account"):
+        asked(driver, "SELECT 1", custom=with_kwargs(region="eu/../evil"))
+
+
 @pytest.mark.parametrize(
     "word", ["PUT file:///etc/passwd @s", "get @s file:///tmp", "/* */ PUT x y"]
 )

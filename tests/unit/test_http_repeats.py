@@ -151,10 +151,15 @@ async def test_retry_after_is_waited_for(setup: Setup) -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        ("30", 30.0), ("999999", 3600.0), ("-1", None), ("soon", None), ("nan", None),
-        ("in 1000 s", 1000.0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("30", 30.0),
+        ("999999", 3600.0),
+        ("-1", None),
+        ("soon", None),
+        ("nan", None),
+        ("in 1000 s", 1000.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
     ],
-)  # fmt: skip
+)
 async def test_a_wait_that_ends_too_late_is_raised_at_once(
     setup: Setup, value: str, seconds: float | None
 ) -> None:

@@ -93,9 +93,12 @@ def test_everything_that_is_counted_shows(
     metrics.blocked.add("acme", amount=1.5)
     ages = {"acme": 30.0}
     metrics.watch(
-        "flyteagents_oldest_hiccup_seconds", "s", "Age", "agent",
+        "flyteagents_oldest_hiccup_seconds",
+        "s",
+        "Age",
+        "agent",
         read=lambda: {(agent,): age for agent, age in ages.items()},
-    )  # fmt: skip
+    )
     expected = {
         "flyteagents_hiccups_total{agent=acme,cause=Throttled}": 2,
         "flyteagents_adopted_total{agent=acme}": 1,

@@ -24,9 +24,10 @@ from flyteagents._telemetry.otlp import Encoder, use_for
 
 RESOURCES = [Resource({"service.name": "a"}), Resource({"n": 1}, "https://schema.example")]
 SCOPES = [
-    InstrumentationScope("one"), InstrumentationScope("two", "1", "https://schema.example"),
+    InstrumentationScope("one"),
+    InstrumentationScope("two", "1", "https://schema.example"),
     InstrumentationScope("one", attributes={"x": 1}),
-]  # fmt: skip
+]
 
 texts = st.text(max_size=8) | st.sampled_from(["x" * 127, "x" * 128, "é" * 9000])
 numbers = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, 127, 128, -1])
@@ -88,9 +89,13 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     small = Encoder()
     for number in range(100):
         span = ReadableSpan(
-            "x", SpanContext(1, 1, False), resource=Resource({"n": number}),
-            attributes={"n": number, "url.full": str(number)}, start_time=1, end_time=2,
-        )  # fmt: skip
+            "x",
+            SpanContext(1, 1, False),
+            resource=Resource({"n": number}),
+            attributes={"n": number, "url.full": str(number)},
+            start_time=1,
+            end_time=2,
+        )
         assert small.request([span]) == encode_spans([span])
     assert len(small._attributes) <= 10
     assert len(small._frames) <= 10

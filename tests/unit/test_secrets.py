@@ -118,8 +118,11 @@ def test_a_missing_secret_names_all_places_and_no_value(
     with pytest.raises(Unauthenticated) as raised:
         secrets.require("acme", {"other": "v4lue-sent"})
     for place in (
-        "FLYTEAGENTS_SECRET_ACME", "_FSEC_ACME", str(ours / "acme"), str(flytekits / "acme"),
-    ):  # fmt: skip
+        "FLYTEAGENTS_SECRET_ACME",
+        "_FSEC_ACME",
+        str(ours / "acme"),
+        str(flytekits / "acme"),
+    ):
         assert place in str(raised.value)
     assert "v4lue" not in str(raised.value)
 

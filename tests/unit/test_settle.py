@@ -119,6 +119,14 @@ async def test_a_job_just_named_is_taken_over_unseen(setup: Setup) -> None:
     assert setup.agent.asked == []
 
 
+async def test_what_was_just_named_last_stands_for_the_attempts_before_it(setup: Setup) -> None:
+    others, flight = Others(), flight_of(setup, THIRD)
+    others.named[setup.task(SECOND).key.hex] = made_for(setup, 0)  # it had taken that one over
+    made = await settle(setup.kernel, flight, others, setup.cancelling)
+    assert made == made_for(setup, 0)
+    assert setup.agent.asked == []
+
+
 @pytest.mark.parametrize("idempotency", ["lookup"])
 async def test_an_earlier_submit_on_its_way_is_waited_for(
     quiet_telemetry: Telemetry, idempotency: Idempotency

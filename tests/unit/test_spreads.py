@@ -51,11 +51,16 @@ def collected(ours: bool, records: list[tuple[float, tuple[str, str]]]) -> list[
     metric = found["seconds"]
     points = [
         (
-            sorted(point.attributes.items()), point.count, pytest.approx(point.sum),
-            list(point.bucket_counts), list(point.explicit_bounds), point.min, point.max,
+            sorted(point.attributes.items()),
+            point.count,
+            pytest.approx(point.sum),
+            list(point.bucket_counts),
+            list(point.explicit_bounds),
+            point.min,
+            point.max,
         )
         for point in metric.data.data_points
-    ]  # fmt: skip
+    ]
     points.sort(key=lambda point: point[0])
     kind = (metric.name, metric.unit, metric.description, metric.data.aggregation_temporality)
     return [kind, points]

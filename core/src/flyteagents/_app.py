@@ -85,6 +85,7 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
     slips = [sentence for plugin in found.plugins for sentence in plugin.slips]
     for sentence in [*unknown_variables(known_variables(found)), *slips]:
         log.warning(sentence)
+    # Before anything is opened: Python's default ends the process at SIGTERM, with nothing closed.
     stop = _stop_signals()
     async with AsyncExitStack() as ends:
         telemetry = start_telemetry(
@@ -92,10 +93,12 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
             metrics_host=settings.metrics_host,
             metrics_port=settings.metrics_port or None,
         )
+        # First in, last out: what the others do while they close is recorded too.
         ends.callback(telemetry.shutdown)
         wire = codec()
         agents = await _opened(settings, found, telemetry, wire, ends)
         by_type = {each: served for served in agents for each in served.offered.task_types}
+        # Sorted, so that every replica lists the same in the same order (rule 9).
         kernel = Kernel(settings, dict(sorted(by_type.items())), wire, telemetry)
         _watch_gauges(kernel, agents)
         server = Server(settings, Methods(Service(kernel)))
@@ -117,9 +120,12 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
             ready(server.port)
         quick = await stop
         log.info("stopping: calls are taken for %.1f s more", 0 if quick else settings.drain_delay)
+        # Flyte does not repeat a call that met a closing server, so callers have to hear of it and
+        # move away while calls are still taken (rule 14).
         await server.leave()
         await asyncio.sleep(0 if quick else settings.drain_delay)
         await server.stop(settings.drain_limit)
+        # After the calls, since each may leave more detached work until it ends.
         dropped = await kernel.detached.drain(settings.drain_limit)
         log.info("stopped; %d detached task(s) dropped", dropped)
 
@@ -133,6 +139,7 @@ async def _opened(
         for offered in plugin.agents:
             try:
                 served = ServedAgent(plugin, offered, settings, telemetry, codec)
+                # Before `open`: one that fails half-way has something to close as well.
                 ends.push_async_callback(served.close)
                 await served.open()
                 agents.append(served)

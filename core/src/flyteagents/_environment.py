@@ -56,6 +56,7 @@ class FromEnvironment(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         if isinstance(env_settings, EnvSettingsSource):
+            # pydantic-settings has the names in lower case here, unless a model is case-sensitive.
             given = {name.upper(): value or "" for name, value in env_settings.env_vars.items()}
             linked = service_links(given)
             env_settings.env_vars = {

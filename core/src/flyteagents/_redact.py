@@ -31,6 +31,7 @@ _known: OrderedDict[str, None] = OrderedDict()
 
 def remember(secret: str) -> None:
     """Mask this very text from now on, whatever it looks like. Keeps the last thousand."""
+    # A shorter one would be found inside ordinary words, and make all texts unreadable.
     if len(secret) >= 6 and secret not in _known:
         _known[secret] = None
         if len(_known) > _KNOWN_LIMIT:
@@ -46,6 +47,7 @@ def redact(text: str) -> str:
     """`text`, sendable, with bearer tokens, private keys, passwords and the like masked."""
     text = sendable(text)
     # The longest first: a part of one that is masked by itself would leave the rest to be read.
+    # A copy: an agent in a thread of its own may add one while this goes on.
     for secret in sorted((each for each in list(_known) if each in text), key=len, reverse=True):
         text = text.replace(secret, "[redacted]")
     if "PRIVATE KEY-----" in text:

@@ -118,6 +118,11 @@ class TakesItsTime(EchoAgent):
 
 
 AGENTS: Sequence[type] = (
-    KeepsTooMuch, TakesAnyHandle, KeepsTheToken, TellsTheToken, NeverFails, EchoesTexts,
+    KeepsTooMuch,
+    TakesAnyHandle,
+    KeepsTheToken,
+    TellsTheToken,
+    NeverFails,
+    EchoesTexts,
     TakesItsTime,
-)  # fmt: skip
+)

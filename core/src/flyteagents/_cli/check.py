@@ -118,6 +118,7 @@ def command(timeout: float, quiet: bool, as_json: bool) -> None:
 
 def _leave(code: int) -> NoReturn:
     """End, also where a check that took too long still holds a thread."""
+    # `os._exit` flushes nothing.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -28,6 +28,7 @@ class Readers:
             if _closed(number):
                 self._piped.remove(number)
                 self.gone = self.gone or number == _OUT
+                # The descriptor, not `sys.stdout`: who holds the old stream prints to nowhere too.
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, number)
                 os.close(nowhere)

@@ -59,6 +59,7 @@ def input_literals(
 def _value(name: str, declared: Type, value: object, local: bool) -> object:
     try:
         made = typed(value, declared, local)
+        # Also done for all inputs at the end, where an error could not name its input any more.
         encode_literal(made, declared)
         return made
     except (ValueError, TypeError, OverflowError, InvalidTask) as error:
@@ -159,6 +160,7 @@ def _boolean(value: object) -> bool:
 def _datetime(value: object) -> datetime:
     if isinstance(value, str):
         try:
+            # Python 3.10 reads no Z.
             value = datetime.fromisoformat(value.replace("Z", "+00:00"))
         except ValueError:
             raise ValueError("not a time such as 2024-02-29T12:00:00Z") from None

@@ -66,4 +66,5 @@ def _leave() -> None:
             os.write(stream, _SHOW_CURSOR)
     with suppress(OSError):
         os.write(2, _LEAVING)
+    # Not `sys.exit`: it raises in whatever the signal has interrupted, which may catch it.
     os._exit(INTERRUPTED)

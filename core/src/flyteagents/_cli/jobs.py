@@ -197,6 +197,7 @@ def _asked(
     from flyteagents._client.caller import Caller
     from flyteagents._client.process import ServerEnded
 
+    # GetTaskLogs and DeleteTask carry a task's type and no output prefix.
     attempt = Attempt(FlyteTask(TaskTemplate(type=envelope.task_type)), number=envelope.attempt)
 
     async def talk(to: str) -> str:

@@ -15,6 +15,7 @@ _PRIVATE = {
     "FLYTEAGENTS_DRAIN_DELAY": "0",
     "FLYTEAGENTS_DRAIN_LIMIT": "10",
 }
+# With a certificate it would speak TLS, and its health is asked for without.
 _LEFT_OUT = ("FLYTEAGENTS_PORT", "FLYTEAGENTS_TLS_CERT", "FLYTEAGENTS_TLS_KEY")
 
 
@@ -46,5 +47,6 @@ class OwnServer(ServerProcess):
         """Stop it, and show what is left of its log. The exit code."""
         self.stop()
         if self._followed is not None:
+            # Between the two: the log is whole only now, and its file is closed next.
             self._followed.close()
         return super().close()

@@ -137,6 +137,7 @@ class Play:
             reevaluate=min(self.every, 0.05),
             retry_pause=0.1,
             delete_pause=1.0,
+            # At this pace Flyte's five would be used up in seconds; `patience` counts instead.
             forgiven=float("inf"),
             patience=_PATIENCE,
             remote_outputs=True,

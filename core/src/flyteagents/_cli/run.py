@@ -257,6 +257,7 @@ def _server(
     if receiver is not None:
         env = {
             **env,
+            # Over what the user has set: it may switch spans off, or send them elsewhere.
             "OTEL_SDK_DISABLED": "false",
             "OTEL_TRACES_EXPORTER": "otlp",
             "OTEL_TRACES_SAMPLER": "always_on",

@@ -53,6 +53,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], headed: boo
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
+        # rich would take brackets in a plain string for markup.
         made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console().print(made)
 

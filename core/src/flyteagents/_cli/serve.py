@@ -84,6 +84,7 @@ def _stop(code: int, error: Exception) -> NoReturn:
 
 
 def _stop_with_stdin() -> None:
+    # Not `sys.stdin`: Python aborts at its exit where a daemon thread holds that buffer's lock.
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -52,6 +52,8 @@ class FlyteTask:
     @property
     def attempts(self) -> int:
         """How many its author allows."""
+        # As FP/nodes/executor.go:830-849, but for what overrides and the cluster's settings change,
+        # which is in no request.
         return int(self.template.metadata.retries.retries) + 1
 
 
@@ -107,6 +109,7 @@ class Attempt:
         of.task_id.CopyFrom(self.task.template.id)
         of.task_id.project, of.task_id.domain = self.project, self.domain
         of.retry_attempt = self.number
+        # It repeats in sub-workflows (FP/nodes/node_exec_context.go:206-211); the prefix does not.
         of.node_execution_id.node_id = self._node
 
         execution = of.node_execution_id.execution_id

@@ -23,6 +23,7 @@ _OPTIONS = (
     # The default waits for up to two minutes before it connects again.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
+    # Else channels to the same address share a connection, and ListAgents is to have its own.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 )
@@ -104,6 +105,7 @@ class Caller:
         self, attempt: Attempt, meta: bytes, *, endpoint: str = "", deadline: float | None = None
     ) -> Rpc:
         """DeleteTask."""
+        # No output prefix: Flyte sends none here.
         message = flyte1.DeleteTaskRequest(resource_meta=meta)
         self._name_type(message, attempt)
         if self.generation == 2:
@@ -172,6 +174,7 @@ class Caller:
         async def talk(_: grpc.aio.Channel, timeout: float | None) -> bytes:
             async with self._channel(endpoint) as channel:
                 call: Any = channel.unary_unary(_LISTS[self.generation])
+                # A request without fields is no bytes at all in protobuf.
                 return bytes(await call(b"", timeout=timeout))
 
         endpoint = endpoint or self._next()
@@ -202,6 +205,7 @@ class Caller:
         if deadline is None:
             deadline = self._deadlines.get(method, self._deadline)
         began = time.monotonic()
+        # So it stays when this task is cancelled: neither handler below sees a CancelledError.
         code, text, raw = "CANCELLED", "", b""
         try:
             raw = await talk(self._channels[endpoint], deadline)
@@ -264,6 +268,7 @@ class Caller:
     def _next(self) -> str:
         failing = grpc.ChannelConnectivity.TRANSIENT_FAILURE
         names = [n for n, c in self._channels.items() if c.get_state() is not failing]
+        # Where all are away one is asked all the same: its UNAVAILABLE counts as Flyte's would.
         names = names or list(self._channels)
         return names[next(self._turn) % len(names)]
 

@@ -25,6 +25,8 @@ from flyteagents._client.rpc import Rpc
 from flyteagents._status import Phase
 from flyteagents._wire.literals import decode_literals
 
+# Flyte 1 aborts a workflow after eleven failed rounds (FP/handler.go:106-125); Flyte 2 ends the
+# task at the fourth system error in a row ([main] EX/taskaction_controller.go:203-252).
 _UNKNOWN_PHASES = {1: ROUNDS, 2: 4}
 
 
@@ -71,6 +73,7 @@ class Execution:
         self._caller, self._rules = caller, rules
         self._most, self._repeats = attempts, repeats
         self._synchronous, self._alive = synchronous, alive
+        # Flyte's default: ten workers poll the jobs of all agents (WA/agent/config.go:18-31).
         self._workers = workers or asyncio.Semaphore(10)
         self._watch = watch or Unwatched()
         self._aborting = asyncio.Event()
@@ -119,6 +122,7 @@ class Execution:
         try:
             await self._carry()
         finally:
+            # Else they would outlive the execution, and the caller's channels.
             for poll in self._left:
                 poll.cancel()
             await asyncio.gather(*self._left, return_exceptions=True)
@@ -154,10 +158,13 @@ class Execution:
             self.attempt = self.attempt.next()
 
         if self.aborted:
+            # Without a `resource_meta` Flyte sends no DeleteTask (WA/agent/plugin.go:281-284).
             stopped = self.meta is None or await self._delete(self._rules.deletes)
             outcome.phase, outcome.orphaned = Phase.ABORTED, not stopped
             return
         outcome.phase, outcome.message, outcome.outputs = end.phase, end.message, end.outputs
+        # Flyte 2 deletes whatever has ended, also what succeeded, when it collects the record,
+        # about an hour later ([main] EX/taskaction_controller.go:554-590).
         if self._rules.collect_after is not None and self.meta is not None:
             await asyncio.sleep(self._rules.collect_after)
             await self._delete(self._rules.deletes)
@@ -167,12 +174,15 @@ class Execution:
         if self._synchronous():
             return await self._sync()
         created = await self._create()
+        # A round whose state could not be stored is run again, with the same output prefix
+        # (FP/nodes/task/handler.go:800-806).
         for _ in range(self._repeats):
             repeated = await self._create()
             if not created.ok:
                 created = repeated  # else the first answer stays, also when a round is repeated
         if not created.ok:
             text = f"failed to create task from agent with {created.code}: {created.message}"
+            # Flyte erases the code (WA/agent/plugin.go:177-178): whatever it was costs one attempt.
             burnt = (Phase.RETRYABLE_FAILED, created.error)
             return _End(Phase.FAILED, text, again=True, instead=burnt)
 
@@ -209,6 +219,8 @@ class Execution:
         if now.phase is None or not now.phase.terminal:  # else an overlapping poll comes late
             now.last, now.phase, now.message = rpc, rpc.phase, rpc.text
         self._watch.answer(rpc, time.monotonic() - now.began)
+        # A phase that was seen before makes no event, so later links are lost
+        # (FP/nodes/task/handler.go:565-570).
         if rpc.phase in (Phase.INITIALIZING, Phase.RUNNING, *QUIET) and not outcome.links:
             outcome.links = rpc.links
         # Flyte 2 drops custom info.
@@ -234,9 +246,12 @@ class Execution:
                     ),
                 )
             latest = polls.latest
+            # Flyte makes this a permanent failure, whatever retries are left (PM/monitor.go:33-41).
             if polls.gave_up and latest is None:
                 text = f"AutoRefreshCacheFailed: {polls.error}"
                 return _End(Phase.FAILED, text, instead=(None, polls.error))
+            # The cache goes on answering with what it saw last (PM/cache.go:50-57), so no round
+            # ever learns that nobody polls any more.
             if polls.gave_up and latest is not None and latest.phase not in QUIET:
                 self.outcome.stuck = True
                 text = f"not polled any more: {polls.error}"
@@ -254,18 +269,23 @@ class Execution:
         return _End(Phase.ABORTED)
 
     async def _aborted_within(self, seconds: float) -> bool:
+        # Not the built-in TimeoutError, which is another class before Python 3.11.
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._aborting.wait(), seconds)
         return self.aborted
 
     def _ended(self, rpc: Rpc) -> _End | None:
+        # No DeleteTask follows SUCCEEDED, FAILED or ABORTED (FP/nodes/task/handler.go:934-937).
         if rpc.phase is Phase.SUCCEEDED:
             return self._outputs(rpc)
         if rpc.phase is Phase.FAILED:
             return _End(Phase.FAILED, f"failed to run the job: {rpc.text}")
         if rpc.phase is Phase.ABORTED:
+            # Flyte drops what the agent says with this phase (WA/agent/plugin.go:307-362).
             return _End(Phase.FAILED, "failed to run the job with aborted phase.")
         if rpc.phase is Phase.RETRYABLE_FAILED:
+            # The phase that Flyte has stored is still a running one, so the job is deleted before
+            # the retry, although it has failed (FP/nodes/executor.go:895-896).
             return _End(Phase.FAILED, rpc.text, again=True, delete=True)
         return None
 
@@ -273,8 +293,11 @@ class Execution:
         declared = self.attempt.task.declared
         if not declared:
             return _End(Phase.SUCCEEDED)  # nothing is read, not even an error.pb
+        # Empty outputs are outputs; only absent ones mean a file (WA/agent/plugin.go:411-431).
         if rpc.resource.HasField("outputs"):
             return _End(Phase.SUCCEEDED, outputs=decode_literals(rpc.resource.outputs, declared))
+        # Flyte 1 reads error.pb first and retries where outputs.pb is missing
+        # (FP/nodes/task/handler.go:841-925); Flyte 2 never reads error.pb and fails for good.
         folder, again = local_path(self.attempt.output_prefix), self.attempt.generation == 1
         if folder is None and self._rules.remote_outputs:
             return _End(Phase.SUCCEEDED)
@@ -310,6 +333,7 @@ class Execution:
             self.outcome.stuck = True
             text = f"a synchronous agent answered {rpc.phase}"
             return _End(None, text, instead=(None, text))
+        # A synchronous answer has no `resource_meta` that a DeleteTask could name.
         return replace(end, delete=False)
 
     async def _delete(self, tries: int | None) -> bool:
@@ -322,6 +346,7 @@ class Execution:
             if rpc.ok:
                 return True
             failed += 1
+            # A server that has ended takes none of the further tries.
             if not self._alive():
                 break
             if tries != 1:

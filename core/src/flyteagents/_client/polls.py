@@ -89,12 +89,14 @@ class Polls:
             await asyncio.sleep(self._rules.resync)
 
     async def _one(self) -> None:
+        # A slow job holds a worker that the jobs of all other agents wait for, as in Flyte.
         async with self._workers:
             if self._ended():
                 return
             counted = self._failures  # of overlapping polls the last one's count stays
             rpc = await self._poll()
             if rpc.ok:
+                # The count stays: Flyte counts over the task's whole life (PM/cache.go:99-110).
                 self.latest, self._answered = rpc, time.monotonic()
             else:
                 self._failures, self.error = counted + 1, rpc.error

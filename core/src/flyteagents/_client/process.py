@@ -26,6 +26,8 @@ from flyteagents._client.exit_codes import UNAVAILABLE
 ServerT = TypeVar("ServerT", bound="ServerProcess")
 _STOPPED_WITHIN = 30.0
 """Seconds after SIGTERM, which a drain may need."""
+# By default gRPC waits a second before it tries an address again that refused it, and a server
+# that starts refuses at first.
 _RECONNECT = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50))
 
 
@@ -80,6 +82,7 @@ class ServerProcess:
     def log(self) -> str:
         """All that the server has written, restarts included; also after its end."""
         if not self._file.closed:
+            # `pread`: the server writes at the position that both share, and a seek would move it.
             file = self._file.fileno()
             self._written = os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
         return self._written
@@ -163,6 +166,7 @@ class ServerProcess:
         self.close()
 
     async def __aenter__(self: ServerT) -> ServerT:
+        # In a thread: it blocks, and a fake vendor on this loop has to answer meanwhile.
         return await asyncio.to_thread(self.__enter__)
 
     async def __aexit__(self, *raised: object) -> None:

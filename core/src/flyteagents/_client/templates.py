@@ -81,8 +81,10 @@ def task_template(
 
     _declare(template.interface.inputs, types)
     _declare(template.interface.outputs, outputs or {})
+    # Absent is not empty: Flyte 2 fails a task that has no `custom` before it calls anyone.
     if custom is not None:
         template.custom.CopyFrom(to_struct(custom))
+    # One or the other: a template's target is a `oneof`, where the last one set wins.
     if sql:
         template.sql.statement = sql
         template.sql.dialect = tasks_pb2.Sql.ANSI

@@ -35,6 +35,7 @@ class Admission:
         except asyncio.TimeoutError:
             return False
         except asyncio.CancelledError:
+            # Room was given in the very turn in which the caller left; it would be lost for good.
             if place.done() and not place.cancelled():
                 self.leave()
             raise
@@ -48,6 +49,7 @@ class Admission:
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
+                # `held` stays as it is: the room changes hands, so nobody can take it in between.
                 place.set_result(None)
                 return
         self.held -= 1

@@ -102,6 +102,8 @@ class KernelCall:
 
     async def blocking(self, function: Callable[..., T], *args: object) -> T:
         loop = asyncio.get_running_loop()
+        # Not in the loop's default executor: all agents would share it, and one slow vendor could
+        # take every thread (rule 11).
         return await loop.run_in_executor(self.served.threads, functools.partial(function, *args))
 
     async def read_error(self, prefix: str = "") -> ErrorDocument | None:

@@ -63,6 +63,7 @@ class Cancelling:
             bug = verdict("cancel", error) is Verdict.BUG
             text = self._kernel.tell(served, "cancel", error)
             raise Refused("INTERNAL" if bug else "UNAVAILABLE", text)
+        # After an OK Flyte does not ask again, and this replica may go before the vendor says yes.
         if not seen.stop_accepted and not seen.nothing_to_stop:
             self._unconfirmed.add(served.task_type, "not accepted")
             raise Refused(
@@ -117,6 +118,7 @@ class Cancelling:
             what = verdict("cancel", error)
             if what is Verdict.BUG:
                 raise
+            # Asking again gives no right to it, and each error is one of the eleven.
             if what is Verdict.NOTED:
                 log.error("%s: may not cancel %s: %s", served.task_type, opened.job, error)
                 self._unconfirmed.add(served.task_type, "forbidden")
@@ -137,6 +139,7 @@ class Cancelling:
                 # To ask for the cancel of what is not there would pass for having asked.
                 raise
             if seen.stop_accepted:
+                # A bug in the agent's `get` must not fail a cancel that the vendor has accepted.
                 if verdict("cancel", error) is not Verdict.BUG:
                     raise
                 self._kernel.tell(opened.served, "get", error)
@@ -144,6 +147,7 @@ class Cancelling:
         if status is not None:
             if status.phase is not None and status.phase.terminal:
                 return True
+            # Whoever asked for it: another replica, or a person in the vendor's console.
             seen.stop_accepted |= status.cancelling
         if not seen.stop_accepted:
             await ask(opened.call("cancel", budget), limit=STEP_LIMIT)
@@ -159,6 +163,7 @@ class Cancelling:
 
 def dying(kernel: Kernel, served: ServedAgent, job: Job) -> bool:
     """Whether this replica is stopping the job."""
+    # By the job, not by a key: it may be another attempt's that has taken it over.
     return _name(served, job) in kernel.soft.stopping
 
 

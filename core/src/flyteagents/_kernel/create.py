@@ -55,9 +55,12 @@ class Creating:
             declared=self._kernel.codec.declared_text(task.declared),
         )
 
+        # Flyte repeats CreateTask when it could not store the round's state: it must hear of the
+        # same job (flytepropeller/pkg/controller/nodes/task/handler.go:800-806).
         known = self._kernel.soft.created.get(key.hex)
         flight = self._flights.under_way(key.hex)
         there = known.fingerprint if known else flight and str(flight.task.fingerprint)
+        # Sharing the key's job would pass off the results of other work as this task's.
         if there and not task.fingerprint.matches(there):
             text = "another task with the same output prefix was created before; it is other work"
             return self._park(envelope, Answer(Phase.FAILED, text))
@@ -66,6 +69,7 @@ class Creating:
 
         flight = flight or self._flights.start(served, task, request, deadline)
         landed = await self._flights.wait(flight, deadline)
+        # Flyte 2 has no ExecuteTaskSync: the end rides in `resource_meta`, and GetTask tells it.
         if served.is_sync:
             return self._park(envelope, _ran(flight, landed, deadline, "CreateTask"))
         return self._outcome(flight, envelope) if landed else self._not_yet(flight, envelope)
@@ -79,6 +83,7 @@ class Creating:
             raise Refused("FAILED_PRECONDITION", f"{served.task_type} is asynchronous: CreateTask")
         envelope = new_envelope(request.identity, key.hex, request.task_type, trace)
         answer = await self._run(served, request, key, deadline)
+        # Here, since no GetTask follows that would see the end.
         record_end(self._kernel, envelope, answer)
         return answer
 
@@ -118,8 +123,10 @@ class Creating:
             envelope = copied(envelope, job=job, wrote=made.wrote)
             if made.key != envelope.key:
                 envelope = copied(envelope, adopted=True, made_with=made.key)
+            # Else the next attempt would take it for just named, and not look at how it is doing.
             self._flights.was_heard(envelope.key)
             record_start(envelope, flight.task)
+            # Only a yes: after any other answer a repeated call may hear the vendor's own.
             return self._kernel.soft.created.put(envelope.key, envelope)
         what = verdict("create", error)
         text = self._kernel.tell(flight.served, "create", error)
@@ -136,6 +143,7 @@ class Creating:
         """The budget is over and the vendor has not said yes. Where the job's name is ours, that
         is the answer, and GetTask finds out; else the next attempt finds the job."""
         handle: Job | None = None
+        # Before that, a handle would name a job that nobody has asked the vendor for.
         if flight.stage is Stage.SUBMITTING:
             try:
                 handle = flight.served.agent.handle(flight.task)
@@ -154,6 +162,8 @@ class Creating:
 
     def _park(self, envelope: Envelope, answer: Answer) -> Envelope:
         """The envelope of an attempt that has ended already."""
+        # They ride in `resource_meta`, which Flyte stores with the workflow, under etcd's limit
+        # (flytepropeller/pkg/controller/handler.go:379-411).
         if answer.outputs is not None and len(answer.outputs) > SMALL:
             text = f"outputs of {len(answer.outputs)} bytes do not fit the {SMALL} that Flyte keeps"
             answer = Answer(Phase.FAILED, text)

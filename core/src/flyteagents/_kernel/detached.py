@@ -23,6 +23,7 @@ class Detached:
         """Run `work`. With `finish`, a drain waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         if finish:
+            # This also keeps it alive: the loop itself has only weak references to tasks.
             self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -42,6 +43,7 @@ class Detached:
         self.draining = True
         loop = asyncio.get_running_loop()
         end = loop.time() + limit
+        # Again and again: what ends may start more, as a flight that lands unheard starts a cancel.
         while self._tasks and loop.time() < end:
             await asyncio.wait(set(self._tasks), timeout=end - loop.time())
         left = list(self._tasks)
@@ -72,6 +74,7 @@ async def _ended_or_late(task: asyncio.Future[T], seconds: float) -> None:
     waiter = loop.create_future()
 
     def wake(_: object = None) -> None:
+        # The timer, the task and a cancel of the caller may all come; a future is set only once.
         if not waiter.done():
             waiter.set_result(None)
 

@@ -54,6 +54,7 @@ def record_end(
     if status is not None:
         if status.started is not None:
             started = status.started.timestamp()
+            # Two clocks, and a job that was taken over began before this attempt.
             attributes["flyte.job.queue_seconds"] = max(started - envelope.created, 0.0)
         if status.ended is not None:
             ended = status.ended.timestamp()
@@ -61,6 +62,7 @@ def record_end(
         kernel.telemetry.metrics.job_statistics(task_type, status.statistics)
 
     kernel.telemetry.metrics.jobs.add(kernel.label(task_type), phase)
+    # `created` is 0 where another connector wrote the envelope.
     seconds = max(ended - (envelope.created or started), 0.0)
     extra = _fields(envelope) | {"phase": phase, "seconds": round(seconds, 3)}
     if status is not None and status.code:

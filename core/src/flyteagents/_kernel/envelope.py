@@ -36,6 +36,7 @@ _Number = Annotated[int, Field(ge=-1, lt=2**40)]
 
 
 def _decodes(text: str | None) -> str | None:
+    # Without `validate` Python skips what is not base64, and makes other outputs of the rest.
     base64.b64decode(text or "", validate=True)
     return text
 
@@ -65,6 +66,7 @@ class Envelope:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore")
 
+    # One or two letters each: names count against LIMIT too.
     key: Annotated[str, Field(alias="k")]
     task_type: Annotated[str, Field(alias="t")]
     created: Annotated[float, Field(alias="c", ge=0, lt=2**40)]
@@ -128,6 +130,8 @@ def dump(envelope: Envelope) -> bytes:
         parked = replace(envelope.parked, message=cut(envelope.parked.message))
         envelope = replace(envelope, parked=parked)
     raw = _dump(envelope)
+    # By what is lost: first words of log lines, then the check of the job's outputs. Parked
+    # outputs may pass LIMIT, and have a limit of their own.
     for dropped in ({"execution": "", "node": ""}, {"declared": envelope.declared and UNKNOWN}):
         if len(raw) <= LIMIT or (envelope.parked and envelope.parked.outputs):
             break
@@ -153,6 +157,8 @@ def load(raw: bytes) -> Envelope | None:
     try:
         envelope = _FORM.validate_json(b"{" + rest)
     except ValueError:
+        # In a rollout, and after one is taken back, a replica meets what later releases wrote. The
+        # checksum stands for the key, which cannot be read, and keeps such jobs apart.
         if newer:
             return Envelope(key=head[2].decode(), task_type="", created=0, newer=True)
         raise BrokenEnvelope("resource_meta is not an envelope of ours") from None
@@ -163,6 +169,7 @@ def load(raw: bytes) -> Envelope | None:
 
 def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:
     """`text` in at most `limit` bytes of UTF-8."""
+    # A lone surrogate has no UTF-8, and would raise; a cut may fall within a character.
     raw = text.encode("utf-8", "replace")
     return (raw if len(raw) <= limit else raw[: limit - 3] + b"...").decode("utf-8", "ignore")
 

@@ -93,6 +93,8 @@ class Flight:
     async def wait(self, deadline: Deadline) -> bool:
         """Wait for the flight with the others that do. Whether it has landed in time."""
         self._waiting += 1
+        # Flyte repeats a CreateTask for the same attempt: the flight has the time of whoever waits
+        # longest, and may send again though an earlier caller's leaving had closed it.
         self.budget.until = max(self.budget.until, deadline.until)
         self.budget.closed = False
         try:
@@ -116,6 +118,7 @@ class Flight:
         """It goes on as `work`, without a caller, for as long as its job is young."""
         self.work = work
         self.budget = Budget(self._ends)
+        # What it comes to now is a second landing, of which nobody has heard.
         self._heard = False
 
     @property
@@ -139,6 +142,8 @@ class Flight:
             self.budget,
             of=task if of is None else of,
             task_type=task.type,
+            # Not the flight's: by its own key the vendor finds an earlier attempt's job, and by
+            # this attempt's it would make another.
             key=task.key,
             fingerprint=task.fingerprint,
             settling=task is not self.task,

@@ -70,6 +70,8 @@ class Flights:
         # What became of an earlier flight for the key says nothing about this one.
         self._kernel.soft.late_ends.pop(flight.key)
         self._kernel.soft.troubles.pop(flight.key)
+        # Detached: at its deadline gRPC cancels the caller, and a submit that is torn down on the
+        # wire leaves a job that nobody has a name for.
         flight.work = self._kernel.detached.start(self._fly(flight))
         self._under_way[flight.key] = flight
         flight.work.add_done_callback(lambda _: self._landed_alone(flight))
@@ -80,6 +82,7 @@ class Flights:
         try:
             landed = await flight.wait(deadline)
         finally:
+            # Also when this caller is cancelled: `_landed_alone` has left it to those who wait.
             if flight.work.done():
                 self._landed(flight)
         return landed and flight.work.done()  # where it goes on, it has not landed yet
@@ -89,6 +92,8 @@ class Flights:
         vendor dedupes the key, submitting goes on without a caller."""
         flight.unconfirmed = True
         self._kernel.soft.troubles.put(flight.key, why)
+        # Landed before anybody was told, so `_landed` did not know that it is to go on. One that is
+        # still under way is seen to by `_failed_unconfirmed`.
         if flight.work.done():
             self._go_on(flight)
 
@@ -148,6 +153,7 @@ class Flights:
         """A synchronous agent's work: every error is an answer."""
         served, task = flight.served, flight.task
         try:
+            # ExecuteTaskSync's caller may allow more than any other call of an agent takes.
             seconds = max(CALL_LIMIT, flight.budget.left)
             outputs = await ask(flight.call("run", task), limit=seconds) or {}
             encoded = self._kernel.codec.outputs(outputs, task.declared)
@@ -174,6 +180,7 @@ class Flights:
             return
         if self._under_way.get(flight.key) is flight:  # and not the next one for this key
             del self._under_way[flight.key]
+        # A synchronous agent leaves no job; and a cancelled task's `exception()` raises.
         if flight.served.is_sync or flight.work.cancelled():
             return
         unheard, error = flight.is_unheard(), flight.work.exception()
@@ -192,6 +199,7 @@ class Flights:
         if what is Verdict.LATER:
             self._go_on(flight)
         elif what in (Verdict.FAIL, Verdict.RETRY):
+            # Else GetTask finds no such job, and can say only that it never arrived.
             text = self._kernel.tell(flight.served, "create", error)
             self._kernel.soft.late_ends.put(flight.key, Parked(phase_of(what), text))
 
@@ -229,6 +237,7 @@ class Flights:
     def _lost(self, flight: Flight) -> None:
         """A submit ended without an answer and without a caller, so its job may be there. Where no
         attempt can follow, it is looked for under the name that we know, and stopped."""
+        # Until then nothing was sent for this attempt; the earlier ones are `settle`'s.
         if flight.stage is not Stage.SUBMITTING:
             return
         served = flight.served
@@ -241,9 +250,11 @@ class Flights:
         agent = flight.served.agent
         job = agent.handle(flight.task)
         if job is None and type(agent).find is not Agent.find:
+            # The callers' budget is over or closed, and `find` has to ask the vendor.
             flight.flies_on(flight.work)
             job = await ask_patiently(flight.call("find", flight.task))
         if job is not None:
+            # The submit may arrive after the first look: unconfirmed, the cancel waits for its job.
             self._stop(flight, job, unconfirmed=True)
 
     def _stop(self, flight: Flight, job: Job, *, unconfirmed: bool = False) -> None:
@@ -280,6 +291,8 @@ async def _submit(flight: Flight) -> Any:
     if flight.served.idempotency == "vendor":
         return await ask_patiently(create)
     if flight.served.idempotency == "lookup":
+        # A repeated CreateTask may come to another replica, which has no memory of the first one
+        # (flytepropeller/pkg/controller/nodes/task/handler.go:800-806).
         found = await ask_patiently(flight.call("find", flight.task))
         if found is not None:
             return found

@@ -53,9 +53,11 @@ class Kernel:
 
     def tell(self, served: ServedAgent, operation: str, error: BaseException) -> str:
         """The user's text for an error. A bug's is in the log, and the text has the id for it."""
+        # The table calls some of our own errors bugs too, as JobNotFound out of `create`.
         bug = operation in OPERATIONS and verdict(operation, error) is Verdict.BUG
         if isinstance(error, AgentError) and not bug:
             return redact(served.words(error.message, error.code))
+        # The user gets the type alone: what the text of a foreign exception holds, nobody knows.
         error_id = secrets.token_hex(4)
         log.error(
             "%s: %s raised %s",

@@ -22,8 +22,10 @@ _NUMBERED = re.compile(r"^(?P<base>.*/)(?P<number>\d{1,9})(?P<slash>/?)$", re.DO
 
 def key_of(cluster: str, task_type: str, output_prefix: str) -> Key:
     """The key of the attempt that writes to `output_prefix`; a random one where it is empty."""
+    # All tasks of the type without a prefix would have one key, and so share one job.
     if not output_prefix:
         return Key(secrets.token_hex(20))
+    # NUL keeps the parts apart: else two sets of parts could make the same text.
     text = f"flyteagents/1\0{cluster}\0{task_type}\0{output_prefix}"
     return Key(hashlib.sha256(text.encode()).hexdigest()[:40])
 
@@ -70,6 +72,8 @@ def _text_keys(value: object) -> object:
 
 
 def _canonical(value: object) -> object:
+    # Before `date`, of which it is a subclass. The kind is named with the value: a text that
+    # reads the same is other work.
     if isinstance(value, datetime):
         moment = value if value.tzinfo is None else value.astimezone(timezone.utc)
         return {"datetime": moment.isoformat()}
@@ -84,6 +88,7 @@ def _canonical(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, set | frozenset):
+        # A set's order differs between processes, since Python salts the hashes of texts.
         return sorted(map(str, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}

@@ -42,7 +42,10 @@ class Lane:
         `first` there before them."""
         if self._loop is None:
             loop = asyncio.new_event_loop()
+            # Before the loop runs, so that it is the first thing there. Kept, since asyncio holds
+            # its tasks only weakly, and one that nobody holds may be collected.
             self._opening = loop.create_task(_completed(first))
+            # A daemon: a method that blocks for ever must not keep the process from ending.
             self._thread = threading.Thread(
                 target=loop.run_forever, name=f"flyteagents-lane-{self._name}", daemon=True
             )

@@ -81,6 +81,7 @@ def offer(cls: AgentClass, models: Models, settings: Settings) -> Offered:
         raise BadAgent(f"{where} failed with {type(error).__name__}: {error}") from error
     if not task_types or not all(isinstance(each, str) and each for each in task_types):
         raise BadAgent(f"{where} serves {task_types!r}, which are no task types")
+    # Looked at here as well, since `promises` may say another than the class does.
     if idempotency not in get_args(Idempotency):
         raise BadAgent(f'{where} must have idempotency "vendor", "lookup" or "none"')
     if idempotency == "lookup" and getattr(cls, "find", None) is Agent.find:
@@ -136,6 +137,7 @@ def _bad_models(cls: AgentClass, given: Mapping[Any, Any]) -> Iterator[str]:
 def _bad_methods(cls: AgentClass) -> Iterator[str]:
     base, needed, overridden = _base_of(cls), _needed(cls), _overridden(cls)
     try:
+        # The kernel makes the object, and makes it anew when the agent moves to a loop of its own.
         inspect.signature(cls).bind()
     except TypeError:
         yield "has an __init__ with arguments; the kernel gives none, use self.settings and open()"
@@ -166,6 +168,7 @@ def _bad_parameters(name: str, method: Any, model: Any) -> Iterator[str]:
     except TypeError:
         yield f"must take what it is given: {shown}"
         return
+    # The kernel gives them by place: two that are swapped would bind, and each get the other's.
     if any(each in has and has.index(each) != place for place, each in enumerate(wanted)):
         yield f"has its parameters in another order: {shown}"
 
@@ -174,6 +177,7 @@ def _overridden(cls: AgentClass) -> set[str]:
     """The names of the base's methods that the class has of its own."""
     base = _base_of(cls)
 
+    # A classmethod is another bound object each time it is looked up; its function is the same.
     def plain(value: Any) -> Any:
         return getattr(value, "__func__", value)
 
@@ -188,6 +192,7 @@ def _type_arguments(cls: type, given: Mapping[Any, Any] | None = None) -> dict[A
     """The models by the type variables of `Agent` and `SyncAgent`. They may be split over several
     classes, as in `class Base(Agent[S, C, JobT])` and `class One(Base[OneJob])`."""
     known = given or {}
+    # By `vars`: a class that has no generic base of its own would show its parent's.
     for base in vars(cls).get("__orig_bases__", ()):
         origin: Any = get_origin(base)
         if not isinstance(origin, type) or not issubclass(origin, AgentBase):

@@ -36,6 +36,7 @@ class OpenJob:
     @property
     def young(self) -> bool:
         """Whether the job may be under way to its vendor still."""
+        # Not the monotonic clock: another replica may have made the envelope.
         return time.time() - self.envelope.created < YOUNG
 
     def call(
@@ -51,6 +52,7 @@ class OpenJob:
             budget,
             of=self.job,
             task_type=envelope.task_type,
+            # The vendor knows a job that was taken over by the key it was made with.
             key=Key(envelope.made_with or envelope.key),
             fingerprint=Fingerprint(envelope.fingerprint) if envelope.fingerprint else None,
             output_prefix=prefix if wrote < 0 else prefix_of_attempt(prefix, wrote),

@@ -46,6 +46,7 @@ def know(kernel: Kernel, request: JobRequest) -> Known:
     envelope, job = _read(kernel, request)
     # Not what the rest of the request has a part in, nor what may be read tomorrow.
     lasts = job is not None and envelope.trace and not envelope.foreign and not envelope.newer
+    # Zero is no valid trace id (W3C Trace Context), and other connectors wrote none.
     trace = int(envelope.trace or "0", 16) or trace_id(
         prefix_of_task(request.output_prefix) or envelope.key
     )
@@ -81,6 +82,7 @@ def _read(kernel: Kernel, request: JobRequest) -> tuple[Envelope, Job | None]:
         raise Refused("INVALID_ARGUMENT", str(error)) from None
     if envelope is None:
         return _foreign(kernel, request)
+    # Of a later release's form only the head can be read; the request names the type.
     if not envelope.task_type:
         envelope = replace(envelope, task_type=request.task_type, newer=True)
     served = kernel.agents.get(envelope.task_type)
@@ -102,6 +104,7 @@ def _foreign(kernel: Kernel, request: JobRequest) -> tuple[Envelope, Job | None]
         job = _validated(served, values) if isinstance(values, dict) else None
         if job is None:
             raise ValueError
+    # RecursionError: `json` raises it for what is nested too deeply, and anyone may have sent it.
     except (ValueError, RecursionError):
         raise Refused(
             "INVALID_ARGUMENT",
@@ -109,6 +112,7 @@ def _foreign(kernel: Kernel, request: JobRequest) -> tuple[Envelope, Job | None]
             "it can take over",
         ) from None
     envelope = Envelope(
+        # Of the bytes alone: a DeleteTask has no output prefix, and must mean the same job.
         key=key_of(kernel.settings.cluster, served.task_type, text).hex,
         task_type=served.task_type,
         created=0,

@@ -68,6 +68,7 @@ def discover(
     for point in offered():
         by_name.setdefault(point.name, []).append(point)
     for name in sorted(by_name) if chosen is None else dict.fromkeys(chosen):
+        # A package that is on sys.path twice is listed twice, and is no clash with itself.
         points = {(_origin(point), point.value): point for point in by_name.get(name, [])}
         if not points:
             there = ", ".join(sorted(by_name)) or "none"
@@ -91,6 +92,7 @@ class PluginProblem(Exception):
 
 
 def _load(point: EntryPoint) -> Plugin:
+    # A plugin named `tls` would take FLYTEAGENTS_TLS_CERT for a setting of its own.
     clash = [name for name in KernelSettings.names() if name.startswith(prefix_of(point.name))]
     if clash:
         raise PluginProblem(f"its settings' prefix collides with the kernel's {clash[0]}; rename")
@@ -131,10 +133,12 @@ def _load(point: EntryPoint) -> Plugin:
 
 
 def _hook_result(name: str, module: ModuleType) -> Sequence[AgentClass]:
+    # A manager for each plugin: of one hook call for all, nobody could tell whose code raised.
     manager = pluggy.PluginManager(_hooks.GROUP)
     manager.add_hookspecs(sys.modules[_hooks.__name__])
     try:
         manager.register(module, name)
+        # Without it pluggy lets a hook with a misspelt name pass, and never calls it.
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise PluginProblem(f"wrong hook: {str(error).strip().splitlines()[-1]}") from None
@@ -170,6 +174,8 @@ def _refuse_duplicates(found: Found) -> None:
         if len(plugins) > 1:
             origins = " and ".join(sorted({p.origin for p in plugins}))
             cause = f"more than one agent for {what}; uninstall one of the packages"
+            # All of them: which one the operator meant is not known here, and the order of
+            # installed packages must not decide it.
             for plugin in plugins:
                 if plugin in found.plugins:
                     found.plugins.remove(plugin)

@@ -52,6 +52,8 @@ _USER = re.compile(r"(?<=://)[^/@]*@")
 
 def by_age(envelope: Envelope) -> Answer:
     """The answer where nothing is known."""
+    # Not QUEUED: flyteadmin drops it, with its message and its links
+    # (flyteadmin/pkg/manager/impl/task_execution_manager.go:169-176).
     young = time.time() - envelope.created < STARTING
     return Answer(Phase.INITIALIZING if young else Phase.RUNNING)
 
@@ -71,9 +73,11 @@ class Polling:
             return seen.final
         polling = seen.poll  # kept: another caller may begin the next one before this one wakes up
         if polling is None:
+            # Not waited for: that would hold one of the ten workers that poll all agents' jobs.
             if not served.polls.try_enter():
                 self._metrics.admission.add(served.task_type, "get", "remembered")
                 return self._remembered(opened)
+            # A drain does not wait for it: Flyte asks again anyway, and another replica.
             polling = self._kernel.detached.start(self._poll(opened), finish=False)
             seen.poll_began(polling)
         patience = QUICK if seen.phase is not None else deadline.left
@@ -88,6 +92,8 @@ class Polling:
         if seen.failures.count and not answer.phase.terminal:
             since = int(seen.failures.age)
             answer = replace(answer, message=f"no answer for {since} s: {seen.trouble}")
+        # Also with a guess: the links of a phase's first answer are the ones that Flyte shows
+        # (flytepropeller/pkg/controller/nodes/task/handler.go:565-570).
         return answer if answer.links else replace(answer, links=self._links(opened))
 
     async def _poll(self, opened: OpenJob) -> Answer:
@@ -124,7 +130,9 @@ class Polling:
             try:
                 outputs = await self._outputs(opened, call, status)
             except InvalidTask as error:
+                # Not left to `_failed`, which would stop the job: this one has ended.
                 phase, text = Phase.FAILED, str(error)
+        # Redacted before it is cut: half a secret would not be known for one.
         return Answer(
             phase, cut(redact(text), TEXT_LIMIT), outputs, self._links(opened), status.info
         )
@@ -133,6 +141,8 @@ class Polling:
         """The outputs of a job that has succeeded; None where it has written them itself. Raises
         InvalidTask for what does not fit."""
         declared = self._declared(opened)
+        # Where they are absent Flyte reads outputs.pb; present ones, even empty, it writes itself
+        # (flyteplugins .../webapi/agent/plugin.go:411-431).
         if status.outputs is None:
             if declared:
                 await self._look_at_file(call)
@@ -153,7 +163,9 @@ class Polling:
         try:
             # Their names alone: whether Flyte can read the values is Flyte's to say.
             written = await asyncio.wait_for(call.written_outputs(), POLL_LIMIT)
+        # asyncio's own: in Python 3.10 the built-in TimeoutError is another class.
         except (Unsupported, VendorError, asyncio.TimeoutError) as error:
+            # Flyte may have access where this server has none: no reason to fail the job.
             log.warning("%s: cannot see what the job wrote: %s", call.task_type, error)
             return
         if written is None:
@@ -192,6 +204,7 @@ class Polling:
             phase = seen.phase or Phase.INITIALIZING
             return seen.was_answered(Answer(phase, text, links=links))
         if unconfirmed:
+            # Nothing has run, so a retry repeats nothing; below, the job may have done its work.
             text = "the job never arrived at its vendor" + (f": {trouble}" if trouble else "")
             return self._ended(opened, Answer(Phase.RETRYABLE_FAILED, text, links=links))
         text = "the vendor no longer knows this job; running it again may repeat its work"

@@ -51,6 +51,8 @@ def _check_status(status: Status) -> None:
             )
     for name in _MOMENTS:
         moment = getattr(status, name)
+        # Python takes it for local time in `timestamp()`, and refuses to subtract it from one that
+        # has a zone.
         if moment is not None and moment.tzinfo is None:
             raise TypeError(f"get returned a Status whose {name} has no time zone")
 

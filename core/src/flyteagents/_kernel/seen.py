@@ -124,6 +124,8 @@ class Seen:
         self.phase = answer.phase
         self.latest = answer
         if answer.phase.terminal:
+            # A job that was given up has no last word of its vendor's, and its series would go on
+            # ageing in the metrics.
             self.failures.end()
             if answer.outputs is None or len(answer.outputs) <= SMALL:
                 self.final = answer

@@ -48,6 +48,7 @@ class ServedAgent:
         self._cls = offered.cls
         self._telemetry = telemetry
 
+        # What the operator wrote may get credentials; what a task names may not (rule 15).
         of_settings = _hosts_in(offered.settings)
         self._vendor_hosts = [*self._cls.hosts, *settings.allow_hosts, *of_settings]
         # As much again as for polls is for cancels, which have no limit of their own.
@@ -79,9 +80,11 @@ class ServedAgent:
         await self.agent.open()
 
     async def close(self) -> None:
+        # The lane first: nothing of the agent's is to run there while its connections are closed.
         await self.lane.close()
         await self.agent.close()
         await self.client.aclose()
+        # Python cannot end a thread from outside: one that hangs would hold up the whole stop.
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def span(self, operation: str) -> AbstractContextManager[object]:

@@ -71,6 +71,8 @@ class Service:
             log.warning(
                 "no agent here can read a job of %r; answering by its age", envelope.task_type
             )
+            # In a rollout another replica may read it, and of errors Flyte forgives five in all
+            # (flyteplugins .../internal/webapi/cache.go:99-110).
             return by_age(envelope)
         before = seen.phase
         answer = await self._polling.poll(opened, deadline)
@@ -85,6 +87,8 @@ class Service:
             return
         self._flights.is_unwanted(envelope.key)
         if not known.admitted:
+            # OK all the same: errors here have Flyte 1 abort the whole workflow
+            # (flytepropeller/pkg/controller/workflow/executor.go:478-520).
             log.error(
                 "not cancelling a job of %s/%s: not served", envelope.project, envelope.domain
             )
@@ -93,6 +97,7 @@ class Service:
         opened = open_job(known, request, seen)
         if opened is None:
             self._not_ours(envelope, seen)
+        # A poll that gave the job up made that its end, while the job is still being stopped.
         elif seen.final is None or seen.cancel is not None:
             await self._cancelling.delete(opened, deadline)
 

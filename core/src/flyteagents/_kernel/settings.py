@@ -30,6 +30,7 @@ class KernelSettings(FromEnvironment):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     host: str = Field("[::]", description="Address to listen on.", examples=["127.0.0.1"])
+    # 8000 and 9090 as flytekit's server has them, so that ours can stand in its place.
     port: Port = Field(8000, description="gRPC port; `serve --port` wins. 0 takes a free one.")
     metrics_host: str = Field("0.0.0.0", description="Address of the Prometheus page.")  # noqa: S104
     metrics_port: Port = Field(9090, description="Port of the Prometheus page; 0 for no page.")
@@ -70,6 +71,7 @@ class KernelSettings(FromEnvironment):
     max_threads: PositiveInt = Field(
         16, description="Threads that one agent has for work that blocks."
     )
+    # 3 at most: the answer around the outputs has to stay below gRPC's 4 MiB.
     max_output_mb: Annotated[int, Field(ge=1, le=3)] = Field(
         2,
         description="MiB of outputs that a task may return. More than Flyte reads "
@@ -125,8 +127,10 @@ def read_settings(**overrides: object) -> KernelSettings:
 def read(model: type[S], prefix: str, **overrides: object) -> S:
     """Settings from the variables with `prefix`. Raises BadSettings."""
     try:
+        # Given here: a model cannot know under which name its plugin is installed.
         return model(_env_prefix=prefix, **overrides)  # type: ignore[arg-type] # pydantic checks
     except ValidationError as error:
+        # pydantic's own text shows whole values, and one may be a secret: no trace back to it.
         raise BadSettings(_problems(model, prefix, error)) from None
     except SettingsError as error:  # JSON that is none, in a field that takes JSON
         raise BadSettings(f"{error}; its variables begin {prefix}") from None

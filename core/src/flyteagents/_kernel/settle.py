@@ -43,19 +43,26 @@ async def settle(
 
     Raises VendorError when it cannot be known yet."""
     task = flight.task
-    attempt = task.identity.attempt
-    for number in earlier_attempts(task.output_prefix, attempt, flight.generation):
-        earlier = as_attempt(task, kernel.settings.cluster, number)
-        seen = _Earlier(kernel, flight, earlier)
+    numbers = earlier_attempts(task.output_prefix, task.identity.attempt, flight.generation)
+    tasks = [as_attempt(task, kernel.settings.cluster, number) for number in numbers]
+    earlier = [_Earlier(kernel, flight, each) for each in tasks]
+    # What a flight has just made stands for the attempts before its own: it has settled them. To
+    # ask for theirs first would take longer than there is where every answer is late.
+    for place in reversed(range(len(earlier))):
+        if earlier[place].was_just_named(others):
+            earlier = earlier[place:]
+            break
+
+    for each in earlier:
         try:
-            settled = await seen.job(others, cancelling)
+            settled = await each.job(others, cancelling)
         except VendorError:
             if flight.last_attempt:
-                seen.abandon(cancelling)
+                each.abandon(cancelling)
             raise
         if settled is not None:
             task_type = flight.served.task_type
-            log.info("%s: attempt takes over the job of attempt %d", task_type, number)
+            log.info("%s: attempt takes over the job of attempt %d", task_type, settled.wrote)
             return settled
     return None
 
@@ -70,11 +77,16 @@ class _Earlier:
         self._task = task
         self._number = attempt_number(task.output_prefix)
         self._found: Job | None = None
+        self._named: Made | None = None
+
+    def was_just_named(self, others: OtherFlights) -> bool:
+        """Whether the vendor has named its job a moment ago, too late for its own caller."""
+        self._named = others.just_named(self._task.key.hex, self._flight.task)
+        return self._named is not None
 
     async def job(self, others: OtherFlights, cancelling: Cancelling) -> Made | None:
         """Its job, where that is to be taken over. What may not be, is seen to stop."""
-        key = self._task.key.hex
-        named = others.just_named(key, self._flight.task)
+        named = self._named
         job = self._found = named.job if named else await self._look_up(others)
         if job is None:
             return None
@@ -91,7 +103,9 @@ class _Earlier:
                 await self._stop(job, cancelling)
             return None
         if not stopping and await self._adopts(job):
-            return Made(job, key, self._number)
+            # Its flight may itself have taken over an earlier one, which writes elsewhere.
+            return named or Made(job, self._task.key.hex, self._number)
+        # One that has succeeded is left alone: some vendors' cancel does more than stop.
         if status is None or status.phase is not Phase.SUCCEEDED:
             await self._stop(job, cancelling)
         return None
@@ -113,6 +127,7 @@ class _Earlier:
             # a submit which is still on its way cannot double.
             look = self._flight.call("create", self._task)
         else:
+            # A look-up while the submit is on its way finds nothing, and there would be two jobs.
             flying = others.under_way(self._task.key.hex)
             if flying and not await wait_within(flying.work, self._flight.budget.left):
                 raise Throttled(f"attempt {self._number} is still being submitted")
@@ -139,12 +154,14 @@ class _Earlier:
             raise
         except Exception as error:  # noqa: BLE001 # the agent's own code
             text = self._kernel.tell(self._served, "get", error)
+            # As it was raised, it would be the verdict on this attempt's own create.
             raise Unavailable(f"attempt {self._number} is not settled: {text}") from None
 
     def abandon(self, cancelling: Cancelling) -> None:
         """No attempt can follow this one, so nobody will ever ask about its job: stop it."""
         job = self._found or self._served.agent.handle(self._task)
         if job is not None:
+            # What a handle names may not have arrived yet: unconfirmed, the cancel waits for it.
             cancelling.detach(self._opened(job, unconfirmed=self._found is None))
 
     def _opened(self, job: Job, *, unconfirmed: bool = False) -> OpenJob:

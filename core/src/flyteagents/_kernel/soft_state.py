@@ -55,6 +55,7 @@ class Bounded(Generic[V]):
         return self._values.pop(name, None)
 
     def values(self) -> list[V]:
+        # A copy: the metrics' thread goes through it while the loop changes the memory.
         return list(self._values.values())
 
 
@@ -69,6 +70,7 @@ class SoftState:
     """
 
     def __init__(self, size: int = 20_000) -> None:
+        # Names are made of credentials too: without it, one could be guessed from its hash.
         self._salt = secrets.token_bytes(32)
         self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
         self.known: Bounded[Known] = Bounded(KNOWN)
@@ -81,6 +83,7 @@ class SoftState:
         """The job's memory. Jobs asked for with other credentials do not share it."""
         hashed = hashlib.blake2b(request.meta, key=self._salt, digest_size=16)
         for sent in (request.connection.secrets, request.connection.configs):
+            # Sorted: the order of a protobuf map is not defined.
             hashed.update(json.dumps(sorted(sent.items())).encode())
         name = hashed.hexdigest()
         return self._jobs.get(name) or self._jobs.put(name, Seen(task_type))

@@ -45,6 +45,7 @@ def _remote(scheme: str, url: str) -> bytes | None:
         import fsspec
 
         system, path = fsspec.core.url_to_fs(url)
+    # fsspec raises ValueError for a scheme it does not know, ImportError for a missing package.
     except (ImportError, ValueError):
         package = _PACKAGES.get(scheme, f"the fsspec package for {scheme}://")
         raise Unsupported(

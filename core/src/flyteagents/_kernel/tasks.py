@@ -24,6 +24,7 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
     try:
         config = served.offered.models.config.model_validate(given)
     except ValidationError as error:
+        # Without the values: a config may hold a secret, and the text is shown to users.
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'config'}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)[:5]

@@ -23,6 +23,7 @@ def check_tls(settings: KernelSettings) -> None:
     _must_hold(KEY, key, "PRIVATE KEY-----", "PEM private key")
 
     try:
+        # By itself first: `load_cert_chain` does not say which of the two files it could not read.
         ssl.create_default_context(cafile=str(cert))
     except ssl.SSLError:
         raise BadSettings(f"{CERT}: {cert} holds no certificate that can be read") from None

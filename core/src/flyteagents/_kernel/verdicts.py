@@ -49,6 +49,7 @@ TABLE: dict[type[Exception], tuple[Verdict, ...]] = {
 
 def verdict(operation: str, error: BaseException) -> Verdict:
     """What `error` becomes in `operation`, one of OPERATIONS."""
+    # asyncio.CancelledError is no Exception, and so in no row: it has the last one.
     kind = next((kind for kind in TABLE if isinstance(error, kind)), Exception)
     return TABLE[kind][OPERATIONS.index(operation)]
 
@@ -60,4 +61,5 @@ def phase_of(what: Verdict) -> Phase:
 
 def cause(error: BaseException) -> str:
     """The error's kind, for metrics and logs."""
+    # An agent's code may raise any class: each would be one more series of a metric.
     return type(error).__name__ if isinstance(error, AgentError) else "bug"

@@ -53,6 +53,7 @@ class HoldingProcessor(SpanProcessor):
         within a `spare` span goes under that span's parent."""
         held.open = False
         if keep:
+            # All of them first: a child ends before its parent, so it stands before it here.
             for span in held:
                 if not changed and isinstance(span, LateSpan) and span.spare and not span.told:
                     held.dropped[_id(span)] = span.parent

@@ -86,6 +86,7 @@ class Origin:
             tracer = self._provider.get_tracer(self.scope.name, self.scope.version)
             within = set_span_in_context(NonRecordingSpan(parent), Context())
             return tracer.start_span(name, within, kind, attributes, links, start_time)
+        # The sampler has decided with the root, and its flags say how.
         if parent.is_valid:
             trace, flags = parent.trace_id, parent.trace_flags
         else:

@@ -26,6 +26,7 @@ from opentelemetry.trace import Status, StatusCode
 _KNOWN_LIMIT = 4096
 _TIMES = struct.Struct("<BQBQ")
 _DOUBLE = struct.Struct("<d")
+# SpanFlags of trace.proto: whether it is known that the parent is remote, and whether it is.
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 _KINDS = (1, 2, 3, 4, 5)  # of SpanKind, which has no "unspecified"
 _NOT_AGAIN = frozenset(("url.full", "flyte.execution"))
@@ -113,6 +114,7 @@ class Encoder:
                 _TIMES.pack(0x39, start, 0x41, end),
                 self._all(span.attributes or {}),
                 _status(span.status),
+                # Field 16, the only one here whose tag takes two bytes.
                 b"\x85\x01" + flags.to_bytes(4, "little"),
             )
         )
@@ -136,11 +138,13 @@ def _value(value: object) -> bytes:
     """An AnyValue. Raises TypeError or ValueError for what is left to the library."""
     if isinstance(value, str):
         return _field(0x0A, value.encode())
+    # Before int, which a bool is too.
     if isinstance(value, bool):
         return b"\x10\x01" if value else b"\x10\x00"
     if isinstance(value, int):
         if not -(1 << 63) <= value < 1 << 63:
             raise ValueError("it does not fit 64 bits")
+        # Protobuf has negative numbers as two's complement, in ten bytes.
         return b"\x18" + _varint(value & (1 << 64) - 1)
     if isinstance(value, float):
         return b"\x21" + _DOUBLE.pack(value)

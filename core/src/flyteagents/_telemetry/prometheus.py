@@ -16,6 +16,7 @@ class Page:
 
     def __init__(self, host: str, port: int, spreads: Spreads) -> None:
         """Raises OSError when the port cannot be had."""
+        # The global one has prometheus_client's metrics of the process on it.
         registry = CollectorRegistry()
         try:
             server, self._thread = start_http_server(port, host.strip("[]"), registry)

@@ -71,6 +71,7 @@ class Telemetry:
 
     def shutdown(self, limit: float = 2.0) -> None:
         """Send what is left. Takes at most `limit` seconds, also when a collector hangs."""
+        # All at once, and daemons: one that hangs would hold up the others, then the exit.
         threads = [Thread(target=_quietly, args=(stop,), daemon=True) for stop in self._stops]
         until = time.monotonic() + limit
         for thread in threads:
@@ -101,6 +102,7 @@ def start_telemetry(
     # variables; our parents carry its decision.
     spreads = Spreads(SCOPE, measured)
     try:
+        # The SDK's own hook at exit would wait for a dead collector without our limit.
         tracers = TracerProvider(None if traces else ALWAYS_OFF, resource, shutdown_on_exit=False)
         spans = HoldingProcessor([_batches(exporter) for exporter in traces])
         readers: list[MetricReader] = [spreads.reader(each) for each in measured]

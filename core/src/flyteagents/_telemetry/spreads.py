@@ -64,6 +64,7 @@ class ReadSpread:
         series = self._series.get(labels)
         if series is None:
             series = self._series[labels] = _Series([0] * (len(self._bounds) + 1))
+        # A bound belongs to the bucket that it ends, as in the SDK's own.
         series.counts[bisect_left(self._bounds, value)] += 1
         series.total += value
         series.least = min(series.least, value)
@@ -81,6 +82,8 @@ class ReadSpread:
     def _points(self) -> Iterator[HistogramDataPoint]:
         now = time.time_ns()
         for values, series in self._series.copy().items():
+            # Their sum is taken of the copy: the count must fit the buckets, whatever is recorded
+            # meanwhile.
             counts = series.counts.copy()
             yield HistogramDataPoint(
                 attributes=dict(zip(self._labels, values, strict=True)),
@@ -138,6 +141,7 @@ class Spreads:
         """The class, whose objects are told of these histograms too."""
         spreads = self
 
+        # The SDK's documented place for subclasses (`MetricReader`, `_receive_metrics`).
         class Reader(reader):  # type: ignore[misc, valid-type] # either reader of the SDK's
             def _receive_metrics(self, metrics_data: MetricsData, *more: Any, **named: Any) -> None:
                 super()._receive_metrics(spreads._with(metrics_data), *more, **named)
@@ -154,6 +158,7 @@ class Spreads:
             replace(
                 resource,
                 scope_metrics=[
+                    # The SDK makes no scope that has nothing to collect; see `Metrics.blocked`.
                     replace(scope, metrics=[*scope.metrics, *made])
                     if scope.scope.name == self._scope
                     else scope

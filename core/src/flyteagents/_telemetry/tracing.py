@@ -50,6 +50,7 @@ _W3C = TraceContextTextMapPropagator()
 def trace_id(task_prefix: str) -> int:
     """The trace of the task whose attempts' output prefixes all begin with `task_prefix`."""
     digest = hashlib.sha256(b"flyteagents/trace\0" + task_prefix.encode("utf-8", "replace"))
+    # Zero is no valid id (W3C Trace Context).
     return int.from_bytes(digest.digest()[:16], "big") or 1
 
 
@@ -218,6 +219,7 @@ class Rpc:
         server's fault makes the span an error, as the semantic conventions have it."""
         span = self._span or self._start(INVALID_SPAN_CONTEXT, {})  # it could not be read
         young = time.time() - self._created < OLD
+        # Before its own span ends: that one is sent in any case, and must not be held.
         self._tracing.spans.settle(self._held, keep=self.changed or young, changed=self.changed)
         span.set_attribute("rpc.response.status_code", code)
         if code in _SERVER_FAULTS:
@@ -249,4 +251,5 @@ def _links(traceparent: str | None) -> list[Link]:
         return []
     context = _W3C.extract({"traceparent": traceparent}, Context())
     caller = get_current_span(context).get_span_context()
+    # No parent: the trace is the task's, whoever calls about it.
     return [Link(caller)] if caller.is_valid else []

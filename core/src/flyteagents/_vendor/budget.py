@@ -45,9 +45,11 @@ class Budget:
 
 def backoff(tries: int, asked: float | None) -> float:
     """Seconds before the next try, after `tries` repeats: at least what the vendor `asked` for."""
+    # From 0 on, so that those who failed together do not come back together.
     return max(asked or 0.0, random.uniform(0.0, min(0.1 * 2**tries, 2.0)))  # noqa: S311
 
 
+# `asyncio.timeout` is new in 3.11; before, `wait_for` makes a task for each.
 if sys.version_info >= (3, 11):
 
     @types.coroutine
@@ -72,6 +74,8 @@ if sys.version_info >= (3, 11):
         """`yield from work`, after its first step."""
         while True:
             try:
+                # The first step's future has left `work` already, so the loop gets it from here;
+                # and what the loop gives back, a cancel too, must reach `work`.
                 given = yield waited_for
             except BaseException as error:  # noqa: BLE001 # it is handed on, whatever it is
                 step, what = work.throw, error

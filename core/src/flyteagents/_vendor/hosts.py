@@ -50,6 +50,9 @@ def _near(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
+        # RFC 6761, 6.3: names below it are this machine too.
         return host == "localhost" or host.endswith(".localhost")
+    # ::ffff:127.0.0.1 reaches 127.0.0.1. Clouds' metadata services are link-local
+    # (169.254.169.254), and give out the machine's own credentials.
     address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or address.is_link_local or address.is_unspecified

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Opening = Callable[[bool], Coroutine[Any, Any, Endpoint]]
 Explain = Callable[[Reply], AgentError | None]
+# Idempotent by RFC 9110, 9.2.2: a second one leaves the vendor as the first did.
 _SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
 
 
@@ -80,6 +81,8 @@ class Requests:
             try:
                 return await self._once(trip, accept, sent.get("endpoint"), fresh, tries)
             except Unauthenticated as error:
+                # They were tried, or would not help: the request brought its own, or this no is
+                # not the vendor's but came while credentials were got.
                 if fresh or "endpoint" in sent or trip.came == "unsent":
                     raise
                 # The vendor's no counts only once fresh credentials were tried.
@@ -87,6 +90,7 @@ class Requests:
                 last = Unavailable(f"{error.message}; no time was left to try fresh credentials")
             except VendorError as error:
                 pause = self._pause(trip, error, tries)
+                # Told now: the vendor's own words say more than OUT_OF_TIME after a sleep.
                 if time.monotonic() + pause >= budget.until:
                     raise
                 last = error
@@ -121,6 +125,8 @@ class Requests:
             trip.aim(endpoint)
         except asyncio.TimeoutError:
             raise Unavailable(f"no credentials for the vendor within {limit:g} s") from None
+        # For each request, not once at start: a path may be a whole URL, and an endpoint may
+        # name another host for each job.
         check_host(trip.host, client.hosts)
         attributes = {"http.request.method": trip.method, "flyte.agent": client.agent, **trip.where}
         if tries:

@@ -46,6 +46,7 @@ class Pool:
         self.idle_limit = IDLE_LIMIT
         # Read here, in the thread that makes the pool: it takes a tenth of a second.
         self._certificates = ssl.create_default_context()
+        # Opened by the first request: aiohttp wants a running loop, and this thread has none.
         self._session: aiohttp.ClientSession | None = None
         self._in_use = 0
         self._closing = False
@@ -80,9 +81,11 @@ class Pool:
                 keepalive_timeout=self.idle_limit,
                 resolver=aiohttp.ThreadedResolver(),  # reads /etc/hosts, whatever is installed
             ),
+            # No total: `exchange` limits the whole, with each call's own limit.
             timeout=aiohttp.ClientTimeout(connect=2 * CONNECT_LIMIT, sock_connect=CONNECT_LIMIT),
             # Tenants share the pool: a session cookie of one must not be sent for another.
             cookie_jar=aiohttp.DummyCookieJar(),
+            # aiohttp would call a body without a type application/octet-stream.
             skip_auto_headers=("content-type",),
             max_line_size=HEADER_LIMIT,
             max_field_size=HEADER_LIMIT,
@@ -113,6 +116,7 @@ class _Connector(aiohttp.TCPConnector):
         old and is closed. aiohttp takes the one that was idle longest: all of them stay."""
         super()._release(key, protocol, should_close=should_close)
         idle = self._conns.get(key)
+        # aiohttp may have closed it instead, and takes the next one from the left.
         if idle and idle[-1][0] is protocol:
             idle.rotate(1)
 
@@ -171,22 +175,26 @@ class Trip:
         body: bytes | io.BytesIO = request.body
         if len(request.body) > _LARGE:
             body = io.BytesIO(request.body)
+        # aiohttp hands nothing of ours to its connector, which runs in this task's context.
         _under_way.set(self)
         async with session.request(
             self.method,
             request.url,
             headers=request.headers,
             data=body or None,
+            # Another host would not be checked, and could get credentials.
             allow_redirects=False,
             proxy=self._proxy and self._proxy.url,
         ) as response:
             self.kept = False
             reply = bytearray()
             async for chunk in response.content.iter_any():
+                # Counted as it comes, and unpacked: a short gzip may hold more than memory does.
                 reply += chunk
                 if len(reply) > REPLY_LIMIT:
                     self.came = "oversized"
                     raise Unavailable(f"the reply of {self.to} is over {REPLY_LIMIT >> 20} MiB")
+        # One that comes more than once may be joined by commas (RFC 9110, 5.3).
         headers: dict[str, str] = {}
         for name, value in response.headers.items():
             before = headers.get(name.lower())

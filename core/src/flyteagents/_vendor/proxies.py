@@ -33,6 +33,7 @@ def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
     which no job should fail for."""
     # Not the variables alone: on macOS and Windows the system's settings count too.
     proxies = urllib.request.getproxies()
+    # urllib names them by what stands before "_proxy": NO_PROXY is "no".
     proxy = proxies.get(scheme) or proxies.get("all")
     if not proxy or _direct(host, port, proxies.get("no", "").lower().split(",")):
         return None
@@ -72,6 +73,7 @@ def _direct(host: str, port: int, entries: Iterable[str]) -> bool:
 
 def _holds(network: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     try:
+        # Not strict: 10.1.2.3/8, with more than the network's own bits, is written too.
         return address in ipaddress.ip_network(network, strict=False)
     except ValueError:
         return False

@@ -19,6 +19,7 @@ _ERRORS: Mapping[int, type[_errors.AgentError]] = {
     404: _errors.JobNotFound,
     # Only a proxy asks for this; the vendor and the task have no part in it.
     407: _errors.Unavailable,
+    # 408 and 425 ask for another try; as any other 4xx they would be the task's fault.
     408: _errors.Unavailable,
     409: _errors.JobConflict,
     410: _errors.JobNotFound,
@@ -42,6 +43,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that a Retry-After header asks for, as a number or as a date."""
     text = headers.get("retry-after", "").strip()
     with contextlib.suppress(ValueError, TypeError, OverflowError):
+        # float() would take "nan" and "-inf" as well.
         if text[:1].isdigit():
             seconds = float(text)
         else:
@@ -56,6 +58,7 @@ def _words(reply: Reply) -> tuple[str | None, str]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
+        # An empty body counts as a page too: '' is in every text, and has no first line.
         page = text[:1] in "<{[" or "html" in reply.headers.get("content-type", "")
         return None, "" if page else _cut(text.splitlines()[0])
     inner = found.get("error") if isinstance(found, dict) else None

@@ -12,6 +12,7 @@ from flyteagents._errors import InvalidTask, Unauthenticated
 from flyteagents._redact import remember
 
 _SIZE_LIMIT = 1 << 20
+# It becomes a file's path: no slash, and no dot at its start.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 
 
@@ -57,6 +58,7 @@ class Secrets:
     def _look(self, name: str, connection: Mapping[str, str]) -> Iterator[str]:
         yield from self._connections(name, connection)
         yield from map(_read, self._ours(name))
+        # flytekit strips blanks too (flytekit/core/context_manager.py).
         yield from (_read(place).strip() for place in self._flytekits(name))
 
     def _connections(self, name: str, connection: Mapping[str, str]) -> Iterator[str]:

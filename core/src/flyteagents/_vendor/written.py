@@ -23,9 +23,11 @@ from flyteagents._redact import remember
 
 _HEADERS = {
     "accept": "application/json",
+    # aiohttp's own value depends on what else is installed.
     "accept-encoding": "gzip, deflate",
     "user-agent": f"flyteagents/{version('flyteagents')}",
 }
+# Without the header, whose value may be the credential.
 _BAD_HEADER = "a header is not valid HTTP; is there a line break in a credential?"
 _SECRET_HEADER = re.compile("auth|token|key|secret|cookie|passw|credential|sign", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -65,6 +67,7 @@ def written(endpoint: Endpoint, path: str, sent: Sent) -> Written:
         pair = f"{url.user or ''}:{url.password or ''}"
         remember(url.password or "")
         headers.setdefault("authorization", f"Basic {b64encode(pair.encode()).decode()}")
+        # aiohttp refuses a URL's credentials beside an Authorization header (aiohttp/client.py).
         url = url.with_user(None)
     host = url.host or ""
     to = url.host_port_subcomponent or host
@@ -110,6 +113,7 @@ def _headers(
         for name, value in part.items():
             if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
                 raise Unauthenticated(_BAD_HEADER)
+            # In one spelling, so that a later part replaces an earlier one's header.
             headers[name.lower()] = value
     return headers
 
@@ -121,6 +125,7 @@ def _body(sent: Sent) -> tuple[bytes, str | None]:
             text = json.dumps(
                 sent["json"], ensure_ascii=False, separators=(",", ":"), allow_nan=False
             )
+            # UnicodeEncodeError is a ValueError: half of a character ends below as well.
             return text.encode(), "application/json"
         except ValueError:
             raise InvalidTask("a value of the request does not fit JSON, as NaN does not") from None

@@ -128,6 +128,7 @@ def _convert(value: object, kind: Kind) -> object:
             case Kind.DURATION, int(seconds) | float(seconds) if number:
                 return timedelta(seconds=seconds)
             case Kind.DATETIME, str(text):
+                # Python 3.10's `fromisoformat` does not know "Z".
                 moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
                 aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
                 return aware.astimezone(timezone.utc)

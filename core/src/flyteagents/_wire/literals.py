@@ -131,6 +131,7 @@ def _encode(value: Any, declared: Type, exact: bool = False) -> literals_pb2.Lit
     kind = declared.kind
     if kind is Kind.UNION:
         variant, chosen = choose(value, declared, exact, _encode)
+        # flytekit picks what reads a union by the tag in this type, so it has to be the variant's.
         union = literals_pb2.Union(value=chosen, type=encode_type(variant))
         return literals_pb2.Literal(scalar={"union": union})
     if not takes(value, declared, exact):

@@ -132,6 +132,8 @@ def _create(said: Any, inputs: Any, generation: int, connection: Connection) -> 
         generation=generation,
         output_prefix=said.output_prefix,
         identity=who,
+        # Read by the kernel: what is wrong with a task is then parked as its end (rule 4),
+        # and is no gRPC error.
         read=lambda: _task(said, inputs, who),
         connection=connection,
     )
@@ -140,6 +142,7 @@ def _create(said: Any, inputs: Any, generation: int, connection: Connection) -> 
 def job_request(message: Any, raw: bytes, generation: int) -> JobRequest:
     """GetTask, DeleteTask and GetTaskLogs, from their Flyte 1 message."""
     connection = NO_CONNECTION
+    # A GetTaskLogsRequest of Flyte 2 has no connection.
     if generation == FLYTE2 and isinstance(
         message, flyte1.GetTaskRequest | flyte1.DeleteTaskRequest
     ):
@@ -148,8 +151,10 @@ def job_request(message: Any, raw: bytes, generation: int) -> JobRequest:
         )
         connection = _connection(parse(same, raw))
     return JobRequest(
+        # `task_type` is deprecated, and all that the oldest callers send.
         task_type=message.task_category.name or message.task_type,
         meta=message.resource_meta,
+        # Only a GetTaskRequest has it.
         output_prefix=getattr(message, "output_prefix", ""),
         connection=connection,
     )
@@ -187,6 +192,8 @@ def resource(answer: Answer, generation: int) -> Message:
         return flyte1.Resource(
             state=_STATES[answer.phase],
             log_links=[core1.TaskLog(name=link.name, uri=link.uri) for link in answer.links],
+            # Absent, Flyte reads outputs.pb; present, also empty, it takes these for all there are
+            # (webapi/agent/plugin.go:411-431).
             outputs=None if outputs1 is None else parse(literals_pb2.LiteralMap, outputs1),
             **shared,
         )
@@ -194,6 +201,8 @@ def resource(answer: Answer, generation: int) -> Message:
         core2.TaskLog(name=link.name, uri=link.uri, ready=True, link_type=core2.TaskLog.DASHBOARD)
         for link in answer.links
     ]
+    # The bytes of a LiteralMap are those of an `Outputs`: a map's entries are messages with the key
+    # as field 1 and the value as field 2.
     outputs2 = None if answer.outputs is None else parse(task2.Outputs, answer.outputs)
     return flyte2.Resource(log_links=links, outputs=outputs2, **shared)
 
@@ -221,6 +230,8 @@ def log_header(token: str, generation: int) -> Message:
 def _connection(message: Any) -> Connection:
     if not message.HasField("connection"):
         return NO_CONNECTION
+    # They come as plain values of any form, so only their very text can be masked where a vendor
+    # repeats it.
     for secret in message.connection.secrets.values():
         remember(secret)
     return Connection(dict(message.connection.secrets), dict(message.connection.configs))
@@ -246,6 +257,7 @@ def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
 
 
 def _task(said: Any, inputs: literals_pb2.LiteralMap, who: Identity) -> Task[Any]:
+    # Deterministic, since maps may be written in another order each time, and the cache would miss.
     raw = said.template.SerializeToString(deterministic=True)
     read = _read_template if len(raw) <= TEMPLATE_LIMIT else _read_template.__wrapped__
     try:

@@ -21,6 +21,8 @@ Handlers = dict[str, dict[str, "grpc.RpcMethodHandler[bytes, bytes]"]]
 
 
 def metadata_handlers(served: Collection[ServedAgent]) -> Handlers:
+    # Made once, at start: every replica of Propeller asks each 10 s, and after one failed answer
+    # all task types of the endpoint are gone until the next (webapi/agent/client.go:113-129).
     agents = {each.name: _agent(each) for each in served}
     connectors = {each.name: _connector(each) for each in served}
     one, two = flyte1, flyte2
@@ -80,5 +82,6 @@ def _agent(served: ServedAgent) -> flyte1.Agent:
 
 
 def _connector(served: ServedAgent) -> flyte2.Connector:
+    # Nothing says that one is sync: Flyte 2 has no ExecuteTaskSync and asks all by CreateTask.
     categories = [flyte2.TaskCategory(name=each, version=0) for each in served.offered.task_types]
     return flyte2.Connector(name=served.name, supported_task_categories=categories)

@@ -42,6 +42,8 @@ class Methods:
         return {
             **{name: self._asynchronous(name, each) for name, each in asynchronous.items()},
             _SYNC: {"ExecuteTaskSync": grpc.stream_stream_rpc_method_handler(self._execute)},
+            # An agent is there once for each of its types. A dict keeps the order, as a set would
+            # not: ListAgents is to be constant (rule 9).
             **metadata_handlers(dict.fromkeys(self._kernel.agents.values())),
         }
 
@@ -76,6 +78,7 @@ class Methods:
                 for start in range(0, len(page.lines), LINES):
                     some = page.lines[start : start + LINES]
                     yield messages.log_body(some, generation).SerializeToString()
+                # Flyte 2 stops paging where no header comes, so the last page must have none.
                 if page.next:
                     yield messages.log_header(page.next, generation).SerializeToString()
 
@@ -101,6 +104,7 @@ class Methods:
     ) -> AsyncIterator[bytes]:
         """Propeller sends the header, then the inputs, and reads one answer."""
         async with self._serving(_SYNC, "ExecuteTaskSync", SYNC, context) as (deadline, rpc):
+            # Inputs may never come: a caller that has none may end the stream after the header.
             header, inputs = None, flyte1.ExecuteTaskSyncRequest().inputs
             async for raw in requests:
                 message = parse(flyte1.ExecuteTaskSyncRequest, raw)
@@ -115,6 +119,8 @@ class Methods:
             self._count_input(request, inputs.ByteSize())
             answer = await self._service.run(request, deadline, rpc)
             resource = messages.resource(answer, FLYTE1)
+            # Propeller reads one message and hangs up, so outputs go into the header; a message of
+            # their own would never be read (webapi/agent/plugin.go:188-247).
             yield flyte1.ExecuteTaskSyncResponse(
                 header=flyte1.ExecuteTaskSyncResponseHeader(resource=resource)
             ).SerializeToString()

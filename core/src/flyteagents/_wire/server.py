@@ -25,6 +25,8 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 OPTIONS: tuple[tuple[str, int], ...] = (
     # gRPC shares a taken port silently otherwise, and both servers get half of the calls.
     ("grpc.so_reuseport", 0),
+    # Flyte's client sends inputs of any size (no limit in webapi/agent/client.go:42-75); gRPC's own
+    # limit of 4 MiB would refuse them with RESOURCE_EXHAUSTED.
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 4 << 20),
     # The Flyte 2 executor pings every 30 s; the default would cut it off for that.
@@ -71,6 +73,7 @@ class Server:
                 self.port = self._server.add_secure_port(address, credentials)
             else:
                 self.port = self._server.add_insecure_port(address)
+        # Older releases of grpcio answer 0 for a port that cannot be had, newer ones raise.
         except RuntimeError:
             self.port = 0
         if self.port == 0:
@@ -82,6 +85,8 @@ class Server:
         self._names |= {f"flyteagents.plugin.{name}" for name in plugins}
         for name in self._names:
             await self._health.set(name, SERVING)
+        # Under a name of its own: kubelet's probe asks for "", and a plugin that was skipped must
+        # not take the whole pod out of service.
         for name in broken:
             await self._health.set(f"flyteagents.plugin.{name}", NOT_SERVING)
 
@@ -122,5 +127,6 @@ def tls_credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(
         grpc.ssl_server_certificate_configuration([pair]),
         changed,  # type: ignore[arg-type] # None means "no change", which the stubs do not know
+        # Flyte's client has no certificate to show (webapi/agent/client.go:45-55).
         require_client_authentication=False,
     )

@@ -44,6 +44,7 @@ class Serving:
         code, text = "OK", ""
         if isinstance(error, Refused):
             code, text = error.code, error.message
+        # A streamed method is an async generator: one that is closed early ends by GeneratorExit.
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
             code = "CANCELLED"
         elif error is not None:
@@ -55,4 +56,6 @@ class Serving:
         kernel.telemetry.metrics.request(label, self._operation, seconds, code)
         self._rpc.end(code, text)
         if text:
+            # It raises in place of the error, which gRPC would else send to the caller as UNKNOWN,
+            # text and all.
             await self._context.abort(grpc.StatusCode[code], redact(text))

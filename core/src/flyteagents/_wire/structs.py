@@ -42,5 +42,6 @@ def _value(value: struct_pb2.Value) -> object:
         return [_value(part) for part in value.list_value.values]
     if which == "number_value":
         number = value.number_value
+        # Flyte's integers have 64 bits: a larger one could not be passed on as an integer.
         return int(number) if number.is_integer() and abs(number) < 2**63 else number
     return None if which in (None, "null_value") else getattr(value, which)

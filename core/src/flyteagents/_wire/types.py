@@ -91,6 +91,7 @@ def load_types(text: str) -> Mapping[str, Type]:
         if text and (not inflate.eof or inflate.unused_data):
             raise ValueError("cut off, or followed by something")
         message = interface_pb2.VariableMap.FromString(plain)
+        # All who ask share the cached one, so it must not be written to.
         return MappingProxyType(decode_variables(message))
     except (ValueError, zlib.error, DecodeError, InvalidTask) as error:
         raise ValueError(f"not a text of declared types: {error!r}"[:200]) from None

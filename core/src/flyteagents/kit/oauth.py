@@ -61,8 +61,10 @@ async def oauth_token(
     endpoint = Endpoint(url, headers=sent)
     reply = await call.http.post("", endpoint=endpoint, form=form, accept=_REFUSALS)
     answer = _answer(reply)
+    # Without the name and the password that a URL may have before it.
     host = urlsplit(url).netloc.rpartition("@")[2]
 
+    # Some services say no with a 200, GitHub's for one.
     if reply.status in _REFUSALS or "error" in answer:
         raise _refusal(reply, answer, host, form, basic)
     value = answer.get("access_token")

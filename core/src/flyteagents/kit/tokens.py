@@ -136,5 +136,6 @@ class Tokens(Generic[S, T]):
 
 def _tell(renewal: asyncio.Task[Any]) -> None:
     """The token that there is still serves; a later call tries again."""
+    # An error that nobody takes is logged by asyncio, with its traceback.
     if not renewal.cancelled() and (error := renewal.exception()) is not None:
         log.warning("an access token could not be renewed ahead of its end: %s", error)

@@ -84,6 +84,7 @@ class OtlpReceiver:
         self._server.start()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._http_class())
         self.http_endpoint = f"http://127.0.0.1:{self._http.server_port}"
+        # `shutdown` waits for the next look at the socket, and by default there are two a second.
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     def wait(self, until: Callable[[], bool], timeout: float = 5.0) -> bool:

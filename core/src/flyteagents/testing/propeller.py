@@ -93,6 +93,7 @@ class FakePropeller(Caller):
     async def __aenter__(self) -> FakePropeller:
         await super().__aenter__()
         self.agents = (await self.list_agents()).agents
+        # Only after the first ListAgents, which Flyte waits for when it starts.
         self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -122,6 +123,7 @@ class FakePropeller(Caller):
     ) -> Execution:
         """Begin a task, which may have `attempts`; every CreateTask is repeated `repeats` times,
         as after a round whose state was lost."""
+        # A copy: the same task may be under way in other executions, with other retries.
         template = tasks_pb2.TaskTemplate.FromString(task.template.SerializeToString())
         template.metadata.retries.retries = attempts - 1
         return Execution(

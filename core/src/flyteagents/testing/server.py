@@ -11,6 +11,7 @@ from flyteagents._client.process import ServerProcess
 
 _QUIET = {
     "FLYTEAGENTS_HOST": "127.0.0.1",
+    # Several servers run side by side, and a port is there once.
     "FLYTEAGENTS_METRICS_PORT": "0",
     "FLYTEAGENTS_DRAIN_DELAY": "0",
 }

@@ -190,11 +190,13 @@ class FakeVendor:
         if listener is not None:
             self._up = False
             listener.close()
+            # `abort`, since `close` would still send what is buffered.
             for task, writer in self._open.items():
                 writer.transport.abort()
                 task.cancel()
             if self._open:
                 await asyncio.wait(list(self._open))
+            # Last: from Python 3.12 on it waits until all connections have ended.
             await listener.wait_closed()
 
     async def up(self) -> None:
@@ -217,6 +219,7 @@ class FakeVendor:
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         await self.down()
+        # An exception of the test's own must not be hidden by this one.
         if self.errors and kind is None:
             raise self.errors[0]
 
@@ -348,6 +351,7 @@ class _Wire:
 
     async def _event(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
+            # No bytes are the client's end, and h11 learns of it only if it is given them.
             self._http.receive_data(await self._reader.read(65536))
         return event
 
@@ -363,4 +367,5 @@ def _encoded(body: object) -> tuple[bytes, str]:
 
 
 def _matches(request: Request, method: str, path: str) -> bool:
+    # Not `fnmatch`, which ignores case on Windows.
     return fnmatch.fnmatchcase(request.method, method) and fnmatch.fnmatchcase(request.path, path)

@@ -7,9 +7,14 @@ from pydantic import BaseModel
 import flyteagents as fa
 
 API = 1
-PHASES = {"PENDING": fa.Phase.INITIALIZING, "RUNNING": fa.Phase.RUNNING,
-          "CANCELING": fa.Phase.RUNNING, "CANCELED": fa.Phase.ABORTED,
-          "DONE": fa.Phase.SUCCEEDED, "FAILED": fa.Phase.FAILED}  # fmt: skip
+PHASES = {
+    "PENDING": fa.Phase.INITIALIZING,
+    "RUNNING": fa.Phase.RUNNING,
+    "CANCELING": fa.Phase.RUNNING,
+    "CANCELED": fa.Phase.ABORTED,
+    "DONE": fa.Phase.SUCCEEDED,
+    "FAILED": fa.Phase.FAILED,
+}
 
 
 class AcmeSettings(fa.Settings):
@@ -37,8 +42,12 @@ class AcmeAgent(fa.Agent[AcmeSettings, AcmeConfig, AcmeJob]):
         return fa.Endpoint(self.settings.url, bearer=await call.secret("acme_token"))
 
     async def create(self, task: fa.Task[AcmeConfig], call: fa.Call) -> AcmeJob:
-        return await call.http.post("/jobs", into=AcmeJob, json={"script": task.config.script},
-                                    headers={"Idempotency-Key": task.key.hex})  # fmt: skip
+        return await call.http.post(
+            "/jobs",
+            into=AcmeJob,
+            json={"script": task.config.script},
+            headers={"Idempotency-Key": task.key.hex},
+        )
 
     async def get(self, job: AcmeJob, call: fa.Call) -> fa.Status:
         reply = await call.http.get(f"/jobs/{job.id}", into=AcmeState)

@@ -85,6 +85,8 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
 
     def handle(self, task: Task[BigQueryConfig]) -> BigQueryJob | None:
         job = named_job(task, self.settings)
+        # A handle may be all that polls have, and BigQuery looks for a job of no location in its
+        # multi-regions only. A dry run leaves no job that a poll could find.
         return job if job.location and not task.config.dry_run else None
 
     def fingerprint(self, task: Task[BigQueryConfig]) -> Mapping[str, object]:
@@ -103,16 +105,19 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             reply = await call.http.post(
                 f"/projects/{job.project}/jobs", json=insert_body(task, job), accept=(409,)
             )
+        # From a create, JobNotFound is told as a bug of the agent's; here the task is wrong.
         except JobNotFound as error:  # the project, a dataset or a table that the query names
             raise InvalidTask(error.message, code=error.code) from None
         except InvalidTask as error:
             raise InvalidTask(error.message + hint(task.statement), code=error.code) from None
+        # An id that is taken is mostly our own job, of an insert whose reply was lost.
         if reply.status == 409:
             return await self._existing(job, reply, call)
         made = _resource(reply)
         if task.config.dry_run:
             size = number(made.statistics.get("totalBytesProcessed")) or 0
             return job.model_copy(update={"dry_bytes": size})
+        # BigQuery's answer says where the job is, not the config, which may name no place.
         return places.told(job, made)
 
     async def find(self, task: Task[BigQueryConfig], call: Call) -> BigQueryJob | None:
@@ -147,6 +152,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             try:
                 outputs = await job_outputs(job, state, call)
             except InvalidTask as error:
+                # Raised, it would be FAILED as well, but without the job's numbers.
                 phase, message = Phase.FAILED, error.message
         return Status(
             phase,
@@ -218,6 +224,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         try:
             there = await self._job(job, call, "jobReference,configuration(labels)")
         except JobNotFound:
+            # Answered without its place, the job could not be polled either.
             if job.location is None:
                 raise Unavailable(f"BigQuery has a job {job} and does not say where") from None
             return job  # a new job may take minutes to be seen; polls sort it out
@@ -245,10 +252,12 @@ def _resource(reply: Reply) -> JobResource:
     try:
         return JobResource.model_validate(reply.json())
     except ValueError:
+        # The insert may have been done; asked again under the same id, BigQuery tells.
         raise Unavailable("BigQuery's reply to the insert is not a job") from None
 
 
 def _is_anothers(there: JobResource, call: Call) -> bool:
+    # An answer without a configuration has no labels to judge by, and is no proof.
     return there.described and does_other_work(there.configuration.labels, call.fingerprint)
 
 

@@ -52,6 +52,7 @@ class BigQueryConfig(BaseModel):
         if not isinstance(values, Mapping):
             return values
         given = {_OURS.get(name.lower(), name): value for name, value in values.items()}
+        # Both SDKs write Location always, as null where the task names none; null is no value.
         return {
             name: None if name == "Location" and value == "" else value
             for name, value in given.items()

@@ -85,6 +85,7 @@ def obtain(source: Source, scopes: Sequence[str], trust: Trust) -> GoogleToken:
 
     expires = time.time() + UNKNOWN_LIFE
     if credentials.expiry is not None:
+        # google-auth's times are UTC, and have no zone.
         expires = credentials.expiry.replace(tzinfo=timezone.utc).timestamp()
     return GoogleToken(
         credentials.token,
@@ -99,6 +100,8 @@ def _credentials(source: Source, scopes: list[str], trust: Trust, transport: Tra
         return from_secret(_read(source), scopes, trust)
     if not source.impersonate:
         return _default(scopes, transport)
+    # The service that makes the other account's token wants the scope of the whole platform;
+    # the configured scopes are those of the token that it makes.
     impersonated = credentials_of("google.auth.impersonated_credentials")
     return impersonated(_default([CLOUD_PLATFORM], transport), source.impersonate, scopes)
 

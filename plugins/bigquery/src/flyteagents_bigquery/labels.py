@@ -32,4 +32,5 @@ def does_other_work(labels: Mapping[str, str], than: Fingerprint | None) -> bool
     """Whether a job with these labels does other work than it should; one of another connector's
     (`than` is None) may do any."""
     label = labels.get(FINGERPRINT)
+    # All jobs of ours have the label, so one without it is somebody else's.
     return than is not None and (label is None or not than.matches(label))

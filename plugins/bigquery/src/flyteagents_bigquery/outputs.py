@@ -47,6 +47,7 @@ async def child_jobs(job: BigQueryJob, call: Call) -> Sequence[JobResource]:
         token = page.next_page_token
         if not token:
             break
+    # jobs.list has the newest first.
     return sorted(children, key=lambda child: number(child.statistics.get("startTime")) or 0)
 
 
@@ -54,6 +55,7 @@ async def _table(job: BigQueryJob, done: JobResource, call: Call) -> Table:
     if _is_script(done):
         return await _key_result(job, done, call)
     table = _own_table(done)
+    # A hiccup, so that Flyte asks again: FAILED cannot be taken back.
     if table is None and not done.described:
         raise Unavailable(
             f"BigQuery says that job {job} is done, and not what it did or where its result is"
@@ -73,6 +75,7 @@ def _is_script(done: JobResource) -> bool:
 
 def _own_table(done: JobResource) -> Table | None:
     target = done.query.get("ddlTargetTable")
+    # CREATE VIEW and DROP TABLE have a target too, which is no result.
     if done.statement_type == "CREATE_TABLE_AS_SELECT" and target:
         return Table.model_validate(target)
     return done.configuration.query.destination_table

@@ -130,6 +130,7 @@ def parameter_type(declared: Type, value: object, config: BigQueryConfig) -> dic
 def _element(declared: Type, items: Sequence[object], config: BigQueryConfig) -> dict[str, Any]:
     """The one type of all elements; JSON where they differ."""
     kinds = [parameter_type(declared, item, config) for item in items if item is not None]
+    # Without elements the declared type has to tell: BigQuery takes no ARRAY without arrayType.
     if not kinds:
         return parameter_type(declared, None, config)
     return kinds[0] if all(kind == kinds[0] for kind in kinds) else {"type": "JSON"}

@@ -68,6 +68,7 @@ def explain(reply: Reply) -> AgentError | None:
     if not reason or reply.status in (401, 408, 425, 429):
         return None  # the status says it all
     kind: type[AgentError]
+    # The reason before the status: BigQuery tells rates and full queues as 403, or as 400.
     if passes(reason, message):
         kind = Throttled if reason in _TOO_FAST else Unavailable
     elif reply.status >= 500:

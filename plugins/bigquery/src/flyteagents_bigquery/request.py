@@ -41,6 +41,7 @@ def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
         raise InvalidTask("the task has no SQL statement")
 
     config = task.config
+    # BigQuery's own default is legacy SQL; a task that asks for that gets it.
     query = {"useLegacySql": False, **config.query, "query": task.statement}
     parameters = query_parameters(task.inputs, task.interface, config)
     if parameters:
@@ -57,6 +58,7 @@ def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
         "query": query,
         "labels": job_labels(task, config.labels, from_task),
         "dryRun": config.dry_run or None,
+        # BigQuery writes 64-bit integers as text.
         "jobTimeoutMs": None if timeout is None else str(timeout),
         "reservation": config.reservation,
         "maxSlots": config.max_slots,

@@ -45,6 +45,7 @@ def scalar(value: object, kind: str) -> str:
     to judge."""
     if kind == "JSON":
         return json_text(value, plain)
+    # Before the numbers: a bool is an int to Python.
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -101,6 +102,7 @@ def _span(value: timedelta, kind: str) -> str:
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#interval_type
     """
+    # Whole, not by total_seconds, a float; and of Python's parts only the days have a sign.
     microseconds = value // timedelta(microseconds=1)
     if kind != "INTERVAL":
         return str(microseconds)

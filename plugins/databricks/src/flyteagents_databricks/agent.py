@@ -70,6 +70,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
     async def endpoint(self, of: Any, call: Call) -> Endpoint:
         url = self._url(of)
         if isinstance(of, DatabricksJob) and of.auth_token is not None:
+            # That run belongs to this token's principal; the service's own may not see or stop it.
             return Endpoint(url, bearer=of.auth_token.get_secret_value())
         login = await self._login(of, call)
         return Endpoint(url, bearer=await self._credentials.token(login, call))
@@ -78,6 +79,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         return reasons.explain(reply)
 
     def fingerprint(self, task: Task[DatabricksConfig]) -> Mapping[str, object]:
+        # The task's code may be in its image, so that another image may be other work.
         image = task.container.image if task.container else ""
         return {"inputs": task.inputs, "config": task.config.work(), "image": image}
 
@@ -104,9 +106,11 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
     async def adopts(self, task: Task[DatabricksConfig], job: DatabricksJob, call: Call) -> bool:
         """Whether an earlier attempt's run can be taken over: its outputs lie under that
         attempt's prefix, and this attempt must give them out from there."""
+        # What a notebook gives is kept by Databricks, and not under the prefix.
         if task.config.notebook_path or not task.declared:
             return True
         try:
+            # Whether the store can be read at all; what is in it counts when the run has ended.
             await call.read_error()
         except AgentError:
             return False
@@ -127,6 +131,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             started=moment(run.start_time),
             cancelling=reading.cancelling,
         )
+        # All pages of tasks only for an end, so that a poll stays one request.
         if reading.phase is None or not reading.phase.terminal:
             return status
         run = await runs.with_all_tasks(run)
@@ -217,6 +222,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         except AgentError:
             return job
         if not run.does(task.fingerprint):
+            # To a known token Databricks answers with its run, whatever else the body says.
             raise JobConflict(_other_work(job))
         try:
             paged = DatabricksJob(**job.model_dump() | {"page": run.run_page_url})

@@ -69,8 +69,10 @@ class Delivery:
         settings = self._settings
         if settings.entrypoint_path is not None:
             return Entrypoint(settings.entrypoint_path, self._git())
+        # Hashed: the identity has a token or a secret in it, and this dictionary lives long.
         name = hashlib.sha256(identity.encode()).hexdigest()
         began, delivery = self._deliveries.get(name, (-math.inf, None))
+        # cancelled() first: exception() of a cancelled task raises.
         failed = delivery and delivery.done() and (delivery.cancelled() or delivery.exception())
         if delivery is None or failed or time.monotonic() - began > LOOKED_AT:
             # A task of its own: others wait for it too, and this call may be given up.
@@ -105,11 +107,13 @@ class Delivery:
             await self._write(folder, path, call)
             if await self._read(path, call) != self._text:
                 raise Unavailable(f"{path} is not what was written there; trying again")
+        # Also for a file that was there before: rights can change later.
         await self._check_writers(folder, call)
         log.info("the entrypoint of jobs is %s", path)
         return Entrypoint(path)
 
     async def _read(self, path: str, call: Call) -> bytes | None:
+        # direct_download: the bytes themselves; else they come in JSON, as base64.
         params = {"path": path, "format": "AUTO", "direct_download": "true"}
         try:
             reply = await call.http.get(f"{_API}/workspace/export", params=params)

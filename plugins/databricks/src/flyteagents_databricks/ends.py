@@ -38,6 +38,7 @@ class Ended:
 
     async def _succeeded(self) -> Status:
         """A run that Databricks calls a success: what its code left says whether it is one."""
+        # No runtime of Flyte's is in a notebook, so it leaves no error.pb.
         if any(task.notebook_task is not None for task in self.run.tasks):
             return await self._exited()
         try:
@@ -45,6 +46,7 @@ class Ended:
         except AgentError as error:
             if tells_failures(self.run.tasks, self.settings.entrypoint_path):
                 return await self._with_outputs()
+            # The store may answer the next poll, and a success that Flyte was told stays one.
             if isinstance(error, VendorError):
                 raise
             text = (

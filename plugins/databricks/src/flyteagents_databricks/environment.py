@@ -31,6 +31,7 @@ PARAMETER = "--flyteagents-env="
 def task_environment(task: Task[DatabricksConfig]) -> dict[str, str]:
     """The container's, then what the execution adds (`pyflyte run --env`), then Flyte's own."""
     container = dict(task.container.env) if task.container else {}
+    # FAIL_ON_ERROR last, so that nobody turns it off: a failed task would look like a success.
     return {**_of_flyte(task), **container, **task.environment, FAIL_ON_ERROR: "true"}
 
 
@@ -48,6 +49,7 @@ def serverless_environment(conf: dict[str, Any], variables: dict[str, str]) -> t
     environments = conf.setdefault("environments", [])
     found = [one for one in environments if one.get("environment_key") == key]
     if not found:
+        # `client` is the older name of `environment_version`; flytekit's connector writes this.
         found = [{"environment_key": key, "spec": {"client": "1"}}]
         environments += found
     spec = found[0].setdefault("spec", {})
@@ -68,6 +70,7 @@ def _versioned(conf: dict[str, Any], spec: Mapping[str, Any], variables: dict[st
     fits = len(variables) <= COUNT and all(len(value) <= LENGTH for value in variables.values())
     if not version.isdigit() or int(version) < FIRST_VERSION or not fits:
         return False
+    # One entry for all, since a task refers to one key only.
     entry = {"environment_variables_key": KEY, "spec": {"variables": variables}}
     conf["environment_variables"] = [entry]
     return True

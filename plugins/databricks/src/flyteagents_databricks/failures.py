@@ -42,6 +42,7 @@ async def failure_of(tasks: Sequence[RunTask], outputs: Sequence[RunOutput | Non
         recoverable.add(told.recoverable)
     if len(tasks) > len(outputs):
         texts.append(f"and {len(tasks) - len(outputs)} more tasks failed")
+    # Flyte takes one word for the whole run, so it counts only where all tasks say the same.
     agreed = recoverable.pop() if len(recoverable) == 1 else None
     return Failure(cut("\n".join(filter(None, texts))), agreed)
 

@@ -98,6 +98,7 @@ class Namespaces:
 
     async def _read(self, path: str, what: str, call: Call) -> dict[str, Any] | None:
         kept = self._kept.get(path)
+        # fresh: the vendor refused what was got with it, so the secret may have been rotated.
         if kept is not None and time.monotonic() < kept[0] and not call.fresh:
             found: dict[str, Any] | None = kept[1]
             return found

@@ -31,6 +31,7 @@ def notebook_outputs(left: NotebookOutput, declared: Mapping[str, Type]) -> Mapp
     if len(declared) == 1:
         [(name, of)] = declared.items()
         text = of.kind in (Kind.STRING, Kind.ENUM)
+        # A text as it came: read as JSON and written again, 1e3 would be 1000.0.
         return {name: _fit(name, left.result if text else value, of)}
     raise InvalidTask(f"the notebook's exit value does not have all of {names}; {_HOW}")
 
@@ -90,6 +91,7 @@ def _checked(value: Any, kind: type) -> Any:
 
 
 def _integer(value: Any) -> int:
+    # To Python True is an int; and json.dumps writes a whole float as 2.0.
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise TypeError(f"it is {value!r}")
     return int(value)
@@ -103,6 +105,7 @@ def _boolean(value: Any) -> bool:
 
 def _moment(value: Any) -> datetime:
     text = _checked(value, str)
+    # Python 3.10 does not read the Z.
     moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 

@@ -62,6 +62,7 @@ def _kind(status: int, code: str, message: str) -> type[AgentError]:
         return Throttled
     if code in _PASSING or _MOMENTARY.search(message):
         return Unavailable
+    # By its words: for a run that is not there Databricks answers INVALID_PARAMETER_VALUE.
     if _NO_RUN.search(message):
         return JobNotFound
     if _DELETED.search(message):

@@ -84,6 +84,7 @@ def submit_body(
         made["task_key"] = "flyte_task"
         given = [] if took else environment_parameter(variables)
         made["spark_python_task"] = _python(task, settings, conf, entrypoint, given)
+    # The SDKs' own key: the Jobs API has it in the task, and not for the run.
     conf.pop("python_file", None)
 
     if not conf.get("run_name"):
@@ -120,6 +121,7 @@ def _fill_cluster(
         cluster["docker_image"] = {"url": image}
     if not cluster.get("spark_conf"):
         cluster["spark_conf"] = dict(task.config.spark_conf)
+    # Ours go before the user's, as in flytekit's connector.
     cluster["spark_env_vars"] = {**(cluster.get("spark_env_vars") or {}), **variables}
     cluster["custom_tags"] = TAGS.fit(
         ours=flyte_ids(task.identity, prefix="flyte-"),

@@ -70,6 +70,8 @@ class Runs:
         try:
             await self._ask("POST", "runs/cancel", json={"run_id": self.number})
         except InvalidTask as error:
+            # DeleteTask is repeated, and after eleven errors Flyte aborts the whole workflow
+            # (docs/design.md, rule 7).
             if error.code != "INVALID_STATE":
                 raise
 
@@ -90,6 +92,7 @@ class Runs:
             if reply.status != 404:
                 known[self.url] = "2.2"
                 return reply
+            # Any other 404 is about the run or what it names, and says nothing of the version.
             if reasons.words(reply)[0] != reasons.NO_SUCH_API:
                 raise reasons.explain(reply) or JobNotFound("Databricks answered 404")
             known[self.url] = "2.1"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from flyteagents import Phase
 from flyteagents_databricks.run import Details, Run, RunTask
 
+# INITIALIZING for what waits: Flyte drops QUEUED (docs/design.md, rule 6).
 _GOING = {
     "QUEUED": Phase.INITIALIZING,
     "BLOCKED": Phase.INITIALIZING,
@@ -98,6 +99,7 @@ def read_state(run: Run) -> Reading:
         return Reading(Phase.SUCCEEDED, partly if result != "SUCCESS" else "")
     if result in _STOPPED or code in _STOPPED:
         return Reading(Phase.ABORTED, message or "the run was cancelled at Databricks", code)
+    # 2.1 has no termination details: there FAILED is all that is said.
     if code == CODE_FAILED or (code == "FAILED" and not ended.type):
         return Reading(Phase.FAILED, message, CODE_FAILED, code_failed=True)
     passing = _passes(code, ended.type, life)
@@ -108,6 +110,7 @@ def failed(task: RunTask) -> bool:
     """Whether a task of a run that has ended is one that failed by itself."""
     life = task.state.life_cycle_state or task.status.state
     result = task.state.result_state or _result(task.status.termination_details, life)
+    # These did not run because of something else, and have no words of their own.
     quiet = {*_SUCCEEDED, "EXCLUDED", "DISABLED", "UPSTREAM_FAILED", "UPSTREAM_CANCELED"}
     return life in _OVER and result not in quiet
 

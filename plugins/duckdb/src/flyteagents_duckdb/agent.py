@@ -76,6 +76,7 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
 
     def handle(self, task: Task[DuckDBConfig]) -> DuckDBJob | None:
         """We name the jobs: by their keys."""
+        # With the directory's id in it, a server on another one does not take the job for gone.
         return DuckDBJob(key=task.key.hex, data=self._id) if self._id else None
 
     def fingerprint(self, task: Task[DuckDBConfig]) -> Mapping[str, object]:
@@ -112,6 +113,7 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
         while True:
             try:
                 await asyncio.to_thread(sweep, self.data, keep, keep_results)
+            # A volume may be away for a while, and nobody would see that this task has ended.
             except OSError as error:
                 log.warning("duckdb_query: cannot tidy %s: %s", self.data.root, error)
             await asyncio.sleep(HOUR)

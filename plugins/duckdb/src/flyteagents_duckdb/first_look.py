@@ -37,6 +37,7 @@ class FirstLook:
     async def status(self, job: DuckDBJob, call: Call) -> Status:
         """How the job is doing: at once, or as soon as a job that is new has ended."""
         status = await self._look(job, call)
+        # Half of the call's time at most: the look after it needs some as well.
         left = min(await call.blocking(self._left, job), call.remaining / 2)
         # A later poll finds an older job; who waits for a cancel, or for others, has another wish.
         if left <= 0 or call.operation != "get" or self.held >= HELD or not _soon(status):

@@ -48,6 +48,7 @@ def _sweep(data: DataDirectory, keep: float, keep_results: float) -> int:
     for path in leftovers:
         _remove(data, path)
 
+    # Cut, not removed: processes that live have it open and append to it.
     runner_log = data.root / "runner.log"
     if runner_log.exists() and runner_log.stat().st_size > LONGEST_LOG:
         os.truncate(runner_log, 0)

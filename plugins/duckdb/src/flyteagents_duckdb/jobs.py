@@ -88,6 +88,7 @@ class Jobs:
 
         if not task.fingerprint.matches(there["fingerprint"]):
             raise JobConflict("a job with this key does other work; give the task another prefix")
+        # By the `created` of the first claim: with ours, the job would wait under two markers.
         self._start(job, there)
 
     def claim(self, named: DuckDBJob, description: dict[str, Any]) -> None:
@@ -105,6 +106,7 @@ class Jobs:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             what = "no space left in" if full else "cannot write to"
             text = f"{what} the data directory {self.data.root}: {error.strerror}"
+            # The create may be answered with the handle all the same; then a poll has to say why.
             self._refuse(named, text)
             raise Unavailable(text, code="DiskFull" if full else None) from error
         self._refused.pop(named.key, None)
@@ -140,6 +142,7 @@ class Jobs:
         job, description = self._look(named)
         self._mine(named, description, who)
         if job.ended() is None:
+            # The note before the look: a process that starts the job in between finds it.
             job.ask_cancel()
             if job.started() is None:
                 self._withdraw(job)
@@ -195,6 +198,7 @@ class Jobs:
         """The description, if the one who asks may know of the job. Raises JobNotFound."""
         if description is None:
             raise JobNotFound(f"there is no job {named.key} in {self.data.root}")
+        # Not Forbidden, which would tell that another tenant has such a job.
         if (description["project"], description["domain"]) != (who.project, who.domain):
             raise JobNotFound(f"there is no job {named.key} of {who.project}/{who.domain}")
         return description

@@ -24,6 +24,7 @@ def cores() -> int:
 def memory() -> int:
     """Bytes of memory that this process may use."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Without a limit, cgroup v2 has the word "max", and v1 a number beyond all memory.
     limit = _read("memory.max") or _read("memory/memory.limit_in_bytes")
     return min(there, int(limit)) if limit.isdigit() else there
 

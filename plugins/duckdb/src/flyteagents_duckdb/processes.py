@@ -26,6 +26,7 @@ class Processes:
         with self._guard:
             queue = len(waiting(data))
             free, holders = look_at_slots(data, slots) if queue else (0, set())
+            # A new process has no slot for a moment; not counted, each poll would start one more.
             coming = len(self._running - holders)
             if coming < min(queue, free):
                 self._start(data, slots)

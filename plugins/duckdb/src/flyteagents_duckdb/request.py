@@ -91,6 +91,7 @@ def _limits(task: Task[DuckDBConfig], settings: DuckDBSettings) -> list[tuple[fl
     limits = [
         (settings.max_seconds, "FAILED", "the operator's limit (FLYTEAGENTS_DUCKDB_MAX_SECONDS)")
     ]
+    # Flyte may try again after its own timeout, so a job that meets it first ends the same way.
     if task.timeout:
         limits.append((task.timeout.total_seconds(), "RETRYABLE_FAILED", "the task's timeout"))
     return limits

@@ -137,6 +137,7 @@ class DuckDBSettings(Settings):
     @field_validator("max_memory", mode="before")
     @classmethod
     def _share(cls, value: object, info: ValidationInfo) -> object:
+        # pydantic leaves out what was refused, so without max_jobs that error is told alone.
         return int(memory() * SHARE / info.data.get("max_jobs", 1)) if value is None else value
 
     @field_validator("memory", mode="before")

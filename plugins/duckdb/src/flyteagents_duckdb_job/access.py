@@ -137,11 +137,13 @@ class Reader:
             owner = owner_of(path) or owner_of(path.parent)
         except UnreadableRecord as error:
             raise Refused(f"whose result {path} is cannot be read: {error}") from error
+        # The record before the prefix: one that is open to all opens nobody's results to others.
         return owner == self.owner if owner else under(path, self.prefixes)
 
     def opened(self, url: str) -> bool:
         """Whether the operator opened the place of a store's URL."""
         return any(
+            # With the slash, or s3://lake/a would open s3://lake/ab too.
             url.startswith(prefix.rstrip("/") + "/")
             for prefix in self.prefixes
             if local_path(prefix) is None

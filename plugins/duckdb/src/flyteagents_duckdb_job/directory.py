@@ -112,6 +112,7 @@ class JobDirectory:
         finally:
             os.close(descriptor)
         started = self.started()
+        # Under the same kernel the free lock is proof enough.
         return started is not None and started["kernel"] != kernel() and now - beat < STALE
 
 
@@ -151,7 +152,9 @@ class DataDirectory:
             with (draft / "job.json").open("w") as file:
                 json.dump(description, file)
                 file.flush()
+                # A rename may be on disk before the content is, and such a job could never be read.
                 os.fsync(file.fileno())
+            # A directory cannot replace one that is not empty: of many that try, one wins.
             draft.rename(self.root / "jobs" / key)
         except OSError as error:
             for name in ("job.json", "work", ""):
@@ -189,6 +192,7 @@ def claim(path: Path, content: dict[str, Any]) -> bool:
 def lock(descriptor: int) -> bool:
     """Take the lock of an open file if it is free."""
     try:
+        # Not lockf: a process loses such a lock when it closes any descriptor of the file.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
@@ -221,5 +225,7 @@ def _discard(path: Path) -> None:
 
 def _component(name: str) -> str:
     """A project or domain as one directory's name, whatever is in it."""
+    # `quote` leaves dots as they are, and `..` would lead out of the tenant's folder. No name
+    # becomes a bare %, so that stands for the empty one.
     quoted = quote(name, safe="").replace(".", "%2E")
     return quoted or "%"

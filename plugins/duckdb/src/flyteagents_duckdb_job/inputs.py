@@ -97,6 +97,7 @@ class Inputs:
             raise Refused(f"input {name!r}: there is no file at {uri}")
 
         for number, file in enumerate(found):
+            # Each file again: a link in a folder that is open may lead out of it.
             real = Path(os.path.realpath(file))
             if not self._reader.may_read(real):
                 raise not_readable(name, uri)

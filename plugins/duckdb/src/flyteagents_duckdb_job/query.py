@@ -51,6 +51,7 @@ class Query:
             self.files[name] = inputs.find(name, table["uris"])
         self._watch.check()
 
+        # Chosen before the connection is made: what that may write to is fixed from then on.
         to = None
         if description["outputs"]["table"]:
             to = results.choose_destination(description, self._data, self._job, self._say)
@@ -62,6 +63,7 @@ class Query:
             self._make_tables(connection)
             return self._run(connection, opened, to)
         finally:
+            # Before it is closed, or the watch's thread would ask a closed one.
             self._watch.connection = None
             connection.close()
             if to is not None:
@@ -97,6 +99,7 @@ class Query:
         self, connection: Any, opened: list[str], to: results.Destination | None
     ) -> dict[str, Any]:
         *first, last = parsed = statements.parse(connection, self._description["statement"])
+        # All of them before the first one runs, so that a job that is refused has written nothing.
         self._check_targets(parsed, opened)
         self._watch.connection, self._watch.of = connection, len(parsed)
 

@@ -18,6 +18,7 @@ STORES = ("AWS_", "GOOGLE_", "GCS_", "AZURE_", "FSSPEC_")
 
 def enqueue(data: DataDirectory, key: str, created: int) -> None:
     """Let the job wait for its turn; again is the same as once. `created` is in nanoseconds."""
+    # Of one length, so that the names sort as the times do.
     (data.root / "waiting" / f"{created:020d}-{key}").touch()
 
 
@@ -34,6 +35,7 @@ def look_at_slots(data: DataDirectory, slots: int) -> tuple[int, set[int]]:
         if lock(descriptor):
             free += 1
         else:
+            # The file is empty for a moment, between its holder's lock and its number.
             holders.add(int(os.pread(descriptor, 20, 0) or b"0"))
         os.close(descriptor)
     return free, holders
@@ -61,10 +63,12 @@ def next_job(data: DataDirectory) -> tuple[JobDirectory, dict[str, Any], int] | 
         if description is None or job.started() is not None:
             marker.unlink(missing_ok=True)
             continue
+        # Locked before it is started: a poll takes a started job that nobody holds for dead.
         alive = job.lock_alive()
         if alive is None:
             continue
         mine = job.start("runner")
+        # Not before: if this process were killed in between, nobody would start the job.
         marker.unlink(missing_ok=True)
         if mine:
             return job, description, alive

@@ -97,11 +97,13 @@ def _under_prefix(
 ) -> Destination | None:
     """A place under a local output prefix; None where we may not write to it."""
     allowed = description["output_prefixes"]
+    # The prefix comes with the request, and the data directory has the jobs of all tenants.
     inside = prefix.is_relative_to(os.path.realpath(data.root))
     if inside or (allowed and not under(prefix, allowed)):
         say(f"the operator's settings do not let results go to {prefix}")
         return None
 
+    # Beside its final place: a rename works within one file system only.
     draft = prefix / f".{name}.{job.key[:12]}"
     try:
         shutil.rmtree(draft, ignore_errors=True)
@@ -146,6 +148,7 @@ class Source:
 
     def run(self, opening: str, closing: str) -> Any:
         """Execute `opening FROM <the rows> AS r(c0, c1, ...) closing`."""
+        # By number: two columns of a query may have the same name.
         names = ", ".join(f"c{number}" for number in range(len(self.columns)))
         if self.statement is None:
             return self.connection.execute(f"{opening} FROM {RESULT} AS r({names}) {closing}")

@@ -57,6 +57,7 @@ def run(data: DataDirectory, job: JobDirectory, description: dict[str, Any], ali
     after = f"{ended.phase.lower()} after {statistics['seconds']} s"
     say(f"{after}: {ended.message}" if ended.message else after)
 
+    # Before the end is said: to the watch, an end means that somebody took this job for dead.
     watch.end()
     if ended.code:
         extra["code"] = ended.code
@@ -69,6 +70,7 @@ def run(data: DataDirectory, job: JobDirectory, description: dict[str, Any], ali
     )
     if not mine and "uri" in extra:
         _discard(extra["uri"])
+    # Last: a poll takes a started job that nobody holds, and that has no end yet, for dead.
     os.close(alive)
 
 
@@ -84,6 +86,7 @@ def _run(
         query = Query(data, job, description, watch, say)
         return Verdict("SUCCEEDED", ""), query.run()
     except BaseException as error:  # noqa: BLE001
+        # An interrupted query raises an error of DuckDB's, which does not say who stopped it.
         cause = watch.stopped or error
         text = str(cause) if query is None else query.named_outside(str(cause))
         return verdict(cause, text, description), {}

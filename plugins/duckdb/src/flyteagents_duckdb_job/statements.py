@@ -71,6 +71,7 @@ class Statement:
         try:
             return connection.execute(text, bound)
         except duckdb.Error as error:
+            # Of the same class, since the verdict goes by it.
             raise type(error)(_moved(str(error), self.before - added)) from error
 
 
@@ -112,6 +113,7 @@ def parse(connection: Any, sql: str) -> list[Statement]:
 def bind(statement: Statement, description: dict[str, Any]) -> dict[str, Any]:
     """The parameters that a statement uses. Raises Refused for those that are not there."""
     bound = {}
+    # Only these: DuckDB refuses values for parameters that a statement does not have.
     for name in sorted(statement.parameters):
         if name in description["tables"]:
             raise Refused(f"input {name!r} is a table: write FROM {name}, not ${name}")

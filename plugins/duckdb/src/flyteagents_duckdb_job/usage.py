@@ -36,6 +36,7 @@ def limit(memory: int) -> None:
     wall = 2 * memory + (1 << 30)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard == resource.RLIM_INFINITY or wall < hard:
+        # The soft limit alone: the process begins anew for the next job, whose wall may be higher.
         resource.setrlimit(resource.RLIMIT_DATA, (wall, hard))
 
 

@@ -16,6 +16,7 @@ def pack(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [pack(item) for item in value]
     if isinstance(value, dict):
+        # As pairs: JSON's keys are texts only, and one that is called `$` must not be read as ours.
         return {TAG: "map", "items": [[pack(key), pack(item)] for key, item in value.items()]}
     if isinstance(value, datetime):
         return {TAG: "datetime", "iso": value.isoformat()}

@@ -43,6 +43,7 @@ def verdict(error: BaseException, text: str, description: dict[str, Any]) -> Ver
     if isinstance(error, MemoryError) or name == "OutOfMemoryException":
         return Verdict("FAILED", _out_of_memory(text, description), "OutOfMemory")
 
+    # Not imported: that may be what failed, and an error of DuckDB's means that it is loaded.
     duckdb = sys.modules.get("duckdb")
     if duckdb is None or not isinstance(error, duckdb.Error):
         return Verdict("RETRYABLE_FAILED", f"the job's process failed: {name}: {text}")

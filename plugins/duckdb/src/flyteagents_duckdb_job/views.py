@@ -40,6 +40,7 @@ class Views:
 
         paths = literal([str(file.path) for file in files])
         options = {
+            # Else DuckDB refuses an input of which a file lacks a column that the first one has.
             "union_by_name": "true",
             # DuckDB takes any `name=value` folder for a column that nobody asked for, and puts it
             # in the place of the file's own column of that name.

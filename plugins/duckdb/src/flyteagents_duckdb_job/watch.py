@@ -100,6 +100,7 @@ class Watch(threading.Thread):
             percent = 0.0 if self.connection is None else self.connection.query_progress()
         except Exception:  # noqa: BLE001 # an estimate must not end a job
             percent = 0.0
+        # 1 is for a job that has succeeded.
         return min((self.done + max(float(percent), 0.0) / 100) / self.of, 0.99)
 
     def _tell(self, share: float) -> None:
@@ -117,8 +118,10 @@ class Watch(threading.Thread):
             self._told = told
 
     def _leave(self, stopped: Stopped) -> None:
+        # First, as in the runner: on a full disk there is no room for the verdict before.
         shutil.rmtree(self._job.work, ignore_errors=True)
         if self.growing is not None:
             shutil.rmtree(self.growing.parent, ignore_errors=True)
         self._job.end(stopped.phase, str(stopped))
+        # The main thread is inside DuckDB; sys.exit would end this thread alone.
         os._exit(0)

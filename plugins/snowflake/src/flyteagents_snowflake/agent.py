@@ -59,6 +59,7 @@ from flyteagents_snowflake.statistics import (
 
 HISTORY_LIMIT = 1.5
 """Seconds that a result waits for the numbers of the query history."""
+# The names that the SDKs' own connectors give them, which users of the tasks know.
 _LINKS = {"flytekit": "Snowflake Query Details", "flyte-sdk": "Snowflake Dashboard"}
 
 
@@ -115,6 +116,8 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         asked = submit(task, self.settings)
         try:
             return await self._submit(task, asked, call)
+        # The reply may be lost and the statement running, for which a repeated requestId
+        # promises nothing.
         except VendorError:
             if not self.settings.find_by_tag:
                 raise
@@ -129,15 +132,19 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         except JobNotFound:
             if not job.foreign:
                 raise
+            # The SQL API need not know what a driver has started; the query history knows both.
             return await self._of_history(job, call)
         started = moment(found.created)
         if found.running:
+            # The SQL API does not tell a statement that runs from one that waits for a warehouse.
             return Status(Phase.RUNNING, started=started)  # its message is the same always
         if found.succeeded:
             return await self._succeeded(job, found, call)
+        # Not retryable: the statement has run, and a retry would run it a second time.
         if found.code == reasons.EXPIRED:
             text = "it has ended, and Snowflake does not keep its result any longer"
             return Status(Phase.FAILED, f"{text} | query={job.query_id}", code=found.code)
+        # What failed comes with 422; of what did not succeed, a 200 is for the cancelled alone.
         if found.status == 200 and found.code not in reasons.CANCELLED:
             return Status(None, started=started)  # a state that Snowflake did not have
         self._sent.failed(call.key, job)
@@ -190,11 +197,15 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
             place = {"account": settings.account, "user": settings.user}
         account = Account(str(place["account"]))
         url = settings.url or f"https://{place.get('host') or account.host()}"
+        # In a JWT Snowflake takes the user's name in upper case only, however a task writes it.
         subject = f"{account.issuer}.{str(place['user']).upper()}"
         return await credentials.source_of(call, settings, subject, url, place.get("login"))
 
     async def _submit(self, task: Task[SnowflakeConfig], asked: Submit, call: Call) -> SnowflakeJob:
+        # Before the request: one whose reply is lost may have arrived all the same.
         self._sent.add(task.key)
+        # async: else Snowflake may hold the reply for longer than Flyte waits for a CreateTask
+        # (docs/design.md, rule 3).
         params = {"requestId": str(task.key.uuid), "retry": "true", "async": "true"}
         try:
             reply = await call.http.post(
@@ -202,15 +213,18 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
             )
         except reasons.Started as running:
             return _made(asked, running.handle)
+        # A 404 is documented for a wrong endpoint only; as JobNotFound it would be told as a bug.
         except JobNotFound as error:
             raise InvalidTask(
                 f"there is no SQL API at this account; is its name right? {error.message}",
                 code=error.code,
             ) from None
         found = answer(reply)
+        # A statement that has failed already is a job too: GetTask tells its end, and why.
         if found.handle is not None:
             return _made(asked, found.handle)
         if found.running or found.succeeded:
+            # It may run, and only the same requestId sent again can say under which id.
             raise Unavailable("Snowflake's reply to the submit names no statement")
         raise InvalidTask(reasons.words(found.message), code=found.code)
 
@@ -243,9 +257,11 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         try:
             outputs = job_outputs(job, query_id, call.declared)
         except InvalidTask as error:
+            # Raised, it would be FAILED too (docs/design.md, error table), without the numbers.
             phase, message = Phase.FAILED, error.message
         numbers = statement_numbers(found)
         if handles:
+            # The rows of a request of several only say that they were executed.
             numbers = {"statements": len(handles)}
         numbers.update(await self._history_numbers(job, call))
         return Status(

@@ -75,6 +75,7 @@ def answer(reply: Reply) -> Answer:
     """Raises Unavailable for what Snowflake did not write."""
     found = reply.json()
     if not isinstance(found, dict) or not found.get("code"):
+        # A proxy's page, say: it tells nothing of the statement, so it must not end the task.
         raise Unavailable(f"Snowflake's reply ({reply.status}) is not an answer of the SQL API")
     try:
         return Answer.model_validate({**found, "status": reply.status})

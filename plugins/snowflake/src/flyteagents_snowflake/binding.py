@@ -28,6 +28,7 @@ _UTC = 1440
 def written(statement: str, inputs: Mapping[str, object]) -> str:
     """The statement with the inputs as literals. Without inputs it stays as it is, percent signs
     too. Raises InvalidTask."""
+    # The driver formats nothing where there are no inputs, so tasks have a bare % there.
     if not inputs:
         return statement
     return _replaced(statement, inputs, literal)
@@ -82,6 +83,7 @@ def bound(value: object) -> dict[str, str | None]:
 def _binding(value: object) -> tuple[str, str | None]:
     if value is None:
         return "TEXT", None
+    # bool before int, and datetime before date: to Python each is a kind of the other.
     if isinstance(value, bool):
         return "BOOLEAN", "true" if value else "false"
     if isinstance(value, int):
@@ -94,6 +96,7 @@ def _binding(value: object) -> tuple[str, str | None]:
     if isinstance(value, datetime):
         return _moment(value)
     if isinstance(value, date):
+        # The SQL API counts a DATE in milliseconds, and everything else in nanoseconds.
         return "DATE", str((value - _EPOCH.date()) // timedelta(milliseconds=1))
     if isinstance(value, timedelta):
         if not timedelta(0) <= value < _DAY:
@@ -113,6 +116,7 @@ def _moment(value: datetime) -> tuple[str, str]:
 
 
 def _nanoseconds(value: timedelta) -> str:
+    # In whole numbers: today's nanoseconds do not fit into the 53 bits of a float.
     return str(value // timedelta(microseconds=1) * 1000)
 
 
@@ -138,6 +142,7 @@ def _replaced(statement: str, inputs: Mapping[str, object], write: Callable[[obj
 
 def _values(statement: str) -> tuple[int, int]:
     """Where the parentheses after VALUES begin and end. Raises InvalidTask unless there is one."""
+    # flyte-sdk's pattern for it breaks on a function in a function (its connector.py:126-181).
     every = list(tokens(statement))
     found = [
         number + 1

@@ -63,6 +63,7 @@ class ConnectionKwargs(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refused(cls, values: Any) -> Any:
+        # Before the fields are read: they are none, and would be passed over in silence.
         for name, why in _REFUSED.items():
             if isinstance(values, Mapping) and values.get(name):
                 raise ValueError(f"{name}: {why}")
@@ -115,9 +116,11 @@ class SnowflakeConfig(BaseModel):
 
     def work(self) -> dict[str, Any]:
         """What of it says what the job does."""
+        # No warehouse: what a statement runs on does not change what it does.
         parameters = {
             name.upper(): value for name, value in self.connection_kwargs.session_parameters.items()
         }
+        # A tag says whose work it is.
         parameters.pop("QUERY_TAG", None)
         return {
             "account": self.account,

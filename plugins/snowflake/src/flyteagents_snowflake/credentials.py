@@ -99,8 +99,10 @@ async def obtain(source: Source, call: Call) -> Token:
     if source.login == "key":
         # Decrypting a key takes a tenth of a second.
         return await call.blocking(signed, source)
+    # What is no JSON is an access token that somebody else has got, and goes as it is.
     if source.login == "oauth" and kind_of(source.secret) == "oauth":
         return await _granted(source, call)
+    # Without an end: the secret is read for each request, and a changed one is another source.
     return Token(source.secret.strip(), math.inf)
 
 

@@ -28,6 +28,7 @@ STATEMENTS = "/api/v2/statements"
 LIMIT = 10_000
 _MARGIN = 0.3
 """Seconds that are left for saying that it took too long."""
+# No END_TIME_RANGE_END: with one, the function leaves out what runs still.
 _SQL = """SELECT {columns} FROM TABLE({database}.INFORMATION_SCHEMA.QUERY_HISTORY_BY_USER(
 RESULT_LIMIT => {limit})) WHERE {where} ORDER BY START_TIME"""
 Row = Mapping[str, str | None]
@@ -57,11 +58,13 @@ async def by_tag(
         key,
         call,
     )
+    # CONTAINS only narrows it down: the key may stand in a tag of somebody else's, as text.
     ours = [row for row in found if marks(row["query_tag"] or "")[0] == key]
     whole = ours
     if several:
         # Each of its statements has the tag too, and cannot stand for all; the request was first.
         whole = [row for row in ours if row["query_type"] == "MULTI_STATEMENT"] or ours[:1]
+    # The sort is stable: among equals the first by START_TIME stays the first.
     whole.sort(key=_failed)
     if not whole:
         return None
@@ -87,6 +90,7 @@ async def ask(desk: Desk, statement: str, value: str | None, call: Call) -> list
     seconds = max(call.remaining - _MARGIN, 0.1)
     body: dict[str, Any] = {
         "statement": statement,
+        # Rounded up: 0 would be Snowflake's longest timeout.
         "timeout": math.ceil(seconds),
         "bindings": None if value is None else {"1": {"type": "TEXT", "value": value}},
         "database": desk.database and exact(desk.database),
@@ -99,6 +103,7 @@ async def ask(desk: Desk, statement: str, value: str | None, call: Call) -> list
     )
     request = call.http.post(
         STATEMENTS,
+        # Not the attempt's, which stands for the attempt's own statement at Snowflake.
         params={"requestId": str(uuid.uuid4())},
         json={name: part for name, part in body.items() if part is not None},
         accept=(408, 422),
@@ -109,6 +114,7 @@ async def ask(desk: Desk, statement: str, value: str | None, call: Call) -> list
         if call.trouble:  # it was not the warehouse: Snowflake could not be asked at all
             raise Unavailable(f"Snowflake did not answer in time: {call.trouble}") from None
         raise late from None
+    # Without async too, Snowflake answers 202 when a statement takes long.
     if found.running or found.status == 408:
         raise late
     if not found.succeeded:

@@ -58,7 +58,11 @@ class SnowflakeJob(Job):
         kept = {name: value for name, value in values.items() if name != "connection_kwargs"}
         given = values["connection_kwargs"]
         if isinstance(given, Mapping):
-            kept["host"] = host_of(str(values.get("account")), given)
+            try:
+                kept["host"] = host_of(str(values.get("account")), given)
+            except InvalidTask as error:
+                # To pydantic only a ValueError is a refusal.
+                raise ValueError(error.message) from None
         return {**kept, "sdk": "flyte-sdk"}
 
     @property
@@ -71,12 +75,11 @@ class SnowflakeJob(Job):
 
 
 def host_of(account: str, given: Mapping[str, Any]) -> str | None:
-    """The host that the driver's parameters lead to; None for the account's own."""
+    """The host that the driver's parameters lead to; None for the account's own. Raises
+    InvalidTask."""
     host, port, region = given.get("host"), given.get("port"), given.get("region")
     if not host and not region:
         return None
-    try:
-        found = str(host or Account(account).host(str(region)))
-    except InvalidTask as error:
-        raise ValueError(error.message) from None
+    found = str(host or Account(account).host(str(region)))
+    # A port that went through a protobuf Struct is 443.0.
     return f"{found}:{int(port)}" if port and int(port) != 443 else found

@@ -53,6 +53,7 @@ def text_of(value: object) -> str:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, datetime):
+        # The year as the driver writes it: whether %Y has leading zeros depends on the platform.
         return f"{value.year}{value:-%m-%d} {_clock(value)}{_offset(value)}"
     if isinstance(value, date):
         return f"{value.year}{value:-%m-%d}"

@@ -45,6 +45,7 @@ class Account:
         """region: what the driver's parameter of that name says; it replaces the account's."""
         parts = self.name.lower().split(".")
         if region and region != _HOME:
+            # As part of an account, so that it is checked as one is: it becomes part of a host.
             parts = [parts[0], *Account(f"x.{region}").name.lower().split(".")[1:]]
         china = len(parts) > 1 and parts[1].startswith("cn-")
         # A certificate's names have no underscores.

@@ -26,6 +26,7 @@ GRACE = timedelta(minutes=2)
 """Flyte's own timeout can be retried and so should come first; the statement's only cleans up."""
 STARTS = 24
 """Statements whose places are kept with the job, which must stay small."""
+# Seven days in seconds: Snowflake takes no longer timeout.
 LONGEST = 604_800
 # Session parameters that a request takes; the others need an ALTER SESSION before the statement.
 _TAKEN = frozenset(
@@ -43,6 +44,7 @@ _TAKEN = frozenset(
         "USE_CACHED_RESULT",
     ]
 )
+# Not for ALTER SESSION: the tag, the timeout and the count have a place in the request itself.
 _OURS = frozenset({"QUERY_TAG", "STATEMENT_TIMEOUT_IN_SECONDS", "MULTI_STATEMENT_COUNT"})
 _PARAMETER = re.compile(r"[A-Z][A-Z0-9_]{0,127}")
 
@@ -90,8 +92,10 @@ def submit(task: Task[SnowflakeConfig], settings: SnowflakeSettings) -> Submit:
     text, bindings = _statement(task, settings)
     parameters = _parameters(task.config)
     before = _alterations(parameters)
+    # Cut as the one text that Snowflake gets: it tells a failure's line and position in that.
     every = parts(before + text)
     _refuse(every)
+    # The SQL API takes no bindings with several statements.
     if len(every) > 1 and bindings:
         raise InvalidTask(
             "inputs cannot be sent beside several statements, or with session parameters that "
@@ -109,6 +113,7 @@ def submit(task: Task[SnowflakeConfig], settings: SnowflakeSettings) -> Submit:
         "parameters": {
             **{name.lower(): _plain(parameters[name]) for name in parameters.keys() & _TAKEN},
             "query_tag": query_tag(task, _given_tag(parameters)),
+            # 0 is any number: with another count than its own Snowflake refuses the request.
             **({"MULTI_STATEMENT_COUNT": "0"} if len(every) > 1 else {}),
         },
     }
@@ -179,6 +184,7 @@ def _timeout(
             limits.append((int(asked), False))
         except ValueError:
             raise InvalidTask(f"STATEMENT_TIMEOUT_IN_SECONDS is not a number: {asked!r}") from None
+    # 0 asks Snowflake for its longest timeout, and so is no limit.
     shortest = min((one for one in limits if one[0] > 0), default=None)
     return (min(shortest[0], LONGEST), shortest[1]) if shortest else (None, False)
 

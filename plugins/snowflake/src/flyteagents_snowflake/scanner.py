@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+# In `other`, "-", "/" and "$" stand alone: the next one may make a comment or a text of them.
 _TOKEN = re.compile(
     r"""
       (?P<space>\s+|--[^\n]*|//[^\n]*|/\*.*?(?:\*/|\Z))
@@ -21,6 +22,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _OPENERS = ("IF", "FOR", "WHILE", "LOOP", "REPEAT")
+# After BEGIN these make it the begin of a transaction, which no END closes.
 _TRANSACTION = ("", ";", "TRANSACTION", "WORK", "NAME")
 # What leaves a table that a task may want; the others say how many rows, or that it is done.
 _TELLING = frozenset(
@@ -99,9 +101,11 @@ def _cut(every: list[Token], *, blocks: bool) -> list[list[Token]] | None:
         if token.text == ";" and not opened and not declaring:
             cut.append([])
             continue
+        # END IF, END LOOP and so on close what is not counted: only BEGIN and CASE are.
         if word == "END" and next_word not in _OPENERS and opened:
             opened.pop()
         elif word == "DECLARE" and first:
+            # What is declared before a block's BEGIN has semicolons of its own.
             declaring = True
         elif word == "BEGIN" and not (first and next_word in _TRANSACTION):
             opened.append(word)

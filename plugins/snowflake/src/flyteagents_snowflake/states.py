@@ -17,6 +17,7 @@ _PHASES = {
     "FAIL": Phase.FAILED,
     "FAILED": Phase.FAILED,
     "ABORTED": Phase.ABORTED,
+    # Not QUEUED, which Flyte drops (docs/design.md, rule 6).
     "QUEUED": Phase.INITIALIZING,
     "FAILED_WITH_INCIDENT": Phase.RETRYABLE_FAILED,
     "INCIDENT": Phase.RETRYABLE_FAILED,

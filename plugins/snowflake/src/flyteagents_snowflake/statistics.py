@@ -41,6 +41,7 @@ def moment(milliseconds: float | None) -> datetime | None:
 def statement_numbers(done: Answer) -> Numbers:
     """What the answer itself has."""
     numbers: Numbers = {}
+    # What changes rows has a result too: one row with the counts, which `stats` has by name.
     if done.shape is not None and not done.stats:
         numbers["rows"] = done.shape.num_rows
         size = sum(part.uncompressed_size for part in done.shape.partition_info)

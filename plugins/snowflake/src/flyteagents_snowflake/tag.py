@@ -10,6 +10,7 @@ from typing import Any
 from flyteagents import Task
 from flyteagents.kit.tags import TagRules, flyte_ids
 
+# Letters; Snowflake takes no longer QUERY_TAG.
 LIMIT = 2000
 _VALUES = TagRules(count=20, length=120, letters=r"\w .:/@+=-")
 

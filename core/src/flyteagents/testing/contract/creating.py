@@ -87,6 +87,7 @@ class CreatePromises(AgentHooks):
         self.needs_a_key()
         if rig.vendor.faulty:
             rig.vendor.fault("submit", DropReply())
+            # Else the server would send it again by itself, and learn of the job.
             rig.vendor.fault("submit", Response(503), repeat=True)
         attempt = rig.attempt(self.succeeds())
         await rig.create(attempt, rig.first, deadline=1.0)

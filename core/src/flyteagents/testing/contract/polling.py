@@ -103,6 +103,7 @@ class GetPromises(AgentHooks):
         rig.vendor.fault("look", SlowReply(4.0), repeat=True)
         answer = await rig.get(attempt, meta, rig.first)
         assert answer.phase is Phase.RUNNING
+        # Flyte's older section gives a call 3 s (WA/agent/config.go:45).
         assert answer.seconds < 2.5
 
     async def test_a_job_that_its_vendor_forgot_is_told_of_once_it_is_not_young(

@@ -49,6 +49,7 @@ class Rig:
         """The first attempt of a task in a new execution."""
         return Attempt(task, generation=self.caller.generation)
 
+    # The shortest of Flyte's defaults, the older section's (WA/agent/config.go:45).
     async def create(self, attempt: Attempt, on: RealServer, deadline: float = 3.0) -> bytes:
         """CreateTask, which must be OK and in time. Its `resource_meta`."""
         rpc = await self.caller.create(attempt, endpoint=on.endpoint, deadline=deadline)
@@ -122,6 +123,7 @@ class Rig:
 
 def key(attempt: Attempt) -> Key:
     """The idempotency key of an attempt."""
+    # The cluster's name is part of a key, and these servers have none.
     return key_of("", attempt.task.type, attempt.output_prefix)
 
 
