@@ -70,15 +70,9 @@ async def test_an_earlier_job_that_a_next_attempt_can_settle_is_left_alone(
     assert "cancel" not in setup.agent.asked
 
 
-async def test_what_is_to_be_cancelled_is_not_asked_for_again(
-    setup: Setup, creating: Creating
-) -> None:
-    setup.agent.named = JOB
-    setup.agent.script["create"] = [Unavailable("down"), asyncio.Event()]
-    key = setup.task().key
-    await creating.create(setup.request(), key, "", within(0.01))
-    flight = setup.flights.under_way(key.hex)
-    assert flight is not None
+async def test_what_is_to_be_cancelled_is_not_asked_for_again(setup: Setup) -> None:
+    request = setup.request()
+    flight = setup.flights.start(setup.served, request.read(), request, within(1))
     assert flight.budget.left > 0
-    setup.flights.is_unwanted(key.hex)
+    setup.flights.is_unwanted(flight.key)
     assert flight.budget.left == 0

@@ -90,5 +90,10 @@ if sys.version_info >= (3, 11):
 else:
 
     async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` comes to. Raises asyncio.TimeoutError when it takes longer."""
-        return await asyncio.wait_for(work, seconds)
+        """What `work` comes to. Raises asyncio.TimeoutError when it takes longer.
+
+        Not `asyncio.wait_for`, which up to 3.11 may lose a cancel that comes as `work` ends."""
+        from async_timeout import timeout  # for 3.10 alone
+
+        async with timeout(seconds):
+            return await work
