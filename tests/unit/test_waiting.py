@@ -76,7 +76,10 @@ async def test_a_limit_within_a_limit_is_the_inner_ones() -> None:
 
 
 async def test_cancelling_who_waits_cancels_the_work() -> None:
-    waiting = asyncio.create_task(within(60, later(60, None)))
+    async def waits() -> None:
+        await within(60, later(60, None))  # as it is called: no coroutine by itself
+
+    waiting = asyncio.create_task(waits())
     await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
