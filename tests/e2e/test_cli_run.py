@@ -117,9 +117,10 @@ def test_a_key_that_the_agent_does_not_read_is_told_with_the_nearest_one(
 ) -> None:
     done = flyteagents("run", task(tmp_path, secnds=0.1), "--json", env=env)
     assert done.returncode == 0, done.stderr
-    warning = "warning: clocked_job does not read 'secnds' in custom; did you mean seconds?"
-    assert done.stderr.count(warning) == 1
-    assert "does not read" not in flyteagents("run", task(tmp_path), env=env).stderr
+    told = "'secnds' in the task's config is not known and does nothing; did you mean 'seconds'?"
+    assert done.stderr.count(f"warning: {told}") == 1
+    assert document(done)["info"]["warnings"] == [told]
+    assert "warning" not in flyteagents("run", task(tmp_path), env=env).stderr
 
 
 def test_a_file_that_the_user_names_is_open_to_this_run(tmp_path: Path) -> None:

@@ -107,6 +107,16 @@ def test_names_and_types_go_before_the_limit_is_passed() -> None:
     assert none.declared == ""
 
 
+def test_warnings_go_after_names_and_before_the_declared_types() -> None:
+    warnings = ("w" * 160,) * 3
+    named = load(dump(replace(FULL, execution="e" * 300, warnings=warnings)))
+    assert named is not None
+    assert (named.execution, named.warnings) == ("", warnings)
+    large = load(dump(replace(FULL, warnings=warnings, declared="d" * 500)))
+    assert large is not None
+    assert (large.warnings, large.declared) == ((), "d" * 500)
+
+
 def test_a_job_that_is_too_large_is_kept_all_the_same() -> None:
     read = load(dump(replace(FULL, job={"id": "x" * 2000})))
     assert read is not None

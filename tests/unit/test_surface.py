@@ -25,8 +25,8 @@ SURFACE = set(
 )
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 5_000,
-    "_kernel": 23_100,
+    "author's API": 5_350,
+    "_kernel": 23_400,
     "_wire": 8_700,
     "_vendor": 5_500,
     # Late spans, OTLP bytes and read histograms took 3,000 (docs/benchmark.md).
@@ -83,6 +83,7 @@ def lines(path: Path) -> int:
 
 KIT = {
     "answers": ["AnswerPart"],
+    "config_keys": ["do_nothing", "key_names", "passed_on"],
     "credentials": ["ByTenant", "TenantPattern", "TenantPatterns", "for_tenant"],
     "oauth": ["oauth_token"],
     "outputs": ["TABLES", "first_fitting", "table_output"],

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, Literal
 
 from flyteagents._call import Call
+from flyteagents._config_keys import do_nothing, key_names
 from flyteagents._errors import AgentError, Unsupported
 from flyteagents._http import Endpoint, Reply
 from flyteagents._job import JobT
@@ -41,6 +42,18 @@ class AgentBase(Generic[SettingsT, ConfigT]):
         """The task types served with these settings, each routed to this one agent;
         `call.task_type` says which one a call is for."""
         return (cls.task_type,)
+
+    def warnings(self, task: Task[ConfigT]) -> Sequence[str]:
+        """What the task's author may have got wrong, in short sentences without secrets. The task
+        runs all the same; `flyteagents run` prints them, and custom info has them as `warnings`.
+
+        By default one for each key of the task's config that the model has no field for, unless it
+        keeps such keys (`extra="allow"`): then the agent says what becomes of them, with
+        `flyteagents.kit.config_keys`."""
+        model = type(task.config)
+        if model.model_config.get("extra") == "allow":
+            return ()
+        return do_nothing(task.unread, key_names(model))
 
     async def endpoint(self, of: Any, call: Call) -> Endpoint:
         """Where and how to reach the vendor for `of`: a `Task`, a `Job`, or None in `check`, which

@@ -84,6 +84,7 @@ class Task(Generic[ConfigT]):
     inputs: name to Python value. interface: name to declared type of every input.
     declared: name to declared type of every output.
     output_prefix: where this attempt's outputs go; "" when the caller gave none.
+    unread: the keys of its config that `config`'s model has no field for.
     timeout: the task's own, None where it has none. retries: as the template says; Flyte 1 may
     grant another number.
     environment: the execution's environment variables, which a job that runs code is to have.
@@ -99,6 +100,7 @@ class Task(Generic[ConfigT]):
     interface: Mapping[str, Type] = field(default_factory=dict)
     declared: Mapping[str, Type] = field(default_factory=dict)
     output_prefix: str = ""
+    unread: Sequence[str] = ()
     timeout: timedelta | None = None
     retries: int = 0
     runtime: str = ""

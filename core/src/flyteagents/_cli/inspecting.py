@@ -158,7 +158,7 @@ def _unreadable(job: Mapping[str, Any] | None) -> str:
 
 def explain(envelope: Envelope) -> dict[str, Any]:
     """What an envelope says, with its declared types in words."""
-    said = {k: v for k, v in asdict(envelope).items() if v not in ("", None)}
+    said = {k: v for k, v in asdict(envelope).items() if v not in ("", None, ())}
     if envelope.parked is not None:
         parked = envelope.parked
         said["parked"] = {"phase": parked.phase.name, "message": parked.message}
@@ -193,6 +193,8 @@ def _rows(envelope: Envelope, said: Mapping[str, Any]) -> Iterator[tuple[str, st
         yield "writes to", f"the output prefix of attempt number {envelope.wrote}"
     for name, words in said.get("declared", {}).items() if envelope.declared else ():
         yield f"output {name}", words
+    for text in envelope.warnings:
+        yield "warning", text
     yield "key", envelope.key
     yield "fingerprint", envelope.fingerprint or "(none)"
     yield "trace id", envelope.trace or "(none)"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
+from flyteagents._cli import screen
 from flyteagents._cli.hung_up import Readers
 from flyteagents._cli.interrupts import Interrupts
 from flyteagents._cli.jobs import remember
@@ -44,12 +45,14 @@ class CannotPlay(Exception):
 
 
 @dataclass
-class _Remembering:
-    """Passes all on, and keeps the job's name for `flyteagents logs` and `cancel`."""
+class _Attentive:
+    """Passes all on, tells each of the agent's warnings once, and keeps the job's name for
+    `flyteagents logs` and `cancel`."""
 
     watch: Watch
     meta: Callable[[], bytes | None]
     kept: bytes = b""
+    told: set[str] = field(default_factory=set)
 
     def attempt(self, number: int, of: int) -> None:
         self.watch.attempt(number, of)
@@ -59,6 +62,11 @@ class _Remembering:
         if meta and meta != self.kept:
             self.kept = meta
             remember(meta)
+        warnings = rpc.info.get("warnings")
+        for text in warnings if isinstance(warnings, list) else ():
+            if str(text) not in self.told:
+                self.told.add(str(text))
+                screen.aside(f"warning: {text}", "yellow")
         self.watch.answer(rpc, seconds)
 
     def note(self, text: str) -> None:
@@ -116,7 +124,7 @@ class Play:
                     attempts=self.attempts,
                     synchronous=lambda: synchronous,
                     alive=self.alive,
-                    watch=_Remembering(self.watch, lambda: execution.meta),
+                    watch=_Attentive(self.watch, lambda: execution.meta),
                 )
                 ending = asyncio.create_task(execution.end(within=None))
                 looking = asyncio.create_task(self._until_no_use(interrupted))

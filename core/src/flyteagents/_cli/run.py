@@ -153,7 +153,9 @@ def _run(options: Options, interrupts: Interrupts, stack: ExitStack) -> int:
     receiver = _receiver(stack) if options.trace else None
     server = None
     if options.endpoint is None:
-        env = _for_the_task(task, read)
+        from flyteagents._cli.local_agent import LocalAgent
+
+        env = LocalAgent(task).opening(read.inputs)
         server = _server(stack, receiver, env, options.verbose)
     if server is not None:
         interrupts.before_leaving = server.ask_to_stop
@@ -235,17 +237,6 @@ def _credentials(ca: Path | None) -> grpc.ChannelCredentials:
     import grpc
 
     return grpc.ssl_channel_credentials(ca.read_bytes() if ca else None)
-
-
-def _for_the_task(task: FlyteTask, read: TaskFile) -> dict[str, str]:
-    """Variables for the server that is started for this task. Warns of what its agent would
-    overlook."""
-    from flyteagents._cli.local_agent import LocalAgent
-
-    agent = LocalAgent(task)
-    for sentence in agent.misspelt():
-        screen.aside(f"warning: {sentence}", "yellow")
-    return agent.opening(read.inputs)
 
 
 def _server(

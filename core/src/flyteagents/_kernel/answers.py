@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flyteagents._status import Link, Phase
 
@@ -26,6 +26,15 @@ class Answer:
     encoded: dict[int, bytes] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )  # not in __init__: `replace` makes another answer, with bytes of its own
+
+
+def warned(answer: Answer, warnings: Sequence[str]) -> Answer:
+    """The answer with these before the warnings that the agent has put into its info itself."""
+    if not warnings:
+        return answer
+    own = answer.info.get("warnings") or ()
+    rest = [own] if isinstance(own, str) else list(own) if isinstance(own, Sequence) else []
+    return replace(answer, info={**answer.info, "warnings": [*warnings, *rest]})
 
 
 class Refused(Exception):

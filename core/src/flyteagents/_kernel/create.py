@@ -13,11 +13,11 @@ from typing import Any
 
 from flyteagents._errors import AgentError, Forbidden
 from flyteagents._job import Job
-from flyteagents._kernel.answers import SMALL, Answer, Refused
+from flyteagents._kernel.answers import SMALL, Answer, Refused, warned
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.ends import record_end, record_start
-from flyteagents._kernel.envelope import Envelope, Parked, new_envelope
+from flyteagents._kernel.envelope import Envelope, Parked, cut, new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel, log
@@ -26,8 +26,12 @@ from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.tasks import build_task
 from flyteagents._kernel.verdicts import Verdict, phase_of, verdict
+from flyteagents._redact import redact
 from flyteagents._status import Phase
 from flyteagents._task import Key, Task
+
+WARNINGS, WARNING_LIMIT = 3, 160
+"""Warnings that an envelope carries, and bytes of each."""
 
 
 class Creating:
@@ -53,6 +57,7 @@ class Creating:
             envelope,
             fingerprint=str(task.fingerprint),
             declared=self._kernel.codec.declared_text(task.declared),
+            warnings=self._warnings(served, task),
         )
 
         # Flyte repeats CreateTask when it could not store the round's state: it must hear of the
@@ -97,7 +102,8 @@ class Creating:
         flight = self._flights.under_way(key.hex)
         flight = flight or self._flights.start(served, task, request, deadline)
         landed = await self._flights.wait(flight, deadline)
-        return _ran(flight, landed, deadline, "ExecuteTaskSync")
+        answer = _ran(flight, landed, deadline, "ExecuteTaskSync")
+        return warned(answer, self._warnings(served, task))
 
     def _task(self, served: ServedAgent, request: CreateRequest, key: Key) -> Task[Any]:
         who = request.identity
@@ -112,6 +118,16 @@ class Creating:
             raise
         except Exception as error:  # noqa: BLE001 # the agent's own code
             raise Refused("INTERNAL", self._kernel.tell(served, "create", error)) from None
+
+    def _warnings(self, served: ServedAgent, task: Task[Any]) -> tuple[str, ...]:
+        """What the agent has to say of the task, as much of it as an envelope has room for."""
+        try:
+            said = [cut(redact(text), WARNING_LIMIT) for text in served.agent.warnings(task)]
+        except Exception as error:  # noqa: BLE001 # a missing warning must not fail a create
+            self._kernel.tell(served, "warnings", error)
+            return ()
+        kept = said[:WARNINGS]
+        return (*kept, f"and {len(said) - len(kept)} more") if said[WARNINGS:] else tuple(kept)
 
     def _outcome(self, flight: Flight, envelope: Envelope) -> Envelope:
         """The vendor has said yes or no."""

@@ -82,6 +82,7 @@ class Envelope:
     adopted: Annotated[bool, Field(alias="ad")] = False
     unconfirmed: Annotated[bool, Field(alias="u")] = False
     declared: Annotated[str, Field(alias="o")] = ""
+    warnings: Annotated[tuple[str, ...], Field(alias="ws")] = ()
     job: Annotated[Mapping[str, Any] | None, Field(alias="j")] = None
     parked: Annotated[Parked | None, Field(alias="x")] = None
     foreign: Annotated[bool, Field(exclude=True)] = False
@@ -130,12 +131,16 @@ def dump(envelope: Envelope) -> bytes:
         parked = replace(envelope.parked, message=cut(envelope.parked.message))
         envelope = replace(envelope, parked=parked)
     raw = _dump(envelope)
-    # By what is lost: first words of log lines, then the check of the job's outputs. Parked
-    # outputs may pass LIMIT, and have a limit of their own.
-    for dropped in ({"execution": "", "node": ""}, {"declared": envelope.declared and UNKNOWN}):
+    # By what is lost: first words of log lines, then warnings, then the check of the job's outputs.
+    # Parked outputs may pass LIMIT, and have a limit of their own.
+    for dropped in (
+        {"execution": "", "node": ""},
+        {"warnings": ()},
+        {"declared": envelope.declared and UNKNOWN},
+    ):
         if len(raw) <= LIMIT or (envelope.parked and envelope.parked.outputs):
             break
-        envelope = replace(envelope, **dropped)  # type: ignore[arg-type] # names of fields
+        envelope = replace(envelope, **dropped)
         raw = _dump(envelope)
     return raw
 

@@ -25,7 +25,7 @@ _MODELS: Mapping[Any, tuple[str, type]] = {
     ConfigT: ("task config", BaseModel),
     JobT: ("job", Job),
 }
-_PLAIN = ("explain", "handle", "fingerprint", "links")
+_PLAIN = ("explain", "handle", "fingerprint", "links", "warnings")
 _AWAITED = ("endpoint", "open", "close", "check", "find", "adopts", "logs")
 _ALMOST = 0.8
 """How alike two names are (`difflib`) for one to be a slip of the other: link and links are."""

@@ -6,7 +6,7 @@ import base64
 import time
 
 from flyteagents._errors import AgentError, JobNotFound, Unsupported, VendorError
-from flyteagents._kernel.answers import Answer, Refused
+from flyteagents._kernel.answers import Answer, Refused, warned
 from flyteagents._kernel.call import ask
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.create import Creating
@@ -56,6 +56,14 @@ class Service:
     async def get(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """GetTask: never fails for the sake of a vendor, an agent, or another release."""
         known = self._know(request, rpc)
+        answer = await self._answer(known, request, deadline, rpc)
+        # With every answer: Flyte 1 shows the custom info of the first one while a job runs, and
+        # that of the last one when it has ended.
+        return warned(answer, known.envelope.warnings)
+
+    async def _answer(
+        self, known: Known, request: JobRequest, deadline: Deadline, rpc: Rpc
+    ) -> Answer:
         envelope = known.envelope
         parked = envelope.parked or self.kernel.soft.late_ends.get(envelope.key)
         if parked is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from flyteagents._config_keys import do_nothing, key_names
 from flyteagents._errors import InvalidTask
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.keys import fingerprint_of, key_of, prefix_of_attempt
@@ -21,16 +22,22 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
     """Check and assemble the task. Raises InvalidTask."""
     task = request.read()
     given = {name: value for name, value in task.config.items() if name not in RESERVED}
+    model = served.offered.models.config
+    known = key_names(model)
+    unread = sorted(given.keys() - known)
     try:
-        config = served.offered.models.config.model_validate(given)
+        config = model.model_validate(given)
     except ValidationError as error:
         # Without the values: a config may hold a secret, and the text is shown to users.
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or 'config'}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)[:5]
         )
+        if model.model_config.get("extra", "ignore") == "ignore":
+            # A field that is missing may be there under another name.
+            problems = "; ".join([problems, *do_nothing(unread, known)])
         raise InvalidTask(f"the task's config is not valid: {problems}") from None
-    task = copied(task, config=config, key=key)
+    task = copied(task, config=config, unread=unread, key=key)
     # A run has no job to compare with.
     work = {} if served.is_sync else served.agent.fingerprint(task)
     return copied(task, fingerprint=fingerprint_of(work))

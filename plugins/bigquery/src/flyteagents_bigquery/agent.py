@@ -29,7 +29,7 @@ from flyteagents import (
 from flyteagents.kit.credentials import for_tenant
 from flyteagents.kit.pages import page
 from flyteagents.kit.tokens import Tokens
-from flyteagents_bigquery import places, reasons
+from flyteagents_bigquery import known_keys, places, reasons
 from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.credentials import GOOGLE_UNIVERSE, GoogleToken, Source, obtain
 from flyteagents_bigquery.job import BigQueryJob
@@ -88,6 +88,9 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         # A handle may be all that polls have, and BigQuery looks for a job of no location in its
         # multi-regions only. A dry run leaves no job that a poll could find.
         return job if job.location and not task.config.dry_run else None
+
+    def warnings(self, task: Task[BigQueryConfig]) -> Sequence[str]:
+        return known_keys.warnings(task)
 
     def fingerprint(self, task: Task[BigQueryConfig]) -> Mapping[str, object]:
         return {"statement": task.statement, "inputs": task.inputs, "config": task.config.work()}

@@ -27,7 +27,7 @@ from flyteagents import (
     Task,
 )
 from flyteagents.kit.pages import page
-from flyteagents_databricks import reasons
+from flyteagents_databricks import known_keys, reasons
 from flyteagents_databricks.config import DatabricksConfig
 from flyteagents_databricks.credentials import Asked, Credentials, Login, asked_of
 from flyteagents_databricks.delivery import Delivery
@@ -77,6 +77,9 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
 
     def explain(self, reply: Reply) -> AgentError | None:
         return reasons.explain(reply)
+
+    def warnings(self, task: Task[DatabricksConfig]) -> Sequence[str]:
+        return known_keys.warnings(task)
 
     def fingerprint(self, task: Task[DatabricksConfig]) -> Mapping[str, object]:
         # The task's code may be in its image, so that another image may be other work.

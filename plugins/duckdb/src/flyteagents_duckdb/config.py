@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -35,9 +34,9 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class DuckDBConfig(BaseModel):
-    """What a task can say besides its SQL. Other keys are told, and do nothing."""
+    """What a task can say besides its SQL."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     threads: Annotated[int, BeforeValidator(_number), Field(gt=0)] | None = None
     memory: Size | None = Field(None, validation_alias=AliasChoices("memory", "memory_limit"))
@@ -55,18 +54,6 @@ class DuckDBConfig(BaseModel):
         keys = ("csv_types", "csv_encoding", "csv_delimiter", "partitioned")
         given = {key: getattr(self, key) for key in keys}
         return {"csv_null": self.csv_null} | {key: value for key, value in given.items() if value}
-
-    @property
-    def warnings(self) -> list[str]:
-        """A sentence for each key that is not known."""
-        known = [*type(self).model_fields, "memory_limit"]
-        return [_unknown(key, known) for key in sorted(self.model_extra or {})]
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{key!r} in the task's config is not known and does nothing{meant}"
 
 
 def csv_options(config: DuckDBConfig) -> dict[str, Any]:

@@ -49,7 +49,6 @@ def describe(task: Task[DuckDBConfig], settings: DuckDBSettings) -> dict[str, An
         "parameters": parameters,
         "csv": csv_options(task.config),
         "partitioned": _partitioned(task.config, tables),
-        "warnings": task.config.warnings,
         "threads": _threads(task.config, settings),
         "memory": _memory(task.config, settings),
         "spill": settings.max_spill,

@@ -18,7 +18,7 @@ from flyteagents_duckdb_job.directory import JobDirectory
 
 def waiting_status(job: JobDirectory, queue: Sequence[str], slots: int) -> Status:
     """A job that has not started. `queue` has the keys of those that wait, oldest first."""
-    info: dict[str, object] = {"state": "waiting", **_warnings(job)}
+    info: dict[str, object] = {"state": "waiting"}
     message = "waits for its process to start"
     if job.key in queue:
         ahead = queue.index(job.key)
@@ -37,7 +37,6 @@ def running_status(job: JobDirectory, now: float) -> Status:
         "ahead": 0,
         "seconds": round(max(now - at, 0.0), 1),
         **job.progress(),
-        **_warnings(job),
     }
     return Status(
         Phase.RUNNING,
@@ -69,7 +68,6 @@ def _ended_info(job: JobDirectory, ended: Mapping[str, Any], succeeded: bool) ->
         "state": ended["phase"].lower(),
         "ahead": 0,
         **job.progress(),
-        **_warnings(job),
     }
     started = job.started()
     if started is not None:
@@ -81,11 +79,6 @@ def _ended_info(job: JobDirectory, ended: Mapping[str, Any], succeeded: bool) ->
     if "uri" in ended:
         info["result"] = ended["uri"]
     return info
-
-
-def _warnings(job: JobDirectory) -> dict[str, object]:
-    warnings = (job.description() or {}).get("warnings")
-    return {"warnings": warnings} if warnings else {}
 
 
 def _moment(seconds: float) -> datetime:

@@ -42,9 +42,6 @@ class Query:
         """Run it; what its end says of the result. Raises what DuckDB and files raise, Refused
         and Stopped."""
         description = self._description
-        for warning in description["warnings"]:
-            self._say(warning)
-
         reader = Reader.of(description, self._data)
         inputs = Inputs(description, reader, self._job, self._say)
         for name, table in description["tables"].items():

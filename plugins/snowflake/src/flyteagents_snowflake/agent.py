@@ -34,7 +34,7 @@ from flyteagents import (
 )
 from flyteagents.kit.pages import page
 from flyteagents.kit.tokens import Token, Tokens
-from flyteagents_snowflake import credentials, history, reasons
+from flyteagents_snowflake import credentials, history, known_keys, reasons
 from flyteagents_snowflake.answers import Answer, answer
 from flyteagents_snowflake.config import SnowflakeConfig
 from flyteagents_snowflake.credentials import Source
@@ -91,6 +91,9 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
 
     def explain(self, reply: Reply) -> AgentError | None:
         return reasons.explain(reply)
+
+    def warnings(self, task: Task[SnowflakeConfig]) -> Sequence[str]:
+        return known_keys.warnings(task)
 
     def fingerprint(self, task: Task[SnowflakeConfig]) -> Mapping[str, object]:
         return {"statement": task.statement, "inputs": task.inputs, "config": task.config.work()}

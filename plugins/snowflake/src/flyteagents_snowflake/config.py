@@ -46,10 +46,10 @@ _REFUSED = {
 
 
 class ConnectionKwargs(BaseModel):
-    """What of the driver's parameters means something here. Raises ValueError for the others that
-    would change whose or which work it is."""
+    """What of the driver's parameters means something here; the others are kept to be told of.
+    Raises ValueError for those among them that would change whose or which work it is."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     role: Identifier | None = None
     authenticator: str | None = None
