@@ -17,6 +17,7 @@ from flyteagents.testing import (
     FakePropeller,
     Generation,
     JobService,
+    Response,
     task_template,
 )
 
@@ -68,6 +69,25 @@ async def test_the_same_attempt_repeated_on_another_server_names_the_same_job(
             assert states(vendor, work) == ["DONE"]
 
         await asyncio.gather(*map(repeated, PROMISING))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+async def test_a_create_that_was_answered_in_an_outage_is_submitted_by_the_server_that_is_left(
+    make_server: MakeServer, vendor: JobService, generation: Generation
+) -> None:
+    first, second = await asyncio.gather(make_server(), make_server())
+    work = attempt("job_named", "left", "sleep 0.1", generation)
+    away = vendor.script("PUT", "/jobs/*", Response(503), repeat=True)
+    async with first.caller(generation, deadline=1.0) as one, second.caller(generation) as two:
+        meta = (await one.create(work)).meta
+        await first.kill()
+        assert states(vendor, work) == []
+        answer = await two.get(work, meta)
+        assert "has not taken the job on yet" in answer.resource.message
+        assert "503" in answer.resource.message
+        away.stop()
+        assert (await ended(two, work, meta)).phase is Phase.SUCCEEDED
+    assert states(vendor, work) == ["DONE"]
 
 
 async def test_an_agent_that_looks_jobs_up_waits_for_a_submit_that_its_own_replica_has_under_way(

@@ -28,7 +28,7 @@ from flyteagents._wire.messages import codec, get_response
 
 @pytest.fixture
 def polling(setup: Setup) -> Polling:
-    return Polling(setup.kernel, setup.cancelling)
+    return Polling(setup.kernel, setup.cancelling, setup.flights.resume)
 
 
 def sent(answer: Answer) -> Any:

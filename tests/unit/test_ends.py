@@ -43,7 +43,7 @@ async def test_a_job_is_recorded_once_however_often_it_is_asked_about(
     opened = setup.opened(trace=TRACE, job={"id": "job-1"})
     large = Status(Phase.SUCCEEDED, outputs={"o": "x" * SMALL})  # asked for again each time
     setup.agent.script["get"] = [large]
-    polling = Polling(setup.kernel, setup.cancelling)
+    polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
     for _ in range(3):
         await polling.poll(opened, within(1))
     assert [root["flyte.phase"] for root in roots] == ["SUCCEEDED"]
@@ -59,7 +59,9 @@ async def test_a_vendors_code_is_in_the_line(
 ) -> None:
     caplog.set_level(logging.INFO)
     setup.agent.script["get"] = [Status(Phase.FAILED, "no", code="accessDenied")]
-    await Polling(setup.kernel, setup.cancelling).poll(setup.opened(), within(1))
+    await Polling(setup.kernel, setup.cancelling, setup.flights.resume).poll(
+        setup.opened(), within(1)
+    )
     (line,) = [each for each in caplog.records if "ended FAILED" in each.message]
     assert vars(line)["error_code"] == "accessDenied"
 
@@ -100,6 +102,7 @@ async def test_a_job_that_ended_before_its_cancel_is_not_recorded_again(
 ) -> None:
     opened = setup.opened(trace=TRACE)
     setup.agent.script["get"] = [SUCCEEDED]
-    await Polling(setup.kernel, setup.cancelling).poll(opened, within(1))
+    polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
+    await polling.poll(opened, within(1))
     await setup.cancelling.delete(replace(opened), within(1))
     assert [root["flyte.phase"] for root in roots] == ["SUCCEEDED"]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from flyteagents import Phase
 from flyteagents._kernel.envelope import (
+    CARRYING,
     LIMIT,
     UNKNOWN,
     BrokenEnvelope,
@@ -117,6 +118,14 @@ def test_warnings_go_after_names_and_before_the_declared_types() -> None:
     assert (large.warnings, large.declared) == ((), "d" * 500)
 
 
+def test_the_request_goes_first_and_has_a_limit_of_its_own() -> None:
+    carrying = replace(FULL, unconfirmed=True, why="away", request="r" * 1200)
+    raw = dump(carrying)
+    assert LIMIT < len(raw) <= CARRYING
+    assert load(raw) == carrying
+    assert load(dump(replace(carrying, request="r" * 1800))) == replace(carrying, request="")
+
+
 def test_a_job_that_is_too_large_is_kept_all_the_same() -> None:
     read = load(dump(replace(FULL, job={"id": "x" * 2000})))
     assert read is not None
@@ -135,7 +144,7 @@ def test_envelopes_of_every_release_are_read_for_ever(path: Path) -> None:
 
 def test_there_is_a_golden_envelope_of_each_kind() -> None:
     kinds = {path.stem.split("-", 1)[1] for path in GOLDEN.glob("*.json")}
-    assert {"job", "parked", "unconfirmed", "sync"} <= kinds
+    assert {"job", "parked", "unconfirmed", "carrying", "sync"} <= kinds
 
 
 def _sign(body: dict[str, object], version: int = 1) -> bytes:

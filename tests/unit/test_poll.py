@@ -37,7 +37,7 @@ LOST = Unavailable("not now")
 
 @pytest.fixture
 def polling(setup: Setup) -> Polling:
-    return Polling(setup.kernel, setup.cancelling)
+    return Polling(setup.kernel, setup.cancelling, setup.flights.resume)
 
 
 async def until_it_ends(opened: OpenJob) -> None:

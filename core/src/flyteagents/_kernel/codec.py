@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from flyteagents._errors import InvalidTask
+from flyteagents._kernel.requests import Connection, CreateRequest
 from flyteagents._status import ErrorDocument
 from flyteagents._types import Type
 
@@ -25,6 +26,9 @@ class Codec:
     dump_types, load_types: declared types to a short text and back. Raises ValueError.
     read_outputs, read_error: the files of Flyte's own code. Outputs that do not fit the types raise
     InvalidTask; an error that cannot be read says no more than that.
+    without_secrets, read_request: a CreateTask's bytes without what its connection sent, None
+    where the rest looks as if it held a secret; and back to a request of that generation, with a
+    connection. Raises ValueError.
     """
 
     encode_outputs: Callable[[Mapping[str, object], Mapping[str, Type] | None], bytes]
@@ -33,6 +37,8 @@ class Codec:
     read_outputs: Callable[[bytes, Mapping[str, Type]], Mapping[str, object]]
     read_error: Callable[[bytes], ErrorDocument]
     output_names: Callable[[bytes], Collection[str]]
+    without_secrets: Callable[[bytes], bytes | None]
+    read_request: Callable[[bytes, int, Connection], CreateRequest]
 
     def outputs(self, values: Mapping[str, object], declared: Mapping[str, Type] | None) -> bytes:
         """Outputs as a serialized LiteralMap. Raises InvalidTask for what does not fit, and for

@@ -14,6 +14,7 @@ from typing import Any
 from flyteagents._errors import AgentError, Forbidden
 from flyteagents._job import Job
 from flyteagents._kernel.answers import SMALL, Answer, Refused, warned
+from flyteagents._kernel.carried import packed
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.ends import record_end, record_start
@@ -32,6 +33,8 @@ from flyteagents._task import Key, Task
 
 WARNINGS, WARNING_LIMIT = 3, 160
 """Warnings that an envelope carries, and bytes of each."""
+WHY_LIMIT = 200
+"""Bytes of what an unconfirmed envelope has of its vendor's last words."""
 
 
 class Creating:
@@ -77,7 +80,9 @@ class Creating:
         # Flyte 2 has no ExecuteTaskSync: the end rides in `resource_meta`, and GetTask tells it.
         if served.is_sync:
             return self._park(envelope, _ran(flight, landed, deadline, "CreateTask"))
-        return self._outcome(flight, envelope) if landed else self._not_yet(flight, envelope)
+        if landed:
+            return self._outcome(flight, envelope, request)
+        return self._not_yet(flight, envelope, request)
 
     async def run(self, request: CreateRequest, key: Key, trace: str, deadline: Deadline) -> Answer:
         """ExecuteTaskSync: always a terminal answer. Flyte 1 polls whatever else it is told, with
@@ -129,7 +134,7 @@ class Creating:
         kept = said[:WARNINGS]
         return (*kept, f"and {len(said) - len(kept)} more") if said[WARNINGS:] else tuple(kept)
 
-    def _outcome(self, flight: Flight, envelope: Envelope) -> Envelope:
+    def _outcome(self, flight: Flight, envelope: Envelope, request: CreateRequest) -> Envelope:
         """The vendor has said yes or no."""
         error = flight.work.exception()
         if error is None:
@@ -147,7 +152,7 @@ class Creating:
         what = verdict("create", error)
         text = self._kernel.tell(flight.served, "create", error)
         if what is Verdict.LATER:
-            envelope = self._not_yet(flight, envelope, text)
+            envelope = self._not_yet(flight, envelope, request, text)
             if envelope.parked is not None:
                 self._flights.was_told_failed(flight)
             return envelope
@@ -155,7 +160,9 @@ class Creating:
             raise Refused("INTERNAL", text)
         return self._park(envelope, Answer(phase_of(what), text))
 
-    def _not_yet(self, flight: Flight, envelope: Envelope, why: str = "") -> Envelope:
+    def _not_yet(
+        self, flight: Flight, envelope: Envelope, request: CreateRequest, why: str = ""
+    ) -> Envelope:
         """The budget is over and the vendor has not said yes. Where the job's name is ours, that
         is the answer, and GetTask finds out; else the next attempt finds the job."""
         handle: Job | None = None
@@ -172,7 +179,10 @@ class Creating:
         task_type = flight.served.task_type
         log.warning("%s: answering create before the vendor did (%s)", task_type, text)
         job = handle.model_dump(mode="json")
-        envelope = copied(envelope, job=job, unconfirmed=True)
+        envelope = copied(envelope, job=job, unconfirmed=True, why=cut(text, WHY_LIMIT))
+        # This replica may go, and a poll of another one brings no template.
+        if flight.goes_on:
+            envelope = copied(envelope, request=packed(request, self._kernel.codec))
         record_start(envelope, flight.task)
         return envelope
 

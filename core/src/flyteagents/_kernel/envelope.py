@@ -27,6 +27,9 @@ VERSION = 1
 LIMIT = 1024
 """Bytes. Flyte stores an envelope three times over, in base64, with the workflow, whose limit is
 etcd's: about 1.5 MiB for all of its tasks (flytepropeller/pkg/controller/handler.go:379-411)."""
+CARRYING = 2048
+"""Bytes of the few that carry their request. Flyte 1 runs 25 nodes of a workflow at once by
+default, so these take a tenth of etcd's limit."""
 MESSAGE_LIMIT = 400
 UNKNOWN = "?"
 """As `declared`, where nobody knows any more which outputs the task declares."""
@@ -61,7 +64,8 @@ class Parked:
 class Envelope:
     """One attempt. `wrote` is the number of the attempt whose prefix the job writes to; -1
     where prefixes have no number; `made_with` is that attempt's key, where the job was taken over.
-    `trace` is the trace id, in hex. `foreign` and `newer` say
+    `trace` is the trace id, in hex. Of an unconfirmed one, `why` is what its vendor said last, and
+    `request` what was asked for (see `carried`). `foreign` and `newer` say
     who wrote it: another connector, a later release."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore")
@@ -81,6 +85,8 @@ class Envelope:
     made_with: Annotated[str, Field(alias="mk", pattern="^[0-9a-f]{0,40}$")] = ""
     adopted: Annotated[bool, Field(alias="ad")] = False
     unconfirmed: Annotated[bool, Field(alias="u")] = False
+    why: Annotated[str, Field(alias="y")] = ""
+    request: Annotated[str, Field(alias="r")] = ""
     declared: Annotated[str, Field(alias="o")] = ""
     warnings: Annotated[tuple[str, ...], Field(alias="ws")] = ()
     job: Annotated[Mapping[str, Any] | None, Field(alias="j")] = None
@@ -131,14 +137,17 @@ def dump(envelope: Envelope) -> bytes:
         parked = replace(envelope.parked, message=cut(envelope.parked.message))
         envelope = replace(envelope, parked=parked)
     raw = _dump(envelope)
-    # By what is lost: first words of log lines, then warnings, then the check of the job's outputs.
-    # Parked outputs may pass LIMIT, and have a limit of their own.
+    # By what is lost: what another replica could submit on with, first words of log lines, then
+    # warnings, then the check of the job's outputs. Parked outputs may pass LIMIT, and have a limit
+    # of their own.
     for dropped in (
-        {"execution": "", "node": ""},
+        {"request": ""},
+        {"why": "", "execution": "", "node": ""},
         {"warnings": ()},
         {"declared": envelope.declared and UNKNOWN},
     ):
-        if len(raw) <= LIMIT or (envelope.parked and envelope.parked.outputs):
+        limit = CARRYING if envelope.request else LIMIT
+        if len(raw) <= limit or (envelope.parked and envelope.parked.outputs):
             break
         envelope = replace(envelope, **dropped)
         raw = _dump(envelope)

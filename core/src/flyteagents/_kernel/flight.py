@@ -66,10 +66,14 @@ class Flight:
         self.stage = Stage.QUEUED
         self.unconfirmed = False
         self.wanted = True
-        # The last submit must have landed while cancels and polls still look for its job.
-        self._ends = time.monotonic() + YOUNG - CALL_LIMIT
+        self.ends_after(0.0)
         self._waiting = 0
         self._heard = False
+
+    def ends_after(self, age: float) -> None:
+        """When submitting is over, for an attempt that was created `age` seconds ago."""
+        # The last submit must have landed while cancels and polls still look for its job.
+        self._ends = time.monotonic() + YOUNG - CALL_LIMIT - age
 
     @property
     def key(self) -> str:

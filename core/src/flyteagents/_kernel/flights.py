@@ -19,6 +19,7 @@ from flyteagents._job import Job
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.call import CALL_LIMIT, ask, ask_patiently
 from flyteagents._kernel.cancel import Cancelling
+from flyteagents._kernel.carried import unpacked
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Parked, new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage
@@ -29,9 +30,10 @@ from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settle import settle
 from flyteagents._kernel.soft_state import Bounded
+from flyteagents._kernel.tasks import build_task
 from flyteagents._kernel.verdicts import Verdict, phase_of, verdict
 from flyteagents._status import Phase
-from flyteagents._task import Task
+from flyteagents._task import Key, Task
 
 FRESH = 30.0
 """Seconds for which a job that the vendor has named counts as running."""
@@ -96,6 +98,31 @@ class Flights:
         # still under way is seen to by `_failed_unconfirmed`.
         if flight.work.done():
             self._go_on(flight)
+
+    def resume(self, opened: OpenJob) -> None:
+        """Submit on for an attempt that was answered unconfirmed by whichever replica, and whose
+        job its vendor does not have. Where that replica does so too, the vendor dedupes the key."""
+        kernel, served, envelope = self._kernel, opened.served, opened.envelope
+        # A cancel has been asked for, and looks for what arrives late.
+        if self.under_way(envelope.key) or opened.seen.cancel is not None:
+            return
+        cluster, connection = kernel.settings.cluster, opened.connection
+        request = unpacked(envelope, cluster, kernel.codec, connection)
+        if request is None:
+            return
+        try:
+            task = build_task(served, request, Key(envelope.key))
+        except Exception as error:  # noqa: BLE001 # a poll never fails for the agent's own code
+            kernel.tell(served, "create", error)
+            return
+        if not task.fingerprint.matches(envelope.fingerprint):
+            return
+
+        flight = Flight(served, task, request, Deadline(None))
+        flight.ends_after(time.time() - envelope.created)
+        flight.stage = Stage.SUBMITTING
+        flight.unconfirmed = True
+        self._go_on(flight)
 
     def was_told_failed(self, flight: Flight) -> None:
         """A caller was told that the submit failed. Where its reply was lost and no attempt can

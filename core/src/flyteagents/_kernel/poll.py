@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from flyteagents._errors import InvalidTask, Unsupported, VendorError
@@ -61,10 +61,13 @@ def by_age(envelope: Envelope) -> Answer:
 class Polling:
     """Polls: shared, answered in time, and patient."""
 
-    def __init__(self, kernel: Kernel, cancelling: Cancelling) -> None:
+    def __init__(
+        self, kernel: Kernel, cancelling: Cancelling, resume: Callable[[OpenJob], None]
+    ) -> None:
         self._kernel = kernel
         self._metrics = kernel.telemetry.metrics
         self._cancelling = cancelling
+        self._resume = resume
 
     async def poll(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The job's answer; never fails."""
@@ -197,15 +200,24 @@ class Polling:
 
     def _missing(self, opened: OpenJob) -> Answer:
         """The vendor has no such job."""
-        links, seen, unconfirmed = self._links(opened), opened.seen, opened.envelope.unconfirmed
-        trouble = self._kernel.soft.troubles.get(opened.envelope.key) if unconfirmed else None
+        links, seen, envelope = self._links(opened), opened.seen, opened.envelope
+        # What this replica saw is newer than what the one saw that took the create.
+        trouble = self._kernel.soft.troubles.get(envelope.key) or envelope.why
+        trouble = f": {trouble}" if trouble else ""
         if opened.young:
-            text = f"the vendor has not taken the job on yet: {trouble}" if trouble else ""
+            text = ""
+            if envelope.unconfirmed:
+                self._resume(opened)
+                waited = int(time.time() - envelope.created)
+                text = (
+                    f"the vendor has not taken the job on yet, {waited} s after the first request"
+                )
+                text += trouble
             phase = seen.phase or Phase.INITIALIZING
             return seen.was_answered(Answer(phase, text, links=links))
-        if unconfirmed:
+        if envelope.unconfirmed:
             # Nothing has run, so a retry repeats nothing; below, the job may have done its work.
-            text = "the job never arrived at its vendor" + (f": {trouble}" if trouble else "")
+            text = f"the job never arrived at its vendor{trouble}"
             return self._ended(opened, Answer(Phase.RETRYABLE_FAILED, text, links=links))
         text = "the vendor no longer knows this job; running it again may repeat its work"
         return self._ended(opened, Answer(Phase.FAILED, text, links=links))

@@ -23,7 +23,8 @@ NO_CONNECTION = Connection()
 @dataclass(frozen=True)
 class CreateRequest:
     """CreateTask or ExecuteTaskSync. `read` decodes the task, whose config is a plain mapping yet
-    and which has no key; it raises InvalidTask when the task makes no sense."""
+    and which has no key; it raises InvalidTask when the task makes no sense. `raw` is what came
+    over the wire."""
 
     task_type: str
     generation: int
@@ -31,6 +32,7 @@ class CreateRequest:
     identity: Identity
     read: Callable[[], Task[Any]]
     connection: Connection = NO_CONNECTION
+    raw: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Service:
         self._cancelling = Cancelling(kernel)
         self._flights = Flights(kernel, self._cancelling)
         self._creating = Creating(kernel, self._flights)
-        self._polling = Polling(kernel, self._cancelling)
+        self._polling = Polling(kernel, self._cancelling, self._flights.resume)
 
     async def create(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> bytes:
         """CreateTask: the new `resource_meta`."""

@@ -21,6 +21,8 @@ from flyteidl2.connector import connector_pb2 as flyte2
 from flyteidl2.core import execution_pb2 as core2
 from flyteidl2.logs.dataplane import payload_pb2 as logs2
 from flyteidl2.task import common_pb2 as task2
+from google.protobuf.json_format import Error as JsonError
+from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 
 from flyteagents._errors import InvalidTask
@@ -28,7 +30,7 @@ from flyteagents._kernel.answers import Answer, Refused
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.requests import NO_CONNECTION, Connection, CreateRequest, JobRequest
-from flyteagents._redact import remember
+from flyteagents._redact import redact, remember
 from flyteagents._status import ErrorDocument, LogLine, Phase
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
 from flyteagents._types import Type
@@ -110,6 +112,8 @@ def codec() -> Codec:
         read_outputs=read_outputs,
         read_error=read_error,
         output_names=output_names,
+        without_secrets=without_secrets,
+        read_request=read_request,
     )
 
 
@@ -118,6 +122,27 @@ def create_request(raw: bytes, generation: int) -> CreateRequest:
     connection = NO_CONNECTION
     if generation == FLYTE2:
         connection = _connection(parse(flyte2.CreateTaskRequest, raw))
+    return _create(message, message.inputs, generation, connection, raw)
+
+
+def without_secrets(raw: bytes) -> bytes | None:
+    """The kernel's codec: a CreateTask's bytes for `resource_meta`, which Flyte stores and logs."""
+    message = flyte1.CreateTaskRequest.FromString(raw)
+    message.DiscardUnknownFields()  # the connection of Flyte 2 is one
+    environment = (f"{pair.key}={pair.value}" for pair in message.template.container.env)
+    try:
+        text = "\n".join([MessageToJson(message, ensure_ascii=False), *environment])
+    except (JsonError, RecursionError):  # JSON has no infinity, say
+        return None
+    return message.SerializeToString() if redact(text) == text else None
+
+
+def read_request(raw: bytes, generation: int, connection: Connection) -> CreateRequest:
+    """The kernel's codec: what `without_secrets` wrote. Raises ValueError."""
+    try:
+        message = flyte1.CreateTaskRequest.FromString(raw)
+    except DecodeError as error:
+        raise ValueError(str(error)) from None
     return _create(message, message.inputs, generation, connection)
 
 
@@ -125,7 +150,9 @@ def sync_request(header: flyte1.CreateRequestHeader, inputs: Any) -> CreateReque
     return _create(header, inputs, FLYTE1, NO_CONNECTION)
 
 
-def _create(said: Any, inputs: Any, generation: int, connection: Connection) -> CreateRequest:
+def _create(
+    said: Any, inputs: Any, generation: int, connection: Connection, raw: bytes = b""
+) -> CreateRequest:
     who = _identity(said.task_execution_metadata)
     return CreateRequest(
         task_type=said.template.type,
@@ -136,6 +163,7 @@ def _create(said: Any, inputs: Any, generation: int, connection: Connection) -> 
         # and is no gRPC error.
         read=lambda: _task(said, inputs, who),
         connection=connection,
+        raw=raw,
     )
 
 
