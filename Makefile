@@ -63,7 +63,7 @@ interop: .venv/test.done ## FlytePropeller's own code as the client; needs Go
 chaos: .venv/test.done ## the attacks, for longer than in the tests
 	CHAOS_ROUNDS=500 $(PYTEST) tests/chaos -v
 
-bench: .venv/test.done .cache/venvs/flytekit/done ## side by side with flytekit's connector service
+bench: .venv/test.done .cache/venvs/flytekit/done .cache/venvs/databricks/done ## side by side with flytekit's connector service
 	$(BIN)/python -m tests.bench
 
 sizes: .venv/test.done ## how much code each layer holds, in tokens

@@ -15,13 +15,16 @@ from importlib.metadata import version
 from os import cpu_count
 from typing import Any
 
-from tests.bench import bigquery, growth, nothing, slow
+from tests.bench import bigquery, databricks, growth, nothing, plugins, slow, snowflake
 from tests.bench.processes import FLYTEKIT, ROOT
 
 PARTS = {
     "nothing": nothing.measure,
     "slow": slow.measure,
     "bigquery": bigquery.measure,
+    "snowflake": snowflake.measure,
+    "databricks": databricks.measure,
+    "plugins": plugins.measure,
     "growth": growth.measure,
 }
 SHARED = ("grpcio", "protobuf", "flyteidl")

@@ -11,7 +11,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -25,18 +25,19 @@ from flyteagents.testing import task_template
 SERVICE = "/flyteidl.service.AsyncAgentService"
 DEADLINE = 60.0
 OUTPUT_PREFIX = b"\x1a"  # the tag of CreateTaskRequest.output_prefix
+PLAIN: Mapping[str, Any] = {"custom": {"script": "sleep 1"}}
 Call = Callable[[bytes], Awaitable[bytes]]
 
 
 class Caller:
     """What one server is asked. `metas` are the jobs that it has started for us."""
 
-    def __init__(self, target: str, task_type: str) -> None:
+    def __init__(self, target: str, task_type: str, task: Mapping[str, Any]) -> None:
         self._channel = grpc.aio.insecure_channel(target)
         self._create: Any = self._channel.unary_unary(f"{SERVICE}/CreateTask")
         self._get: Any = self._channel.unary_unary(f"{SERVICE}/GetTask")
         self._task_type = task_type
-        self._body = _create_body(task_type)
+        self._body = _create_body(task_type, task)
         self._numbers = itertools.count()
         self.polls: list[bytes] = []
 
@@ -61,14 +62,9 @@ class Caller:
             raise RuntimeError(f"a job that does not run: {reply}")
 
 
-def _create_body(task_type: str) -> bytes:
-    task = task_template(
-        task_type,
-        custom={"script": "sleep 1", "ProjectID": "bench", "Location": "US"},
-        sql="SELECT 1" if task_type.startswith("bigquery") else "",
-        inputs={},
-        outputs={"o0": int},
-    )
+def _create_body(task_type: str, says: Mapping[str, Any]) -> bytes:
+    """says: arguments of `task_template`."""
+    task = task_template(task_type, **says, inputs={}, outputs={"o0": int})
     execution = Execution(project="p", domain="d", name="e")
     node = NodeExecutionIdentifier(node_id="n0", execution_id=execution)
     request = agent_pb2.CreateTaskRequest(template=task.template)
@@ -85,10 +81,12 @@ class Load:
     def __init__(self) -> None:
         self._callers: dict[tuple[str, str], Caller] = {}
 
-    async def run(self, do: str, target: str, task_type: str, **how: Any) -> dict[str, float]:
+    async def run(
+        self, do: str, target: str, task_type: str, task: Mapping[str, Any] = PLAIN, **how: Any
+    ) -> dict[str, float]:
         name = (target, task_type)
         if name not in self._callers:
-            self._callers[name] = Caller(target, task_type)
+            self._callers[name] = Caller(target, task_type, task)
         caller = self._callers[name]
         if do == "fill":
             return await self._fill(caller, **how)

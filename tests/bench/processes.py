@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from types import TracebackType
 from typing import Any
 
 import grpc
+from tests.bench.stub_keys import certificate
+from typing_extensions import Self
 
 from flyteagents.testing import free_port
 
@@ -44,12 +47,12 @@ class Process:
         self, name: str, argv: Sequence[str], port: int, env: Mapping[str, str] | None = None
     ) -> None:
         self.name, self.port, self.started = name, port, 0.0
-        self._argv = argv
+        self._argv = [*argv]
         kept = {
             k: v
             for k, v in os.environ.items()
             if not k.startswith(
-                ("FLYTEAGENTS_", "OTEL_", "FLYTE_", "PYTHONPATH", "GRPC_", "GOOGLE_")
+                ("FLYTEAGENTS_", "OTEL_", "FLYTE_", "PYTHONPATH", "GRPC_", "GOOGLE_", "DATABRICKS_")
             )
         }
         self._env = {**kept, **(env or {})}
@@ -72,7 +75,7 @@ class Process:
         line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
         return int(line.split()[1]) / 1024
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile()  # closed by __exit__
         begun = time.perf_counter()
         self._process = subprocess.Popen(
@@ -116,11 +119,25 @@ class Process:
 
 
 class Vendor(Process):
-    """The slow vendor; it speaks HTTP."""
+    """The slow vendor; it speaks HTTP. dialect: a module of `stubs`.
 
-    def __init__(self, delay: float, token_delay: float = 0.0) -> None:
+    folder: for files that an agent needs to reach it; there while it runs. trust: variables by
+    which an agent trusts its certificate.
+    """
+
+    def __init__(self, delay: float, dialect: str = "plain", tls: bool = False) -> None:
         port = free_port()
-        super().__init__("vendor", _module("vendor", port, delay, token_delay), port)
+        super().__init__("vendor", _module("vendor", port, dialect, delay), port)
+        self._temporary = tempfile.TemporaryDirectory()
+        self.folder = Path(self._temporary.name)
+        self.trust: Mapping[str, str] = {}
+        self._context: ssl.SSLContext | None = None
+        if tls:
+            file = self.folder / "stub.pem"
+            file.write_text(certificate())
+            self._argv += ["--certificate", str(file)]
+            self._context = ssl.create_default_context(cafile=file)
+            self.trust = {"SSL_CERT_FILE": str(file)}
 
     def _wait(self) -> None:
         for _ in range(200):
@@ -132,15 +149,32 @@ class Vendor(Process):
                 return
         raise Ended("the vendor does not answer")
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._temporary.cleanup()
+
     @property
     def url(self) -> str:
-        return f"http://{self.target}"
+        return f"{'https' if self._context else 'http'}://{self.target}"
 
     def counts(self) -> dict[str, int]:
-        """Requests and connections so far."""
-        with urllib.request.urlopen(f"{self.url}/counts", timeout=10) as reply:
-            counts: dict[str, int] = json.load(reply)
-        return counts
+        """Requests, logins and connections so far."""
+        return self._ask("counts")
+
+    def delays(self, delay: float, login_delay: float) -> None:
+        """From now on it takes so many seconds for a request, and for a login."""
+        self._ask(f"delays?{delay},{login_delay}")
+
+    def _ask(self, what: str) -> dict[str, int]:
+        url = f"{self.url}/{what}"
+        with urllib.request.urlopen(url, timeout=10, context=self._context) as reply:
+            told: dict[str, int] = json.load(reply)
+        return told
 
 
 class Client:
@@ -152,7 +186,7 @@ class Client:
         )
         return self
 
-    def order(self, do: str, server: Process, task_type: str, **how: float) -> dict[str, Any]:
+    def order(self, do: str, server: Process, task_type: str, **how: object) -> dict[str, Any]:
         """Have it done; what was measured."""
         order = {"do": do, "target": server.target, "task_type": task_type, **how}
         assert self._process.stdin is not None
@@ -185,12 +219,16 @@ def bare() -> Process:
     return Process("bare", _module("bare", port), port)
 
 
-def flytekit(env: Mapping[str, str] | None = None) -> Process:
-    """flytekit's connector service with our connectors beside its own."""
+def flytekit(
+    env: Mapping[str, str] | None = None,
+    modules: str = "bench_connectors",
+    python: Path = FLYTEKIT,
+) -> Process:
+    """flytekit's connector service with modules of ours beside its own connectors."""
     port = free_port()
     code = "from flytekit.clis.sdk_in_container.pyflyte import main; main()"
-    argv = [str(FLYTEKIT), "-c", code, "serve", "connector", "--port", str(port)]
-    argv += ["--prometheus_port", str(free_port()), "--modules", "bench_connectors"]
+    argv = [str(python), "-c", code, "serve", "connector", "--port", str(port)]
+    argv += ["--prometheus_port", str(free_port()), "--modules", modules]
     return Process("flytekit", argv, port, {"PYTHONPATH": str(HERE / "agents"), **(env or {})})
 
 

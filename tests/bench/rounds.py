@@ -77,6 +77,7 @@ _HEADS = {
     "start_mb": "MB at start",
     "spans_per_call": "spans/call",
     "requests_per_poll": "reqs/poll",
+    "logins_per_poll": "logins/poll",
     "connections_per_poll": "conns/poll",
 }
 
@@ -88,4 +89,4 @@ def _head(column: str) -> str:
 def _digits(column: str) -> int:
     if column in ("rate", "rss_mb", "start_mb", "jobs"):
         return 0
-    return 3 if column in ("cpu_s_per_1000", "connections_per_poll") else 2
+    return 3 if column in ("cpu_s_per_1000", "connections_per_poll", "logins_per_poll") else 2

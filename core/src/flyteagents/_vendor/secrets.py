@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from flyteagents._errors import InvalidTask, Unauthenticated
@@ -30,66 +31,78 @@ class Secrets:
         self._flytekit_env = read("FLYTE_SECRETS_ENV_PREFIX", "_FSEC_").strip()
         self._flytekit_dir = read("FLYTE_SECRETS_DEFAULT_DIR", "").strip() or flytekit_directory
         self._flytekit_file = read("FLYTE_SECRETS_FILE_PREFIX", "").strip()
+        self._places = functools.lru_cache(maxsize=1000)(self._look)
 
     def find(self, name: str, connection: Mapping[str, str]) -> str | None:
         """The secret, None where there is none. Raises InvalidTask for what cannot be a name."""
-        if not _NAME.fullmatch(name):
-            raise InvalidTask(f"{name[:60]!r} is not the name of a secret")
-        found = next(filter(None, self._look(name, connection)), None)
-        if found:
-            remember(found)  # a vendor may put it into an error
-        return found
+        places = self._places(name)
+        if sent := self.sent(name, connection):
+            return sent
+        for place in places:
+            if found := place.read():
+                remember(found)  # a vendor may put it into an error
+                return found
+        return None
 
     def sent(self, name: str, connection: Mapping[str, str]) -> str | None:
         """The secret of a request's connection, None where that has none."""
-        found = next(filter(None, self._connections(name, connection)), None)
+        if not connection:
+            return None
+        spellings = {key.lower(): value for key, value in connection.items()}
+        found = connection.get(name) or spellings.get(name.lower())
         if found:
             remember(found)
-        return found
+        return found or None
 
     def require(self, name: str, connection: Mapping[str, str]) -> str:
         """The secret. Raises Unauthenticated, with the places where it could be."""
         found = self.find(name, connection)
         if found is None:
-            places = dict.fromkeys(map(str, (*self._ours(name), *self._flytekits(name))))
+            places = dict.fromkeys(place.name for place in self._places(name))
             raise Unauthenticated(f"there is no secret {name!r}; put it into {' or '.join(places)}")
         return found
 
-    def _look(self, name: str, connection: Mapping[str, str]) -> Iterator[str]:
-        yield from self._connections(name, connection)
-        yield from map(_read, self._ours(name))
-        # flytekit strips blanks too (flytekit/core/context_manager.py).
-        yield from (_read(place).strip() for place in self._flytekits(name))
-
-    def _connections(self, name: str, connection: Mapping[str, str]) -> Iterator[str]:
-        yield connection.get(name, "")
-        yield {key.lower(): value for key, value in connection.items()}.get(name.lower(), "")
-
-    def _ours(self, name: str) -> Iterator[str | Path]:
-        yield f"FLYTEAGENTS_SECRET_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
+    def _look(self, name: str) -> tuple[_Place, ...]:
+        """Where a secret could be. Asked for in every request, so it is found out once a name."""
+        if not _NAME.fullmatch(name):
+            raise InvalidTask(f"{name[:60]!r} is not the name of a secret")
+        ours = f"FLYTEAGENTS_SECRET_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
+        places = [_Place(ours, variable=True)]
         if self._directory is not None:
-            for spelling in (name, name.lower(), name.upper()):
-                yield self._directory / spelling
+            spellings = dict.fromkeys((name, name.lower(), name.upper()))
+            places += [_Place(str(self._directory / spelling)) for spelling in spellings]
+        # flytekit strips blanks too (flytekit/core/context_manager.py).
+        places.append(_Place(self._flytekit_env + name.upper(), variable=True, stripped=True))
+        file = Path(self._flytekit_dir, self._flytekit_file + name.lower())
+        places.append(_Place(str(file), stripped=True))
+        return tuple(places)
 
-    def _flytekits(self, name: str) -> Iterator[str | Path]:
-        yield self._flytekit_env + name.upper()
-        yield Path(self._flytekit_dir, self._flytekit_file + name.lower())
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a secret could be: the name of a variable, or the path of a file."""
+
+    name: str
+    variable: bool = False
+    stripped: bool = False
+
+    def read(self) -> str:
+        """What is there; nothing where that is not."""
+        found = os.environ.get(self.name, "") if self.variable else _file(self.name)
+        return found.strip() if self.stripped else found
 
 
-def _read(place: str | Path) -> str:
-    """What is in a variable or a file, nothing where that is not."""
-    if isinstance(place, str):
-        return os.environ.get(place, "")
+def _file(path: str) -> str:
     try:
-        stat = place.stat()
+        stat = os.stat(path)  # noqa: PTH116 # a Path costs more than the look
         if stat.st_size > _SIZE_LIMIT:
-            raise Unauthenticated(f"{place} is over 1 MiB; that is no secret")
-        return _text(place, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+            raise Unauthenticated(f"{path} is over 1 MiB; that is no secret")
+        return _text(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
     except OSError:
         return ""
 
 
 @functools.lru_cache(maxsize=100)
-def _text(path: Path, stamp: tuple[int, int, int]) -> str:
+def _text(path: str, stamp: tuple[int, int, int]) -> str:
     """Kubernetes swaps mounted files, so one is read again when its stamp is another."""
-    return path.read_bytes().decode("utf-8", "replace").rstrip("\r\n")
+    return Path(path).read_bytes().decode("utf-8", "replace").rstrip("\r\n")
