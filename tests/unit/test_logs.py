@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry import trace
 
-from flyteagents._redact import redact
+from flyteagents import _redact
+from flyteagents._redact import redact, sendable
 from flyteagents._telemetry.logs import start_logging
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc+/=\nxyz\n-----END RSA PRIVATE KEY-----"
@@ -132,6 +135,19 @@ def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
 )
 def test_what_a_user_needs_to_read_stays(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["token", "passwd", "secret", "apikey", "api_key", "privateKey", "PRIVATE_KEY", "signature"],
+)
+def test_what_a_secret_is_called_masks_it(name: str) -> None:
+    assert redact(f"it said {name}=c4nary") == f"it said {name}=[redacted]"
+
+
+@given(st.from_regex(_redact._SECRETS))
+def test_no_secret_is_missed_for_want_of_its_sign(text: str) -> None:
+    assert redact(text) == _redact._SECRETS.sub(_redact._mask, sendable(text))
 
 
 def test_a_text_becomes_one_that_can_be_sent() -> None:

@@ -14,6 +14,8 @@ from opentelemetry.trace import get_current_span
 from flyteagents._redact import redact
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+# Made once: `json.dumps` makes one for each call with options.
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _NOISY = ("aiohttp", "httpx", "httpcore", "urllib3", "google.auth", "asyncio")
 
 
@@ -38,7 +40,7 @@ def start_logging(
 
 class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(describe(record), ensure_ascii=False)
+        return _ENCODER.encode(describe(record))
 
 
 class TextLines(logging.Formatter):
