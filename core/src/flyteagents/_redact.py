@@ -23,11 +23,10 @@ _SECRETS = re.compile(
     r"(?:=[\"']?|\\?[\"']\s{0,8}:\s{0,8}\\?[\"']))[^\s\"',;&\\]{4,8192}",
     re.IGNORECASE,
 )
-# What the pattern finds has one of these in it. To look for them takes a twentieth of its time, and
-# a create has a dozen texts to mask, one of them the task's statement.
+# What the patterns find has one of these in it.
 _SIGNS = (
-    *("eyj", "eyk", "ya29.", "dapi", "bearer", "basic", "://"),
-    *("token", "passw", "secret", "apikey", "api_key", "privatekey", "private_key", "signature"),
+    *("eyj", "eyk", "ya29.", "dapi", "bearer", "basic", "://", "token", "passw", "secret"),
+    *("apikey", "api_key", "privatekey", "private_key", "private key", "signature"),
 )
 
 
@@ -51,17 +50,27 @@ def sendable(text: str) -> str:
 
 def redact(text: str) -> str:
     """`text`, sendable, with bearer tokens, private keys, passwords and the like masked."""
+    if is_plain(text):
+        return text
     text = sendable(text)
     # The longest first: a part of one that is masked by itself would leave the rest to be read.
     # A copy: an agent in a thread of its own may add one while this goes on.
-    for secret in sorted(filter(text.__contains__, list(_known)), key=len, reverse=True):
+    for secret in sorted((each for each in list(_known) if each in text), key=len, reverse=True):
         text = text.replace(secret, "[redacted]")
     if "PRIVATE KEY-----" in text:
         text = _PEM.sub("[redacted]", text)
-    # Beyond ASCII the pattern has letters for the same that `lower` has not, as the long s.
-    if text.isascii() and not any(map(text.lower().__contains__, _SIGNS)):
-        return text
     return _SECRETS.sub(_mask, text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether `redact` leaves the text as it is, found out in a tenth of its time. May say no where
+    it does; of texts that are joined it says yes only where it would for each."""
+    # Beyond ASCII the pattern has letters for the same that `lower` has not, as the long s.
+    return (
+        text.isascii()
+        and not any(map(text.lower().__contains__, _SIGNS))
+        and not any(map(text.__contains__, list(_known)))
+    )
 
 
 def _mask(match: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 
 from opentelemetry.trace import get_current_span
 
-from flyteagents._redact import redact
+from flyteagents._redact import is_plain, redact
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 # Made once: `json.dumps` makes one for each call with options.
@@ -63,23 +63,25 @@ def describe(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
         ),
         "level": record.levelname,
         "logger": record.name,
-        "message": redact(record.getMessage()),
+        "message": record.getMessage(),
     }
     # A collector that is down says so again and again, each time with a traceback.
     exporter = record.name.startswith("opentelemetry.")
     if exporter and record.exc_info:
-        line["message"] = redact(f"{record.getMessage()} {record.exc_info[1]}")
+        line["message"] = f"{line['message']} {record.exc_info[1]}"
     span = get_current_span().get_span_context()
     if span.is_valid:
         line["trace_id"] = f"{span.trace_id:032x}"
         line["span_id"] = f"{span.span_id:016x}"
     for name, value in record.__dict__.items():
         if name not in _STANDARD and value is not None:
-            plain = isinstance(value, bool | int | float)
-            line[name] = value if plain else redact(str(value))
+            line[name] = value if isinstance(value, bool | int | float) else str(value)
     if record.exc_info and not exporter:
-        line["traceback"] = redact(_PLAIN.formatException(record.exc_info))
-    return line
+        line["traceback"] = _PLAIN.formatException(record.exc_info)
+    # All texts at once: a look at each of them would take as long as the rest of the line.
+    if is_plain("\n".join(map(str, line.values()))):
+        return line
+    return {name: redact(part) if isinstance(part, str) else part for name, part in line.items()}
 
 
 _PLAIN = logging.Formatter()
