@@ -25,7 +25,7 @@ SURFACE = set(
 )
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 5_350,
+    "author's API": 5_420,
     "_kernel": 24_150,
     "_wire": 8_800,
     "_vendor": 5_500,

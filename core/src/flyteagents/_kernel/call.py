@@ -154,9 +154,7 @@ async def ask_patiently(call: KernelCall, *, first: object = None) -> Any:
     tries = 0
     while True:
         try:
-            return await ask(
-                replace(call), first=first
-            )  # anew, since the agent may be on another loop by now
+            return await ask(call, first=first)
         except VendorError as error:
             asked = error.retry_after if isinstance(error, Throttled) else None
             seconds = backoff(tries, asked)
@@ -165,3 +163,4 @@ async def ask_patiently(call: KernelCall, *, first: object = None) -> Any:
             call.budget.trouble = error.message
         await asyncio.sleep(seconds)
         tries += 1
+        call = replace(call)  # anew, since the agent may be on another loop by now

@@ -314,9 +314,8 @@ class Flights:
 
 async def _submit(flight: Flight) -> Any:
     """The job of the attempt's key: the one that is there, or a new one."""
-    create = flight.call("create", flight.task)
     if flight.served.idempotency == "vendor":
-        return await ask_patiently(create)
+        return await ask_patiently(flight.call("create", flight.task))
     if flight.served.idempotency == "lookup":
         # A repeated CreateTask may come to another replica, which has no memory of the first one
         # (flytepropeller/pkg/controller/nodes/task/handler.go:800-806).
@@ -324,4 +323,4 @@ async def _submit(flight: Flight) -> Any:
         if found is not None:
             return found
     # Not asked again after a failure: the job may be there and not be found yet.
-    return await ask(create)
+    return await ask(flight.call("create", flight.task))

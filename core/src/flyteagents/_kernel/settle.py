@@ -44,6 +44,8 @@ async def settle(
     Raises VendorError when it cannot be known yet."""
     task = flight.task
     numbers = earlier_attempts(task.output_prefix, task.identity.attempt, flight.generation)
+    if not numbers:
+        return None
     tasks = [as_attempt(task, kernel.settings.cluster, number) for number in numbers]
     earlier = [_Earlier(kernel, flight, each) for each in tasks]
     # What a flight has just made stands for the attempts before its own: it has settled them. To
