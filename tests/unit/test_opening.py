@@ -11,11 +11,10 @@ from tests.unit.kernel_setup import WHO, Numbered, Setup
 from flyteagents._kernel import opening
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.envelope import Envelope, dump, new_envelope
-from flyteagents._kernel.opening import know, open_job
+from flyteagents._kernel.opening import know
 from flyteagents._kernel.requests import Connection, JobRequest
-from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.settings import KernelSettings
-from flyteagents._kernel.soft_state import KNOWN, SoftState
+from flyteagents._kernel.soft_state import REQUESTS, SoftState
 
 PREFIX = "s3://bucket/e/n/data/0"
 
@@ -31,35 +30,26 @@ def ask(raw: bytes, **more: object) -> JobRequest:
 
 
 def test_a_job_is_read_and_checked_once(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = meta()
-    first = know(setup.kernel, ask(raw))
+    request = ask(meta())
+    first = know(setup.kernel, request)
     monkeypatch.setattr(opening, "load", None)
-    assert know(setup.kernel, ask(raw)) is first
+    assert know(setup.kernel, request) is first
     assert first.attempt.root.trace_id == int("a" * 32, 16)
 
 
-def test_what_is_remembered_is_only_what_the_bytes_say(setup: Setup) -> None:
-    raw = meta()
-    theirs = ask(raw, connection=Connection({"token": "of-tenant-a"}))
-    mine = ask(raw, output_prefix="s3://b/1")
-    jobs = [open_job(know(setup.kernel, request), request, Seen()) for request in (theirs, mine)]
-    assert [(job.connection, job.output_prefix) for job in jobs if job] == [
-        (theirs.connection, PREFIX),
-        (mine.connection, "s3://b/1"),
-    ]
-
-
 @pytest.mark.parametrize(
-    "raw",
+    "request_",
     [
-        pytest.param(meta(job={"id": 3}), id="a job that is not valid"),
-        pytest.param(meta(trace=""), id="a trace that follows from the request"),
-        pytest.param(meta(task_type=""), id="a type that the request names"),
-        pytest.param(b'{"id": "flytekits"}', id="another connector's"),
+        pytest.param(ask(meta(job={"id": 3})), id="a job that is not valid"),
+        pytest.param(ask(meta(task_type="")), id="a type that the request names"),
+        pytest.param(ask(b'{"id": "flytekits"}'), id="another connector's, which may hold secrets"),
+        pytest.param(ask(meta(), connection=Connection({"token": "of-tenant-a"})), id="secrets"),
     ],
 )
-def test_what_the_request_has_a_part_in_is_read_each_time(setup: Setup, raw: bytes) -> None:
-    assert know(setup.kernel, ask(raw)) is not know(setup.kernel, ask(raw))
+def test_what_may_not_be_remembered_is_read_each_time(setup: Setup, request_: JobRequest) -> None:
+    first = know(setup.kernel, request_)
+    assert request_.known is None
+    assert know(setup.kernel, request_) is not first
 
 
 class WithToken(Numbered):
@@ -101,10 +91,9 @@ def test_damaged_bytes_are_refused_each_time(setup: Setup) -> None:
 
 def test_no_more_jobs_are_remembered_than_there_is_room_for(setup: Setup) -> None:
     soft = SoftState()
-    known = know(setup.kernel, ask(meta()))
-    for number in range(KNOWN + 10):
-        soft.known.put(b"%d" % number, known)
-    assert len(soft.known.values()) == KNOWN
+    for number in range(REQUESTS + 10):
+        soft.requests.put(b"%d" % number, ask(meta()))
+    assert len(soft.requests.values()) == REQUESTS
 
 
 def test_who_asked_is_made_once_of_an_envelope() -> None:

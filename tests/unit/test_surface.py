@@ -26,11 +26,11 @@ SURFACE = set(
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
     "author's API": 5_420,
-    "_kernel": 24_150,
-    "_wire": 8_800,
+    "_kernel": 24_400,
+    "_wire": 8_950,
     "_vendor": 5_500,
     # Late spans, OTLP bytes and read histograms took 3,000 (docs/benchmark.md).
-    "_telemetry": 9_600,
+    "_telemetry": 9_800,
 }
 
 

@@ -27,8 +27,8 @@ from flyteagents._telemetry.tracing import Attempt, trace_id
 
 @dataclass(frozen=True)
 class Known:
-    """What follows from `resource_meta` alone: read, checked and validated once a replica instead
-    of once a poll. `job` is None where this release cannot read it, `served` where no agent here
+    """What follows from a request alone: read, checked and validated once a replica instead of
+    once a poll. `job` is None where this release cannot read it, `served` where no agent here
     could."""
 
     envelope: Envelope
@@ -40,12 +40,12 @@ class Known:
 
 def know(kernel: Kernel, request: JobRequest) -> Known:
     """What a request is about. Raises Refused with INVALID_ARGUMENT."""
-    known = kernel.soft.known.get(request.meta)
-    if known is not None:
-        return known
+    if request.known is not None:
+        return request.known
     envelope, job = _read(kernel, request)
-    # Not what the rest of the request has a part in, nor what may be read tomorrow.
-    lasts = job is not None and envelope.trace and not envelope.foreign and not envelope.newer
+    # Not what may be read tomorrow, and no credentials: other connectors wrote them into theirs.
+    lasts = job is not None and not envelope.newer
+    secret = envelope.foreign or bool(request.connection.secrets)
     # Zero is no valid trace id (W3C Trace Context), and other connectors wrote none.
     trace = int(envelope.trace or "0", 16) or trace_id(
         prefix_of_task(request.output_prefix) or envelope.key
@@ -56,8 +56,8 @@ def know(kernel: Kernel, request: JobRequest) -> Known:
     )
     served = kernel.agents.get(envelope.task_type)
     known = Known(envelope, attempt, served, job, _admits(kernel, envelope))
-    if lasts:
-        kernel.soft.known.put(request.meta, known)
+    if lasts and not secret:
+        request.known = known
     return known
 
 

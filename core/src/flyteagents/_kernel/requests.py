@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flyteagents._task import Identity, Task
+
+if TYPE_CHECKING:
+    from flyteagents._kernel.opening import Known
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,16 @@ class CreateRequest:
     raw: bytes = field(default=b"", repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class JobRequest:
-    """GetTask, DeleteTask or GetTaskLogs for the job in `meta`."""
+    """GetTask, DeleteTask or GetTaskLogs for the job in `meta`.
+
+    known: what was read out of it. name: that of the job's memory. Both are kept for the next time,
+    since a poll is the same bytes again and again."""
 
     task_type: str
     meta: bytes
     output_prefix: str = ""
     connection: Connection = NO_CONNECTION
+    known: Known | None = field(default=None, init=False, repr=False)
+    name: str = field(default="", init=False, repr=False)

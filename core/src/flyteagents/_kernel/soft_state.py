@@ -10,19 +10,16 @@ import json
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from flyteagents._kernel.envelope import Envelope, Parked
 from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
 
-if TYPE_CHECKING:
-    from flyteagents._kernel.opening import Known
-
 V = TypeVar("V")
-KNOWN = 2000
-"""Jobs whose `resource_meta` is not read again at each poll. One takes 3 kB, so not all of them; to
-read one again takes 15 microseconds."""
+REQUESTS = 2000
+"""Polls that are not read again when they come again. One takes 4 kB, so not all of them; to read
+one, check its job and find its memory takes 30 microseconds."""
 LOOKED_AT = 8
 """Old values that one `put` looks at for some to forget. With all of them busy it would otherwise
 go through the whole memory each time."""
@@ -62,7 +59,7 @@ class Bounded(Generic[V]):
 class SoftState:
     """All that one replica remembers.
 
-    known: what was read out of the `resource_meta` of jobs, by its bytes.
+    requests: polls as they were read, by their bytes.
     created: creates that were answered, by key. late_ends: the ends of those that were answered
     before their vendor had. troubles: why these wait, for the user.
     stopping: the names of jobs that are being stopped here, and by how many cancels: the memory of
@@ -73,7 +70,7 @@ class SoftState:
         # Names are made of credentials too: without it, one could be guessed from its hash.
         self._salt = secrets.token_bytes(32)
         self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
-        self.known: Bounded[Known] = Bounded(KNOWN)
+        self.requests: Bounded[JobRequest] = Bounded(REQUESTS)
         self.created: Bounded[Envelope] = Bounded(size // 2)
         self.late_ends: Bounded[Parked] = Bounded(size // 4)
         self.troubles: Bounded[str] = Bounded(size // 4)
@@ -81,12 +78,16 @@ class SoftState:
 
     def seen(self, request: JobRequest, task_type: str) -> Seen:
         """The job's memory. Jobs asked for with other credentials do not share it."""
+        if not request.name:
+            request.name = self._name(request)
+        return self._jobs.get(request.name) or self._jobs.put(request.name, Seen(task_type))
+
+    def _name(self, request: JobRequest) -> str:
         hashed = hashlib.blake2b(request.meta, key=self._salt, digest_size=16)
         for sent in (request.connection.secrets, request.connection.configs):
             # Sorted: the order of a protobuf map is not defined.
             hashed.update(json.dumps(sorted(sent.items())).encode())
-        name = hashed.hexdigest()
-        return self._jobs.get(name) or self._jobs.put(name, Seen(task_type))
+        return hashed.hexdigest()
 
     def oldest_failures(self) -> dict[tuple[str, ...], float]:
         """The age in seconds of each task type's oldest unbroken series of failed polls. Called

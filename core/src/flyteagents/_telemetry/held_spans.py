@@ -25,11 +25,23 @@ class Held(list["ReadableSpan | LateSpan"]):
     `vendor` is where the spans of requests to vendors come from, `dropped` the parents of spans
     that were spared, by their ids."""
 
+    __slots__ = ("dropped", "open", "vendor")
+
     def __init__(self, vendor: Origin) -> None:
-        super().__init__()
         self.vendor = vendor
         self.open = True
-        self.dropped: dict[int, SpanContext | None] = {}
+        self.dropped: dict[int, SpanContext | None] | None = None
+
+    def without_spare(self) -> Sequence[ReadableSpan | LateSpan]:
+        """What is sent of a call that changed nothing."""
+        sent: list[ReadableSpan | LateSpan] = []
+        for span in self:
+            if not isinstance(span, LateSpan) or not span.spare or span.told:
+                sent.append(span)
+            elif not span.gives_way():
+                self.dropped = self.dropped or {}
+                self.dropped[span.get_span_context().span_id] = span.parent
+        return sent
 
 
 class HoldingProcessor(SpanProcessor):
@@ -52,14 +64,10 @@ class HoldingProcessor(SpanProcessor):
         """The call ends: send what was held, or drop it. Where the call changed nothing, what was
         within a `spare` span goes under that span's parent."""
         held.open = False
-        if keep:
+        if keep and held:
             # All of them first: a child ends before its parent, so it stands before it here.
-            for span in held:
-                if not changed and isinstance(span, LateSpan) and span.spare and not span.told:
-                    held.dropped[_id(span)] = span.parent
-            for span in held:
-                if _id(span) not in held.dropped:
-                    self.send(_under_what_is_sent(span, held))
+            for span in held if changed else held.without_spare():
+                self.send(_under_what_is_sent(span, held))
         held.clear()
 
     def send(self, span: ReadableSpan | LateSpan) -> None:
@@ -72,14 +80,9 @@ class HoldingProcessor(SpanProcessor):
             target.shutdown()
 
 
-def _id(span: ReadableSpan | LateSpan) -> int:
-    context = span.get_span_context()
-    return 0 if context is None else context.span_id
-
-
 def _under_what_is_sent(span: ReadableSpan | LateSpan, held: Held) -> ReadableSpan | LateSpan:
     parent = span.parent
-    if parent is None or parent.span_id not in held.dropped:
+    if not held.dropped or parent is None or parent.span_id not in held.dropped:
         return span
     above = held.dropped[parent.span_id]
     if isinstance(span, LateSpan):

@@ -86,46 +86,68 @@ class Origin:
             tracer = self._provider.get_tracer(self.scope.name, self.scope.version)
             within = set_span_in_context(NonRecordingSpan(parent), Context())
             return tracer.start_span(name, within, kind, attributes, links, start_time)
-        # The sampler has decided with the root, and its flags say how.
-        if parent.is_valid:
-            trace, flags = parent.trace_id, parent.trace_flags
-        else:
-            trace = random.getrandbits(128) or 1  # an id
-            flags = self.sampled(trace)
-        number = random.getrandbits(64) or 1  # an id
-        context = SpanContext(trace, number, is_remote=False, trace_flags=flags)
-        above = parent if parent.is_valid else None
-        return LateSpan(self, name, context, above, kind, attributes, links, start_time)
+        return LateSpan(self, name, parent, kind, attributes, links, start_time)
 
 
 class LateSpan(NonRecordingSpan):
-    """A span as the code within it sees it: agents and libraries may add to it."""
+    """A span as the code within it sees it: agents and libraries may add to it.
+
+    spare: its place may be taken by its parent when the call turns out to have changed nothing."""
+
+    # Most spans are told nothing, so these are the class's until somebody does.
+    spare = False
+    _named = False  # whether somebody has asked for its id, as a span within it does
+    _end: int | None = None
+    _status = _UNSET
+    _added: dict[str, AttributeValue] | None = None
+    _events: Sequence[Event] = ()
 
     def __init__(
         self,
         origin: Origin,
         name: str,
-        context: SpanContext,
-        parent: SpanContext | None,
+        parent: SpanContext,
         kind: SpanKind,
         attributes: Mapping[str, AttributeValue],
         links: Sequence[Link],
         start: int | None,
     ) -> None:
-        super().__init__(context)
-        self.parent = parent
-        self.spare = False
-        """Its place may be taken by its parent when the call turns out to have changed nothing."""
+        # Not the base's, which wants the id that is made when it is asked for.
+        self.parent = parent if parent.is_valid else None
         self._origin = origin
         self._name = name
         self._kind = kind
         self._attributes = attributes
         self._links = links
         self._start = time.time_ns() if start is None else start
-        self._end: int | None = None
-        self._status = _UNSET
-        self._added: dict[str, AttributeValue] = {}
-        self._events: list[Event] = []
+
+    def get_span_context(self) -> SpanContext:
+        if not self._named:
+            self._named = True
+            self._context = self._identified()
+        return self._context
+
+    def _identified(self) -> SpanContext:
+        parent = self.parent
+        # The sampler has decided with the root, and its flags say how.
+        if parent is not None:
+            trace, flags = parent.trace_id, parent.trace_flags
+        else:
+            trace = random.getrandbits(128) or 1  # an id
+            flags = self._origin.sampled(trace)
+        number = random.getrandbits(64) or 1  # an id
+        return SpanContext(trace, number, is_remote=False, trace_flags=flags)
+
+    def gives_way(self) -> bool:
+        """Let whoever asks for its id from now on have its parent's. Not where somebody has it."""
+        if self._named or self.parent is None:
+            return False
+        self._context, self._named = self.parent, True
+        return True
+
+    @property
+    def sampled(self) -> bool:
+        return (self.parent or self.get_span_context()).trace_flags.sampled
 
     @property
     def told(self) -> bool:
@@ -133,10 +155,12 @@ class LateSpan(NonRecordingSpan):
         return bool(self._added or self._events or self._status is not _UNSET)
 
     def is_recording(self) -> bool:
-        return self._end is None and self.get_span_context().trace_flags.sampled
+        return self._end is None and self.sampled
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         if self._end is None:
+            if self._added is None:
+                self._added = {}
             self._added[key] = value
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
@@ -151,7 +175,7 @@ class LateSpan(NonRecordingSpan):
             bounded = BoundedAttributes(
                 limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length
             )
-            self._events.append(Event(name, bounded, timestamp))
+            self._events = [*self._events, Event(name, bounded, timestamp)]
 
     def record_exception(
         self,
@@ -185,11 +209,11 @@ class LateSpan(NonRecordingSpan):
     def end(self, end_time: int | None = None) -> None:
         if self._end is None:
             self._end = time.time_ns() if end_time is None else end_time
-            if self.get_span_context().trace_flags.sampled:
+            if self.sampled:
                 self._origin.sink(self)
 
     def _all_attributes(self) -> Mapping[str, AttributeValue]:
-        limits, added = self._origin.limits, self._added
+        limits, added = self._origin.limits, self._added or {}
         attributes = {**self._attributes, **added} if added else self._attributes
         simple = limits.max_span_attribute_length is None and (
             limits.max_span_attributes is None or len(attributes) <= limits.max_span_attributes

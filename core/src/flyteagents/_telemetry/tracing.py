@@ -92,6 +92,7 @@ class Tracing:
         self.tracer = provider.get_tracer(SCOPE, version)
         self.spans = spans
         self._own = Origin(provider, InstrumentationScope(SCOPE, version), spans.on_end)
+        self._operations: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
         self.vendor = Origin(provider, InstrumentationScope(VENDOR_SCOPE), spans.on_end)
 
     def root(self, trace: int, key: str) -> SpanContext:
@@ -109,11 +110,13 @@ class Tracing:
     def operation(self, agent: str, operation: str) -> AbstractContextManager[Span]:
         """The span of an agent's own work within a call, or detached from it. A look at a job
         that changed nothing goes without; what was within it is then right under the call's."""
-        span = self._own.start(
-            f"{operation} {agent}",
-            get_current_span().get_span_context(),
-            attributes={"flyte.agent": agent, "flyte.operation": operation},
-        )
+        named = self._operations.get((agent, operation))
+        if named is None:
+            named = f"{operation} {agent}", {"flyte.agent": agent, "flyte.operation": operation}
+            self._operations[agent, operation] = named
+        name, attributes = named
+        parent = get_current_span().get_span_context()
+        span = self._own.start(name, parent, attributes=attributes)
         if operation == "get" and isinstance(span, LateSpan):
             span.spare = True
         return _Operation(span)

@@ -51,6 +51,7 @@ class Methods:
         self, service: str, generation: int
     ) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         pb: Any = flyte1 if generation == FLYTE1 else flyte2
+        polls = self._kernel.soft.requests
 
         async def create(raw: bytes, deadline: Deadline, rpc: Rpc) -> bytes:
             request = messages.create_request(raw, generation)
@@ -60,8 +61,15 @@ class Methods:
             return response
 
         async def get(raw: bytes, deadline: Deadline, rpc: Rpc) -> bytes:
-            request = messages.job_request(parse(flyte1.GetTaskRequest, raw), raw, generation)
+            # Flyte 1 knows no connection, so the same bytes may mean less to it.
+            name = raw if generation == FLYTE1 else b"2" + raw
+            remembered = polls.get(name)
+            request = remembered or messages.job_request(
+                parse(flyte1.GetTaskRequest, raw), raw, generation
+            )
             answer = await self._service.get(request, deadline, rpc)
+            if remembered is None and request.known is not None:
+                polls.put(name, request)
             return messages.get_response(answer, generation)
 
         async def delete(raw: bytes, deadline: Deadline, rpc: Rpc) -> bytes:
@@ -70,11 +78,11 @@ class Methods:
             return b""  # a DeleteTaskResponse has no fields
 
         async def logs(raw: bytes, context: Context) -> AsyncIterator[bytes]:
-            async with self._serving(service, "GetTaskLogs", "logs", context) as (_, rpc):
+            async with self._serving(service, "GetTaskLogs", "logs", context) as serving:
                 message = parse(flyte1.GetTaskLogsRequest, raw)
                 request = messages.job_request(message, raw, generation)
                 wanted = int(message.lines) or LINES
-                page = await self._service.logs(request, message.token, wanted, rpc)
+                page = await self._service.logs(request, message.token, wanted, serving.rpc)
                 for start in range(0, len(page.lines), LINES):
                     some = page.lines[start : start + LINES]
                     yield messages.log_body(some, generation).SerializeToString()
@@ -93,9 +101,14 @@ class Methods:
         self, service: str, method: str, operation: str, body: Body
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         async def handle(raw: bytes, context: Context) -> bytes:
-            async with self._serving(service, method, operation, context) as (deadline, rpc):
-                return await body(raw, deadline, rpc)
-            raise AssertionError  # the block above returns or raises
+            serving = self._serving(service, method, operation, context)
+            try:
+                reply = await body(raw, serving.deadline, serving.rpc)
+            except BaseException as error:
+                await serving.failed(error)
+                raise
+            serving.answered()
+            return reply
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -103,7 +116,7 @@ class Methods:
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
         """Propeller sends the header, then the inputs, and reads one answer."""
-        async with self._serving(_SYNC, "ExecuteTaskSync", SYNC, context) as (deadline, rpc):
+        async with self._serving(_SYNC, "ExecuteTaskSync", SYNC, context) as serving:
             # Inputs may never come: a caller that has none may end the stream after the header.
             header, inputs = None, flyte1.ExecuteTaskSyncRequest().inputs
             async for raw in requests:
@@ -117,7 +130,7 @@ class Methods:
                 raise Refused("INVALID_ARGUMENT", "the stream ended before its header")
             request = messages.sync_request(header, inputs)
             self._count_input(request, inputs.ByteSize())
-            answer = await self._service.run(request, deadline, rpc)
+            answer = await self._service.run(request, serving.deadline, serving.rpc)
             resource = messages.resource(answer, FLYTE1)
             # Propeller reads one message and hangs up, so outputs go into the header; a message of
             # their own would never be read (webapi/agent/plugin.go:188-247).

@@ -23,7 +23,10 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class Serving:
-    """Around the work on one RPC. `operation` has the name that flytekit's metrics use."""
+    """Around the work on one RPC. `operation` has the name that flytekit's metrics use.
+
+    A streamed method is within it by `async with`. A plain one calls `answered` or `failed` itself:
+    a GetTask takes 70 microseconds in all, and the two coroutines would be three of them."""
 
     def __init__(
         self, kernel: Kernel, service: str, method: str, operation: str, context: Context
@@ -33,29 +36,41 @@ class Serving:
         self._context = context
         self._started = time.perf_counter()
         metadata = context.invocation_metadata() or ()
-        self._rpc = Rpc(kernel.telemetry.tracing, service, method, metadata)
+        self.rpc = Rpc(kernel.telemetry.tracing, service, method, metadata)
+        remaining = context.time_remaining()
+        at_work = operation == SYNC
+        self.deadline = Deadline.at_work(remaining) if at_work else Deadline(remaining)
 
-    async def __aenter__(self) -> tuple[Deadline, Rpc]:
-        remaining = self._context.time_remaining()
-        at_work = self._operation == SYNC
-        return Deadline.at_work(remaining) if at_work else Deadline(remaining), self._rpc
+    def answered(self, code: str = "OK", text: str = "") -> None:
+        """The RPC ends, with the name of a gRPC status code."""
+        kernel, seconds = self._kernel, time.perf_counter() - self._started
+        label = kernel.label(self.rpc.task_type)
+        kernel.telemetry.metrics.request(label, self._operation, seconds, code)
+        self.rpc.end(code, text)
 
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        code, text = "OK", ""
+    async def failed(self, error: BaseException) -> None:
+        """The RPC ends with an error. Raises what gRPC is to see of it, if anything."""
+        code, text = "INTERNAL", ""
         if isinstance(error, Refused):
             code, text = error.code, error.message
         # A streamed method is an async generator: one that is closed early ends by GeneratorExit.
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
             code = "CANCELLED"
-        elif error is not None:
+        else:
             error_id = secrets.token_hex(4)
-            code, text = "INTERNAL", f"internal error; id {error_id} finds the server's log line"
+            text = f"internal error; id {error_id} finds the server's log line"
             log.error("%s failed", self._operation, exc_info=error, extra={"error_id": error_id})
-        kernel, seconds = self._kernel, time.perf_counter() - self._started
-        label = kernel.label(self._rpc.task_type)
-        kernel.telemetry.metrics.request(label, self._operation, seconds, code)
-        self._rpc.end(code, text)
+        self.answered(code, text)
         if text:
             # It raises in place of the error, which gRPC would else send to the caller as UNKNOWN,
             # text and all.
             await self._context.abort(grpc.StatusCode[code], redact(text))
+
+    async def __aenter__(self) -> Serving:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.answered()
+        else:
+            await self.failed(error)
