@@ -116,13 +116,29 @@ def test_the_end_of_the_terminal_cancels_the_job(env: dict[str, str], tmp_path: 
     assert cancelled(tmp_path)
 
 
-def test_the_server_ends_with_a_run_that_is_killed(env: dict[str, str], tmp_path: Path) -> None:
+def test_the_job_and_the_server_end_with_a_run_that_is_killed(
+    env: dict[str, str], tmp_path: Path
+) -> None:
     process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
     server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
     wait_for(process.stdout, "RUNNING")
     process.kill()
     process.communicate()
     assert gone(server, within=20)
+    assert cancelled(tmp_path)
+
+
+def test_a_job_that_is_being_created_ends_with_a_run_that_is_killed(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    process = started("run", task(tmp_path, seconds=60, slow=1.0), env=env)
+    server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
+    while not list(tmp_path.glob("*.json")):
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert gone(server, within=20)
+    assert cancelled(tmp_path)
 
 
 def test_a_bug_of_the_agents_ends_it_after_a_few_polls_with_the_agents_own_lines(

@@ -72,8 +72,13 @@ def known_variables(found: Found) -> list[str]:
     return names
 
 
-async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. `ready` is told the port once calls are taken.
+async def serve(
+    settings: KernelSettings,
+    ready: Callable[[int], None] | None = None,
+    abandoned: Callable[[], bool] = lambda: False,
+) -> None:
+    """Serve until SIGTERM or SIGINT. `ready` is told the port once calls are taken; `abandoned`
+    says then whether all jobs that were created here are to be cancelled.
 
     Raises BrokenPlugins, BadTelemetry, PortTaken, or OSError for the Prometheus page."""
     # Imported here: `list` and `check` have no use for gRPC, and it takes its time.
@@ -101,7 +106,8 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
         # Sorted, so that every replica lists the same in the same order (rule 9).
         kernel = Kernel(settings, dict(sorted(by_type.items())), wire, telemetry)
         _watch_gauges(kernel, agents)
-        server = Server(settings, Methods(Service(kernel)))
+        service = Service(kernel)
+        server = Server(settings, Methods(service))
         ends.push_async_callback(server.stop)
         watch = LoopWatch(
             telemetry.metrics,
@@ -119,12 +125,17 @@ async def serve(settings: KernelSettings, ready: Callable[[int], None] | None = 
         if ready is not None:
             ready(server.port)
         quick = await stop
+        orphans = abandoned()
+        if orphans:
+            service.abandon()
         log.info("stopping: calls are taken for %.1f s more", 0 if quick else settings.drain_delay)
         # Flyte does not repeat a call that met a closing server, so callers have to hear of it and
         # move away while calls are still taken (rule 14).
         await server.leave()
         await asyncio.sleep(0 if quick else settings.drain_delay)
         await server.stop(settings.drain_limit)
+        if orphans:  # and what was answered meanwhile, to a caller that was not there any more
+            service.abandon()
         # After the calls, since each may leave more detached work until it ends.
         dropped = await kernel.detached.drain(settings.drain_limit)
         log.info("stopped; %d detached task(s) dropped", dropped)

@@ -45,6 +45,7 @@ class ClockConfig(BaseModel):
     complaint: str = ""
     bug: bool = False
     stubborn: bool = False
+    slow: float = 0
     outputs: dict[str, Any] = {}
 
 
@@ -62,6 +63,7 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
             config = task.config.model_dump()
             seen = {name: str(value) for name, value in task.inputs.items()}
             file.write_text(json.dumps({**config, "start": time.time(), "inputs": seen}))
+        await asyncio.sleep(task.config.slow)
         return ClockJob(id=task.key.hex)
 
     async def get(self, job: ClockJob, call: Call) -> Status:

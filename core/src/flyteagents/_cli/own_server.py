@@ -30,7 +30,11 @@ class OwnServer(ServerProcess):
         inherited = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
         form = {"FLYTEAGENTS_LOG_FORMAT": "text" if shown else "json"}
         super().__init__(
-            {**inherited, **_PRIVATE, **form, **(env or {})}, ready_within=30.0, shown=shown
+            {**inherited, **_PRIVATE, **form, **(env or {})},
+            ready_within=30.0,
+            shown=shown,
+            # We may be killed, and then nobody else knows of the job.
+            options=["--cancel-jobs"],
         )
         self._followed = None if shown else ServerLog(self._file)
 

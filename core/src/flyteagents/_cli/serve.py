@@ -30,7 +30,13 @@ from flyteagents._telemetry.providers import BadTelemetry
     help="Stop as for SIGTERM when standard input ends: for programs that start a server, and may "
     "themselves be killed.",
 )
-def command(host: str | None, port: int | None, until_stdin_ends: bool) -> None:
+@click.option(
+    "--cancel-jobs",
+    is_flag=True,
+    help="With --until-stdin-ends: cancel the jobs that were created here, when standard input "
+    "ends and nobody is left to ask about them.",
+)
+def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_jobs: bool) -> None:
     """Serve the agents of all installed plugins, until SIGTERM.
 
     \b
@@ -52,14 +58,15 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool) -> None:
         from flyteagents._cli.bad_settings import all_that_is_bad
 
         _stop(CONFIG_ERROR, BadSettings(all_that_is_bad(error)))
+    orphaned = threading.Event()
     if until_stdin_ends:
-        threading.Thread(target=_stop_with_stdin, daemon=True).start()
+        threading.Thread(target=_stop_with_stdin, args=(orphaned,), daemon=True).start()
     start_logging(settings.log_level, settings.log_format)
     # It imports gRPC, which reads only then how much its C core is to say.
     from flyteagents._wire.server import PortTaken
 
     try:
-        _runner()(serve(settings))
+        _runner()(serve(settings, abandoned=lambda: cancel_jobs and orphaned.is_set()))
     except (BrokenPlugins, BadTelemetry) as error:
         _stop(CONFIG_ERROR, error)
     except (PortTaken, OSError) as error:
@@ -83,10 +90,11 @@ def _stop(code: int, error: Exception) -> NoReturn:
     sys.exit(code)
 
 
-def _stop_with_stdin() -> None:
+def _stop_with_stdin(orphaned: threading.Event) -> None:
     # Not `sys.stdin`: Python aborts at its exit where a daemon thread holds that buffer's lock.
     while os.read(0, 4096):
         pass
+    orphaned.set()
     os.kill(os.getpid(), signal.SIGTERM)
 
 

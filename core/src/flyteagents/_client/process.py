@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,7 +52,7 @@ class ServerProcess:
 
     env: all of its environment. port: None takes a free one. ready_within: seconds.
     python: the interpreter of another environment, if it is to run there.
-    shown: it writes to our own standard error; else to `log`.
+    shown: it writes to our own standard error; else to `log`. options: more of the command's.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class ServerProcess:
         ready_within: float = 20.0,
         python: str | Path = sys.executable,
         shown: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
         self.env = dict(env)
         self.port = port or free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._port_given = port is not None
         self._ready_within, self._python, self._shown = ready_within, str(python), shown
+        self._options = options
         # No pipe: what the server itself starts may hold its end, and live on without us.
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 # closed by `close`
         self._written = ""
@@ -176,7 +178,7 @@ class ServerProcess:
         output = None if self._shown else self._file
         command = [self._python, "-m", "flyteagents", "serve", "--port", str(self.port)]
         self.process = subprocess.Popen(
-            [*command, "--until-stdin-ends"],
+            [*command, "--until-stdin-ends", *self._options],
             env=self.env,
             stdin=subprocess.PIPE,
             stdout=output,

@@ -60,6 +60,7 @@ class Flights:
         self._cancelling = cancelling
         self._under_way: dict[str, Flight] = {}
         self._unheard: Bounded[Unheard] = Bounded(1000)
+        self._abandoned = False
 
     def under_way(self, key: str) -> Flight | None:
         return self._under_way.get(key)
@@ -136,6 +137,12 @@ class Flights:
         if flight is not None:
             flight.wanted = False
             flight.budget.closed = not flight.is_waited_for
+
+    def nobody_comes(self) -> None:
+        """No attempt will follow on those that are under way: what they make is to be cancelled."""
+        self._abandoned = True
+        for key in self._under_way:
+            self.is_unwanted(key)
 
     def was_heard(self, key: str) -> None:
         """A caller has the attempt's job."""
@@ -297,7 +304,7 @@ class Flights:
         if not isinstance(made, Made):
             return
         served = flight.served
-        cancel = flight.last_attempt or not self.adopts(served)
+        cancel = self._abandoned or flight.last_attempt or not self.adopts(served)
         log.warning(
             "%s: the vendor named job %s after its caller had gone; %s",
             served.task_type,

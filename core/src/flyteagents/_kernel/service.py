@@ -109,6 +109,21 @@ class Service:
         elif seen.final is None or seen.cancel is not None:
             await self._cancelling.delete(opened, deadline)
 
+    def abandon(self) -> None:
+        """Cancel all jobs that were created here and are not known to have ended: whoever asked
+        for them is gone. A drain waits until their vendors have accepted that."""
+        self._flights.nobody_comes()
+        soft = self.kernel.soft
+        # Those that were answered before their vendor had are known by their polls alone.
+        envelopes = [*soft.created.values(), *(known.envelope for known in soft.known.values())]
+        for meta, task_type in {dump(each): each.task_type for each in envelopes}.items():
+            request = JobRequest(task_type, meta)
+            seen = soft.seen(request, task_type)
+            opened = open_job(know(self.kernel, request), request, seen)
+            if opened is not None and seen.final is None:
+                log.warning("%s: cancelling job %s: nobody waits for it", task_type, opened.job)
+                self._cancelling.detach(opened)
+
     async def logs(self, request: JobRequest, token: str, lines: int, rpc: Rpc) -> LogPage:
         """GetTaskLogs: the page at `token`, or the first one."""
         known = self._know(request, rpc)
