@@ -111,3 +111,14 @@ def wait_for(pipe: IO[str] | None, words: str) -> str:
 def cancelled(folder: Path) -> bool:
     (job,) = (json.loads(file.read_text()) for file in folder.glob("*.json"))
     return bool(job.get("cancelled"))
+
+
+def self_signed(folder: Path) -> tuple[str, str]:
+    certificate, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    made = f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout {key} -out {certificate}"
+    subprocess.run(
+        [*made.split(), "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from tests.e2e.command import document, environment, flyteagents, gone, started, wait_for
 
+from flyteagents._cli.inspecting import meta_bytes
+from flyteagents._kernel.keys import key_of
+
 FOREVER = "select sum(a.range * b.range) as n from range(9999999999) a, range(999) b"
 
 
@@ -40,7 +43,8 @@ def test_a_failed_job_shows_its_log_and_is_found_again(env: dict[str, str], tmp_
     assert job["job"] in shown
     assert "FAILED" in shown
     for name in (job["job"], job["job"][:6], job["resource_meta"]):
-        assert flyteagents("logs", name, env=env).stdout == last.stdout
+        named = flyteagents("logs", name, env=env)
+        assert named.stdout == last.stdout, named.stderr
     said = document(flyteagents("inspect", job["resource_meta"], "--json", env=env))
     assert said["task_type"] == "duckdb_query"
 
@@ -56,12 +60,13 @@ def test_a_job_is_cancelled_from_another_terminal(
     if named:
         which = [json.loads(flyteagents("jobs", "--json", env=env).stdout)[0]["job"]]
     done = flyteagents("cancel", *which, env=env)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stdout) == (0, "the job was cancelled\n"), done.stderr
     out, err = process.communicate(timeout=30)
     assert process.returncode == 1, err
     assert "cancelled" in out
     assert gone(server, within=5)
-    assert flyteagents("cancel", *which, env=env).returncode == 0, "it can be said again"
+    again = flyteagents("cancel", *which, env=env)
+    assert (again.returncode, again.stdout) == (0, "the job had ended before\n")
 
 
 def test_what_names_no_job_is_told(env: dict[str, str]) -> None:
@@ -71,3 +76,15 @@ def test_what_names_no_job_is_told(env: dict[str, str]) -> None:
     unknown = flyteagents("cancel", "0123456789ab", env=env)
     assert unknown.returncode == 65
     assert flyteagents("jobs", env=env).stdout == "no agent here remembers a job\n"
+
+
+def test_an_id_that_could_be_base64_of_json_is_an_id(env: dict[str, str], tmp_path: Path) -> None:
+    file = task(tmp_path, "select 1 as n")
+    for number in range(200):
+        prefix = f"{tmp_path}/out-{number}"
+        if meta_bytes(key_of("", "duckdb_query", f"{prefix}/0").hex[:12]):
+            break
+    done = flyteagents("run", file, "--output-prefix", prefix, "--json", env=env)
+    key = document(done)["job"]["key"]
+    assert meta_bytes(key[:12]), "it looks like a resource_meta"
+    assert flyteagents("logs", key[:12], env=env).returncode == 0

@@ -16,6 +16,7 @@ from tests.e2e.command import (
     environment,
     everything,
     flyteagents,
+    self_signed,
     started,
     task,
     wait_for,
@@ -150,8 +151,12 @@ def test_a_server_with_a_private_authority_is_talked_to(tmp_path: Path) -> None:
         wait_for(server.stderr, "serves clocked_job")
         to = ("--endpoint", f"localhost:{port}", "--tls")
         assert flyteagents("run", task(tmp_path), *to).returncode == 69
-        done = flyteagents("run", task(tmp_path), *to, "--ca", certificate)
+        done = flyteagents("run", task(tmp_path), *to, "--ca", certificate, "--json")
         assert done.returncode == 0, done.stderr
+        job = (document(done)["resource_meta"], *to)
+        assert flyteagents("cancel", *job, "--ca", certificate).returncode == 0
+        assert "clocked_job has no logs" in flyteagents("logs", *job, "--ca", certificate).stderr
+        assert flyteagents("cancel", *job).returncode == 1
     finally:
         server.kill()
         server.communicate()
@@ -223,6 +228,8 @@ def test_a_server_that_is_restarted_is_waited_for(tmp_path: Path) -> None:
         (["--nonsense"], ["--nonsense"]),
         (["--tls"], ["--tls", "--endpoint"]),
         (["--ca", __file__, "--endpoint", "localhost:1"], ["--ca goes with --tls"]),
+        (["--endpoint", "http://localhost:8000"], ["gRPC takes no URL", "host:port"]),
+        (["--endpoint", "localhost:http"], ["localhost:http", "host:port"]),
     ],
 )
 def test_wrong_usage_is_64_and_says_what_is_expected(
@@ -257,14 +264,3 @@ def test_the_meta_that_run_prints_can_be_inspected(env: dict[str, str], tmp_path
 def test_nothing_is_left_where_a_task_wrote_nothing(env: dict[str, str], tmp_path: Path) -> None:
     flyteagents("run", task(tmp_path), env=env)
     assert not list(tmp_path.glob("flyteagents-*"))
-
-
-def self_signed(folder: Path) -> tuple[str, str]:
-    certificate, key = str(folder / "cert.pem"), str(folder / "key.pem")
-    made = f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout {key} -out {certificate}"
-    subprocess.run(
-        [*made.split(), "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key

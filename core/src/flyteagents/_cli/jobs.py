@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flyteagents._cli import screen
+from flyteagents._cli.endpoint import Remote, remote_options
 from flyteagents._client.exit_codes import BAD_DATA, FAILED, UNAVAILABLE
 from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, dump, load
 
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     from flyteagents._client.caller import Caller
 
 _ID = 12
-"""Letters of a key that are shown; six are enough to name a job."""
-_LEAST = 6
+"""Letters of a key that are shown."""
+_ID_FORM = re.compile("[0-9a-f]{6,40}")
+"""What names a job: the begin of its key, of six letters at least."""
 _PAGE = 500
 _CANCELS = 11
 
@@ -80,16 +83,10 @@ def jobs(count: int, as_json: bool) -> None:
     screen.table(("JOB", "PHASE", "CREATED", "FOR", "MESSAGE OR STATEMENT"), rows)
 
 
-def _server_options(command: Callable[..., None]) -> Callable[..., None]:
-    command = click.argument("job", required=False)(command)
-    return click.option("--endpoint", help="A server that runs already; else one is started.")(
-        command
-    )
-
-
 @click.command("logs")
-@_server_options
-def logs(job: str | None, endpoint: str | None) -> None:
+@click.argument("job", required=False)
+@remote_options
+def logs(job: str | None, remote: Remote | None) -> None:
     """Print the log of a job.
 
     JOB is a resource_meta, as `inspect` takes it, or the id that `jobs` shows. Without it, the
@@ -113,13 +110,14 @@ def logs(job: str | None, endpoint: str | None) -> None:
             if not rpc.ok or not token or not lines:
                 return "" if rpc.ok else rpc.error
 
-    if problem := _asked(endpoint, envelope, printed):
+    if problem := _asked(remote, envelope, printed):
         screen.fail(UNAVAILABLE, problem)
 
 
 @click.command("cancel")
-@_server_options
-def cancel(job: str | None, endpoint: str | None) -> None:
+@click.argument("job", required=False)
+@remote_options
+def cancel(job: str | None, remote: Remote | None) -> None:
     """Cancel a job, and wait until it has stopped. A job that has ended is left as it is.
 
     JOB is a resource_meta, as `inspect` takes it, or the id that `jobs` shows. Without it, the
@@ -132,7 +130,16 @@ def cancel(job: str | None, endpoint: str | None) -> None:
     """
     meta, envelope = _named(job)
 
+    # Only of a server of our own: a poll needs the task's output prefix, which nobody here knows,
+    # and what it takes for the job's end would be told to Flyte too.
+    said = "the job has stopped: cancelled, or ended before"
+
     async def cancelled(caller: Caller, attempt: Attempt) -> str:
+        nonlocal said
+        if remote is None:
+            now = await caller.get(attempt, meta)
+            had_ended = now.phase is not None and now.phase.terminal
+            said = "the job had ended before" if had_ended else "the job was cancelled"
         for _ in range(_CANCELS):
             rpc = await caller.delete(attempt, meta)
             if rpc.ok:
@@ -140,9 +147,9 @@ def cancel(job: str | None, endpoint: str | None) -> None:
             await asyncio.sleep(1)
         return rpc.error
 
-    if problem := _asked(endpoint, envelope, cancelled):
+    if problem := _asked(remote, envelope, cancelled):
         screen.fail(FAILED, f"the job could not be cancelled and may still run: {problem}")
-    click.echo("the job has been cancelled, or had ended")
+    click.echo(said)
 
 
 def remember(meta: bytes) -> None:
@@ -169,7 +176,8 @@ def _named(job: str | None) -> tuple[bytes, Envelope]:
         except OSError:
             screen.fail(BAD_DATA, "there was no run yet; name a job, see `flyteagents jobs`")
     else:
-        raw = meta_bytes(job) or next(_with_id(job), None)
+        # An id first: one in twenty is base64 of something that begins as JSON does.
+        raw = next(_with_id(job), None) or meta_bytes(job)
     try:
         envelope = load(raw) if raw is not None else None
     except BrokenEnvelope as error:
@@ -180,14 +188,14 @@ def _named(job: str | None) -> tuple[bytes, Envelope]:
 
 
 def _with_id(job: str) -> Iterator[bytes]:
-    if len(job) >= _LEAST:
+    if _ID_FORM.fullmatch(job):
         for past in _past(1000):
             if past.envelope.key.startswith(job):
                 yield dump(past.envelope)
 
 
 def _asked(
-    endpoint: str | None, envelope: Envelope, work: Callable[[Caller, Attempt], Awaitable[str]]
+    remote: Remote | None, envelope: Envelope, work: Callable[[Caller, Attempt], Awaitable[str]]
 ) -> str:
     """What `work` has to complain about, with a caller and the job's attempt."""
     from flyteidl.core.tasks_pb2 import TaskTemplate
@@ -197,19 +205,21 @@ def _asked(
     from flyteagents._client.caller import Caller
     from flyteagents._client.process import ServerEnded
 
-    # GetTaskLogs and DeleteTask carry a task's type and no output prefix.
-    attempt = Attempt(FlyteTask(TaskTemplate(type=envelope.task_type)), number=envelope.attempt)
+    # GetTaskLogs and DeleteTask carry a task's type and no output prefix; a GetTask has one.
+    attempt = Attempt(
+        FlyteTask(TaskTemplate(type=envelope.task_type)), number=envelope.attempt, folder="/unknown"
+    )
 
-    async def talk(to: str) -> str:
-        async with Caller(to) as caller:
+    async def talk(to: Remote) -> str:
+        async with Caller(to.endpoint, tls=to.credentials) as caller:
             return await work(caller, attempt)
 
     with ExitStack() as stack:
-        to = endpoint
+        to = remote
         if to is None:
             server = OwnServer()
             try:
-                to = stack.enter_context(server).endpoint
+                to = Remote(stack.enter_context(server).endpoint)
             except ServerEnded as error:
                 screen.fail(error.code or UNAVAILABLE, f"the server did not start:\n{server.rest}")
         return asyncio.run(talk(to))

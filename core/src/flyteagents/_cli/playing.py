@@ -10,9 +10,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import grpc
-
 from flyteagents._cli import screen
+from flyteagents._cli.endpoint import Remote
 from flyteagents._cli.hung_up import Readers
 from flyteagents._cli.interrupts import Interrupts
 from flyteagents._cli.jobs import remember
@@ -80,8 +79,7 @@ class Play:
     alive: whether there is a server to ask at all. bug: what its agent raises again and again.
     """
 
-    endpoint: str
-    tls: grpc.ChannelCredentials | None
+    server: Remote
     first: Attempt
     attempts: int
     every: float
@@ -105,10 +103,10 @@ class Play:
 
         with interrupts.calling(interrupt):
             caller = Caller(
-                self.endpoint,
+                self.server.endpoint,
                 generation=self.first.generation,
                 deadlines={"ExecuteTaskSync": _SYNC_DEADLINE},
-                tls=self.tls,
+                tls=self.server.credentials,
             )
             async with caller:
                 listing = asyncio.create_task(self._is_sync(caller))

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flyteagents._cli import screen
+from flyteagents._cli.endpoint import Remote, remote_options
 from flyteagents._cli.interrupts import Interrupts
 from flyteagents._client.exit_codes import BAD_DATA, CONFIG_ERROR, UNCLEAN
 
 if TYPE_CHECKING:
-    import grpc
-
     from flyteagents._cli.own_server import OwnServer
     from flyteagents._cli.task_file import TaskFile
     from flyteagents._client.attempt import FlyteTask
@@ -36,9 +35,7 @@ class Options:
 
     task: Path
     given: tuple[str, ...]
-    endpoint: str | None
-    tls: bool
-    ca: Path | None
+    remote: Remote | None
     flyte2: bool
     attempts: int | None
     every: float
@@ -62,13 +59,7 @@ class Options:
     help="An input, in the type that the task declares: a number, true, 1h30m, "
     "2024-02-29T12:00:00Z, a path or URI, or JSON. Repeat for each.",
 )
-@click.option("--endpoint", help="A server that runs already, host:port; else one is started.")
-@click.option("--tls", is_flag=True, help="Talk TLS to --endpoint.")
-@click.option(
-    "--ca",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="PEM certificates of a private authority that signed --endpoint's; with --tls.",
-)
+@remote_options
 @click.option("--flyte2", is_flag=True, help="Speak as the Flyte 2 executor instead.")
 @click.option("--attempts", type=click.IntRange(1, 100), help="Wins over the task's retries.")
 @click.option(
@@ -140,19 +131,13 @@ def command(**options: Any) -> None:
 def _run(options: Options, interrupts: Interrupts, stack: ExitStack) -> int:
     from flyteagents._cli import outcome as results
 
-    if options.trace and options.endpoint is not None:
+    if options.trace and options.remote is not None:
         raise click.UsageError("--trace needs the server that run starts; leave --endpoint out")
-    if (options.tls or options.ca) and options.endpoint is None:
-        raise click.UsageError(
-            "--tls and --ca are for --endpoint; a server that run starts has none"
-        )
-    if options.ca and not options.tls:
-        raise click.UsageError("--ca goes with --tls")
     read, task = _task(options)
     folder = _resolved(options.output_prefix) or _fresh_folder(stack)
     receiver = _receiver(stack) if options.trace else None
     server = None
-    if options.endpoint is None:
+    if options.remote is None:
         from flyteagents._cli.local_agent import LocalAgent
 
         env = LocalAgent(task).opening(read.inputs)
@@ -189,7 +174,7 @@ def _task(options: Options) -> tuple[TaskFile, FlyteTask]:
         read = read_task(options.task)
     except BadTaskFile as error:
         screen.fail(BAD_DATA, str(error))
-    local = options.endpoint is None
+    local = options.remote is None
     try:
         inputs = input_literals(read.inputs, read.values, options.given, local=local)
     except BadInput as error:
@@ -218,8 +203,7 @@ def _play(
     )
     with watch(stderr=options.as_json) as display:
         play = Play(
-            endpoint=options.endpoint or (server.endpoint if server else ""),
-            tls=_credentials(options.ca) if options.tls else None,
+            server=options.remote or Remote(server.endpoint if server else ""),
             first=first,
             attempts=options.attempts or task.attempts,
             every=options.every,
@@ -231,12 +215,6 @@ def _play(
             return play.to_its_end(interrupts)
         except CannotPlay as error:
             screen.fail(error.code, str(error))
-
-
-def _credentials(ca: Path | None) -> grpc.ChannelCredentials:
-    import grpc
-
-    return grpc.ssl_channel_credentials(ca.read_bytes() if ca else None)
 
 
 def _server(
