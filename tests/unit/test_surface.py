@@ -25,8 +25,8 @@ SURFACE = set(
 )
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 5_420,
-    "_kernel": 24_400,
+    "author's API": 5_460,
+    "_kernel": 24_560,
     "_wire": 8_950,
     "_vendor": 5_500,
     # Late spans, OTLP bytes and read histograms took 3,000 (docs/benchmark.md).
