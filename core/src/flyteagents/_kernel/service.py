@@ -114,14 +114,14 @@ class Service:
         for them is gone. A drain waits until their vendors have accepted that."""
         self._flights.nobody_comes()
         soft = self.kernel.soft
+        created = [JobRequest(each.task_type, dump(each)) for each in soft.created.values()]
         # Those that were answered before their vendor had are known by their polls alone.
-        envelopes = [*soft.created.values(), *(known.envelope for known in soft.known.values())]
-        for meta, task_type in {dump(each): each.task_type for each in envelopes}.items():
-            request = JobRequest(task_type, meta)
-            seen = soft.seen(request, task_type)
+        for request in {each.meta: each for each in (*created, *soft.requests.values())}.values():
+            seen = soft.seen(request, request.task_type)
             opened = open_job(know(self.kernel, request), request, seen)
             if opened is not None and seen.final is None:
-                log.warning("%s: cancelling job %s: nobody waits for it", task_type, opened.job)
+                job = opened.job
+                log.warning("%s: cancelling job %s: nobody waits for it", request.task_type, job)
                 self._cancelling.detach(opened)
 
     async def logs(self, request: JobRequest, token: str, lines: int, rpc: Rpc) -> LogPage:
