@@ -108,6 +108,8 @@ class FakeJob:
         statistics: dict[str, Any] = {"creationTime": _ms(self.created)}
         if state != "PENDING":
             statistics["startTime"] = _ms(self.created + self.plan.pending)
+        if state == "RUNNING":
+            statistics["completionRatio"] = 0.1
         if state == "DONE":
             query = {"statementType": self.plan.statement_type, **self.plan.query}
             statistics |= {"endTime": _ms(self.ends), "totalBytesProcessed": "0", "query": query}

@@ -40,6 +40,8 @@ async def driver(snowflake: FakeSnowflake) -> AsyncIterator[Driver]:
 
 async def failed(driver: Driver, statement: str, **options: Any) -> tuple[Phase | None, str, str]:
     status = await driver.run(driver.task(statement, **options))
+    # What a statement that runs has told is told until its end, however that comes.
+    assert status.info["query_id"]
     return status.phase, status.code or "", status.message or ""
 
 

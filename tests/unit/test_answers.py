@@ -11,7 +11,19 @@ from flyteidl.admin import agent_pb2
 from flyteidl.core import literals_pb2
 from tests.unit.kernel_setup import PREFIX, RUNNING, SUCCEEDED, Config, Setup, within
 
-from flyteagents import Call, Kind, Link, Phase, Settings, SyncAgent, Task, Type, Unavailable
+from flyteagents import (
+    Call,
+    InvalidTask,
+    Kind,
+    Link,
+    Phase,
+    Settings,
+    Status,
+    SyncAgent,
+    Task,
+    Type,
+    Unavailable,
+)
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.create import Creating
@@ -43,6 +55,35 @@ async def test_a_hiccup_is_told_after_a_good_poll_and_no_longer_than_it_lasts(
     told = [sent(await polling.poll(opened, within(1))).message for _ in range(3)]
     assert [bool(text) for text in told] == [False, True, False]
     assert "vendor down" in told[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "info"),
+    [
+        (Status(Phase.INITIALIZING, info={"ahead": 18}), {"ahead": 18}),
+        (Status(Phase.INITIALIZING), {}),
+        (RUNNING, {"ahead": 0, "state": None}),
+        (replace(SUCCEEDED, outputs={}, info={"state": "done"}), {"ahead": 0, "state": "done"}),
+        (InvalidTask("no"), {"ahead": 0, "state": None}),
+    ],
+)
+async def test_what_was_said_while_a_job_waited_has_an_end_whoever_tells_the_end(
+    setup: Setup,
+    polling: Polling,
+    monkeypatch: pytest.MonkeyPatch,
+    status: Status | Exception,
+    info: dict[str, object],
+) -> None:
+    monkeypatch.setattr(setup.agent, "later_info", {"ahead": 0, "state": None}, raising=False)
+    setup.agent.script["get"] = [status]
+    answer = await polling.poll(setup.opened(), within(1))
+    assert answer.info == info
+
+
+async def test_null_takes_a_key_out_of_what_flyte_shows(setup: Setup, polling: Polling) -> None:
+    setup.agent.script["get"] = [replace(RUNNING, info={"ahead": None})]
+    custom = sent(await polling.poll(setup.opened(), within(1))).custom_info
+    assert custom.fields["ahead"].WhichOneof("kind") == "null_value"
 
 
 def deep(levels: int) -> dict[str, object]:

@@ -25,7 +25,7 @@ SURFACE = set(
 )
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 5_460,
+    "author's API": 5_500,
     "_kernel": 24_560,
     "_wire": 8_950,
     "_vendor": 5_500,

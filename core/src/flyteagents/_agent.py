@@ -105,6 +105,13 @@ class Agent(AgentBase[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
 
     idempotency: ClassVar[Idempotency]
 
+    later_info: ClassVar[Mapping[str, object]] = {}
+    """What custom info says of these keys once a job runs, where an answer leaves them out. Flyte 1
+    merges the infos of a task's answers, so a key that is sent while the job waits and not at its
+    end would stay: a job that has succeeded would be shown as "18 jobs ahead". None takes a key
+    out of what Flyte shows
+    (flyteadmin/pkg/repositories/transformers/task_execution.go, mergeCustom)."""
+
     @classmethod
     def promises(cls, settings: SettingsT) -> Idempotency:
         """The idempotency with these settings."""

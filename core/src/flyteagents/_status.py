@@ -40,7 +40,8 @@ class Status:
     outputs: output name to Python value (int, float, str, bool, datetime, timedelta, None, list,
         dict, `Blob`, `StructuredDataset`). None where the job itself wrote `outputs.pb`.
         They must be readable when SUCCEEDED is answered.
-    info: what goes into `custom_info`: JSON values. Flyte 1 shows the first answer only.
+    info: what goes into `custom_info`: JSON values. Flyte 1 shows what the first answer of each
+        phase says, merged: a key that is sent once is sent until the end (`Agent.later_info`).
     statistics: the vendor's numbers of a finished job (bytes billed, rows, milliseconds), which
         metrics sum up; of those named `peak_...` or `max_...` the highest is shown;
         they become attributes of the job's span. JSON scalars.

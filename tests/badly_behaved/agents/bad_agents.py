@@ -210,6 +210,17 @@ class LinksLater(KeyedAgent):
         return super().links(job) if job.id in self.ran else ()
 
 
+class ForgetsItsInfo(KeyedAgent):
+    """Says how many are ahead while the job waits, and nothing of it later."""
+
+    task_type = "forgets_its_info"
+
+    async def get(self, job: VendorJob, call: Call) -> Status:
+        status = await super().get(job, call)
+        ended = status.phase is not None and status.phase.terminal
+        return status if ended else replace(status, info={"ahead": 18})
+
+
 class AsksTooMuch(KeyedAgent):
     """Four requests for a poll."""
 

@@ -133,6 +133,7 @@ class Execution:
         while True:
             number = len(outcome.tries)
             outcome.tries.append(Try(self.attempt, began=time.monotonic()))
+            outcome.info = {}
             self._watch.attempt(number + 1, self._most)
 
             end = await self._one()
@@ -217,16 +218,15 @@ class Execution:
             self._watch.note(rpc.error)
             return
         if now.phase is None or not now.phase.terminal:  # else an overlapping poll comes late
-            now.last, now.phase, now.message = rpc, rpc.phase, rpc.text
+            now.last, now.message = rpc, rpc.text
+            if rpc.phase is not now.phase:  # only that makes an event
+                outcome.merge(rpc.info if self.attempt.generation == 1 else {})
+            now.phase = rpc.phase
         self._watch.answer(rpc, time.monotonic() - now.began)
         # A phase that was seen before makes no event, so later links are lost
         # (FP/nodes/task/handler.go:565-570).
         if rpc.phase in (Phase.INITIALIZING, Phase.RUNNING, *QUIET) and not outcome.links:
             outcome.links = rpc.links
-        # Flyte 2 drops custom info.
-        shown = self.attempt.generation == 1 and rpc.phase is not Phase.INITIALIZING
-        if shown and not outcome.info:
-            outcome.info = rpc.info
 
     async def _follow(self, polls: Polls) -> _End:
         """The workflow's own rounds, which read what the polls have found."""

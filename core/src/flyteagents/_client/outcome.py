@@ -38,7 +38,8 @@ class Outcome:
         given up polling it (`stuck`).
     outputs: name to value. tries: the attempts that were begun.
     history: every RPC made for the task. phases: what GetTask answered, in order, for all attempts.
-    links, info: what the console shows: those of the first answer that says where the job stands.
+    links, info: what the console shows: the links of the first answer that says where the job
+        stands; the custom info of each phase's first answer, merged, which Flyte 2 drops.
     orphaned: no DeleteTask was accepted for a job that should have been stopped.
     """
 
@@ -51,6 +52,12 @@ class Outcome:
     info: Mapping[str, object] = field(default_factory=dict)
     stuck: bool = False
     orphaned: bool = False
+
+    def merge(self, info: Mapping[str, object]) -> None:
+        """An event with this custom info. It is a JSON merge patch, in which null takes a key out
+        (flyteadmin/pkg/repositories/transformers/task_execution.go, mergeCustom)."""
+        merged = {**self.info, **info}
+        self.info = {name: value for name, value in merged.items() if value is not None}
 
     @property
     def attempts(self) -> int:

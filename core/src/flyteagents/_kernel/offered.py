@@ -116,7 +116,11 @@ def _bad_names(cls: AgentClass) -> Iterator[str]:
     task_type = getattr(cls, "task_type", "")
     if not isinstance(task_type, str) or not task_type:
         yield "has no task_type"
-    if not issubclass(cls, Agent) or "promises" in _overridden(cls):
+    if not issubclass(cls, Agent):
+        return
+    if not isinstance(cls.later_info, Mapping):
+        yield f"has {cls.later_info!r} as later_info, which is no mapping"
+    if "promises" in _overridden(cls):
         return
     if getattr(cls, "idempotency", None) not in get_args(Idempotency):
         yield 'must have idempotency "vendor", "lookup" or "none"'

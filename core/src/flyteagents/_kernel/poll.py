@@ -136,9 +136,8 @@ class Polling:
                 # Not left to `_failed`, which would stop the job: this one has ended.
                 phase, text = Phase.FAILED, str(error)
         # Redacted before it is cut: half a secret would not be known for one.
-        return Answer(
-            phase, cut(redact(text), TEXT_LIMIT), outputs, self._links(opened), status.info
-        )
+        text, info = cut(redact(text), TEXT_LIMIT), _lasting(opened, phase, status.info)
+        return Answer(phase, text, outputs, self._links(opened), info)
 
     async def _outputs(self, opened: OpenJob, call: KernelCall, status: Status) -> bytes | None:
         """The outputs of a job that has succeeded; None where it has written them itself. Raises
@@ -229,6 +228,8 @@ class Polling:
         return self._ended(opened, Answer(phase, text, links=self._links(opened)))
 
     def _ended(self, opened: OpenJob, answer: Answer, status: Status | None = None) -> Answer:
+        if status is None:  # an end that the agent did not tell
+            answer = replace(answer, info=_lasting(opened, answer.phase, {}))
         if opened.seen.first_end():
             record_end(self._kernel, opened.envelope, answer, status)
         return opened.seen.was_answered(answer)
@@ -247,3 +248,10 @@ class Polling:
         except Exception as error:  # noqa: BLE001 # a missing link must not fail a poll
             self._kernel.tell(opened.served, "links", error)
             return ()
+
+
+def _lasting(opened: OpenJob, phase: Phase, info: Mapping[str, object]) -> Mapping[str, object]:
+    """The info with the agent's word for keys that an earlier answer may have had. Not what this
+    replica has sent: another one may have been asked before."""
+    later = opened.served.agent.later_info
+    return {**later, **info} if later and phase is not Phase.INITIALIZING else info

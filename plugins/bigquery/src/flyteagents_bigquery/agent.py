@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from flyteagents import (
     Agent,
@@ -56,6 +56,8 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
     name = "Bigquery Connector"
     idempotency = "vendor"
     hosts = ("*.googleapis.com",)
+    # BigQuery estimates the share that is done while a query runs, and not at its end.
+    later_info: ClassVar = {"state": None, "completion_ratio": None}
 
     async def open(self) -> None:
         self._tokens: Tokens[Source, GoogleToken] = Tokens(self._obtain)

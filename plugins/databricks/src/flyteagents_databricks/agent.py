@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
@@ -53,6 +53,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
     name = "Databricks Connector"
     idempotency = "vendor"
     hosts = KNOWN
+    later_info: ClassVar = {"state": None}
 
     @classmethod
     def serves(cls, settings: DatabricksSettings) -> Sequence[str]:

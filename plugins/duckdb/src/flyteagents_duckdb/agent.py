@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import version
+from typing import ClassVar
 
 from flyteagents import Agent, Call, LogPage, Status, Task
 from flyteagents_duckdb.config import DuckDBConfig
@@ -36,6 +37,7 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
     task_type = "duckdb_query"  # `duckdb` is the type of flytekit's container task
     name = "DuckDB"
     idempotency = "vendor"
+    later_info: ClassVar = {"ahead": 0, "state": None}
 
     def __init__(self) -> None:
         self._id: str | None = None

@@ -1,8 +1,7 @@
 """From what a job's directory says to what Flyte wants to know.
 
-Flyte merges the custom info of a task's answers, so a key that was sent stays with its last value
-(an `ahead` of a job that waited would show 18 jobs ahead of one that has succeeded). So every key
-is sent until the end, with the value that it ends with.
+What a job tells of itself while it waits or runs is told until its end; for what it cannot tell
+any more there is the agent's `later_info`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ def running_status(job: JobDirectory, now: float) -> Status:
     at = (job.started() or {}).get("at", now)
     info = {
         "state": "running",
-        "ahead": 0,
         "seconds": round(max(now - at, 0.0), 1),
         **job.progress(),
     }
@@ -66,7 +64,6 @@ def ended_status(job: JobDirectory, declared: Mapping[str, Type]) -> Status:
 def _ended_info(job: JobDirectory, ended: Mapping[str, Any], succeeded: bool) -> dict[str, object]:
     info: dict[str, object] = {
         "state": ended["phase"].lower(),
-        "ahead": 0,
         **job.progress(),
     }
     started = job.started()

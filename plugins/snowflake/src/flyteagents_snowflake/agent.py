@@ -140,13 +140,15 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         started = moment(found.created)
         if found.running:
             # The SQL API does not tell a statement that runs from one that waits for a warehouse.
-            return Status(Phase.RUNNING, started=started)  # its message is the same always
+            # Its message is the same always.
+            return Status(Phase.RUNNING, info=job_info(job, {}), started=started)
         if found.succeeded:
             return await self._succeeded(job, found, call)
         # Not retryable: the statement has run, and a retry would run it a second time.
         if found.code == reasons.EXPIRED:
             text = "it has ended, and Snowflake does not keep its result any longer"
-            return Status(Phase.FAILED, f"{text} | query={job.query_id}", code=found.code)
+            text = f"{text} | query={job.query_id}"
+            return Status(Phase.FAILED, text, code=found.code, info=job_info(job, {}))
         # What failed comes with 422; of what did not succeed, a 200 is for the cancelled alone.
         if found.status == 200 and found.code not in reasons.CANCELLED:
             return Status(None, started=started)  # a state that Snowflake did not have
@@ -299,9 +301,10 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
             outputs = job_outputs(job, job.query_id, call.declared)
             return Status(phase, outputs=outputs, info=job_info(job, {}))
         text, code = row["error_message"] or None, row["error_code"] or None
+        text = text and f"{reasons.words(text)} | query={job.query_id}"
         if phase is Phase.FAILED and code in reasons.CANCELLED:
             phase = Phase.ABORTED
-        return Status(phase, text and f"{reasons.words(text)} | query={job.query_id}", code=code)
+        return Status(phase, text, code=code, info=job_info(job, {}))
 
 
 def _made(asked: Submit, query_id: str) -> SnowflakeJob:

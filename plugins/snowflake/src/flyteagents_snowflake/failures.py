@@ -9,7 +9,7 @@ from flyteagents import Status
 from flyteagents_snowflake.answers import Answer
 from flyteagents_snowflake.job import SnowflakeJob
 from flyteagents_snowflake.reasons import ending, place_of_failure, words
-from flyteagents_snowflake.statistics import moment
+from flyteagents_snowflake.statistics import job_info, moment
 
 
 def failed(job: SnowflakeJob, found: Answer) -> Status:
@@ -22,7 +22,11 @@ def failed(job: SnowflakeJob, found: Answer) -> Status:
         alone = len(job.starts) == 1  # the other statement was our own
         text = words(told) if alone else f"{_before(job, line, column)} | {words(told)}"
     return Status(
-        phase, f"{text} | query={job.query_id}", code=found.code, started=moment(found.created)
+        phase,
+        f"{text} | query={job.query_id}",
+        code=found.code,
+        info=job_info(job, {}),
+        started=moment(found.created),
     )
 
 

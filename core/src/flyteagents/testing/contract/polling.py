@@ -82,6 +82,25 @@ class GetPromises(AgentHooks):
         assert [a.outputs for a in answers[-4:]] == [answers[-1].outputs] * 4
         assert [list(a.links) for a in answers] == [list(answers[-1].links)] * len(answers)
 
+    @pytest.mark.parametrize("end", ["well", "badly"])
+    async def test_what_custom_info_says_is_said_until_the_end(self, rig: Rig, end: str) -> None:
+        """Flyte merges the infos of a task's answers, so a key that is left out in the end keeps
+        the value that it had before."""
+        attempt = rig.attempt(self.succeeds() if end == "well" else self.fails())
+        meta = await rig.create(attempt, rig.first)
+        said: set[str] = set()
+        while True:
+            answer = await rig.get(attempt, meta, rig.first)
+            if answer.phase is not None and answer.phase.terminal:
+                break
+            said |= answer.info.keys()
+            await asyncio.sleep(0.03)
+        # Not what a replica remembers: any of them may be asked last.
+        for server in rig.servers:
+            last = await rig.get(attempt, meta, server)
+            left = sorted(said - last.info.keys())
+            assert not left, f"the last answer leaves out {left}: see Agent.later_info"
+
     async def test_polls_that_overlap_share_one_look(self, rig: Rig) -> None:
         """Flyte sends them when polls are slow, and a poll should be one request."""
         attempt = rig.attempt(self.runs_long())
