@@ -25,6 +25,8 @@ _FREE = frozenset(
         tokenize.ENDMARKER,
     )
 )
+_F_STRING_START = getattr(tokenize, "FSTRING_START", None)
+_F_STRING_END = getattr(tokenize, "FSTRING_END", None)
 
 SERVING = ("author's API", "_kernel", "_wire", "_vendor", "_telemetry")
 """The layers that run while jobs are served. The command line and the test kit do not."""
@@ -33,10 +35,14 @@ SERVING = ("author's API", "_kernel", "_wire", "_vendor", "_telemetry")
 def tokens(source: str) -> int:
     """How many tokens of code `source` holds."""
     prose = _docstring_lines(source)
-    return sum(
-        token.type not in _FREE and token.start[0] not in prose
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-    )
+    found = 0
+    inside = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        # An f-string is one token, as it was before Python 3.12 took it apart.
+        if not inside and token.type not in _FREE and token.start[0] not in prose:
+            found += 1
+        inside += (token.type == _F_STRING_START) - (token.type == _F_STRING_END)
+    return found
 
 
 def _docstring_lines(source: str) -> set[int]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import date, timedelta, timezone
 from typing import Any
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -217,7 +216,6 @@ def engine() -> Engine:
     return Engine()
 
 
-@hypothesis.settings(deadline=None)
 @given(text=st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])))
 def test_no_text_gets_out_of_its_literal(engine: Engine, text: str) -> None:
     """What the engine reads is what went in, whatever is in it."""

@@ -106,14 +106,13 @@ def through_the_wire(literal: literals_pb2.Literal) -> literals_pb2.Literal:
     return literals_pb2.Literal.FromString(literal.SerializeToString())
 
 
-@settings(deadline=None)
 @given(typed)
 def test_a_type_survives_a_round_trip(one: tuple[Type, Any]) -> None:
     declared, _ = one
     assert decode_type(encode_type(declared)) == declared
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(typed)
 def test_a_value_survives_a_round_trip(one: tuple[Type, Any]) -> None:
     declared, value = one
@@ -149,7 +148,6 @@ values_of_any_kind = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(values_of_any_kind, typed)
 def test_a_value_fits_or_is_an_invalid_task(value: object, one: tuple[Type, Any]) -> None:
     declared, _ = one
@@ -160,7 +158,7 @@ def test_a_value_fits_or_is_an_invalid_task(value: object, one: tuple[Type, Any]
     decode_literal(literal, declared)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.binary(max_size=200), st.none() | typed.map(lambda one: one[0]))
 @example(b"\x0a\x0f\x1a\x0d\x0a\x02\x91\xc0\x12\x07msgpack", Type(Kind.INTEGER))
 def test_any_bytes_are_a_value_or_an_invalid_task(wire: bytes, declared: Type | None) -> None:
@@ -172,7 +170,7 @@ def test_any_bytes_are_a_value_or_an_invalid_task(wire: bytes, declared: Type | 
         decode_literal(literal, declared)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(typed, typed.map(lambda one: one[0]), st.data())
 def test_damaged_bytes_are_a_value_or_an_invalid_task(
     one: tuple[Type, Any], other: Type, data: st.DataObject

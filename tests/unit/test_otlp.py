@@ -74,7 +74,7 @@ def spans(draw: st.DrawFn) -> ReadableSpan:
 encoder = Encoder()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(spans(), max_size=6))
 def test_every_span_is_encoded_as_by_the_library(batch: list[ReadableSpan]) -> None:
     theirs = encode_spans(batch)

@@ -66,7 +66,7 @@ def collected(ours: bool, records: list[tuple[float, tuple[str, str]]]) -> list[
     return [kind, points]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(values, labels), max_size=30))
 def test_a_reader_is_told_the_same(records: list[tuple[float, tuple[str, str]]]) -> None:
     assert collected(True, records) == collected(False, records)
