@@ -28,6 +28,7 @@ class AnswerPart(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
+        # Mostly there is none, and each part of each poll's answer passes here.
+        if not isinstance(values, Mapping) or None not in values.values():
             return values
         return {name: value for name, value in values.items() if value is not None}

@@ -159,13 +159,14 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             except InvalidTask as error:
                 # Raised, it would be FAILED as well, but without the job's numbers.
                 phase, message = Phase.FAILED, error.message
+        numbers = job_statistics(state)
         return Status(
             phase,
             message or None,
             code=code,
             outputs=outputs,
-            info=job_info(state),
-            statistics=job_statistics(state),
+            info=job_info(state, numbers),
+            statistics=numbers,
             started=moment(state.statistics.get("startTime")),
             ended=moment(state.statistics.get("endTime")),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ConfigDict
@@ -46,7 +46,7 @@ class State(_Part):
 
     state: str = ""
     error_result: Problem | None = None
-    errors: Sequence[Problem] = ()
+    errors: tuple[Problem, ...] = ()
 
 
 class Table(_Part):
@@ -102,13 +102,13 @@ class JobResource(_Part):
 class JobPage(_Part):
     """An answer of jobs.list."""
 
-    jobs: Sequence[JobResource] = ()
+    jobs: tuple[JobResource, ...] = ()
     next_page_token: str = ""
 
 
 def number(value: object) -> int | None:
     """BigQuery writes 64-bit integers as text."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if value is None or isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
         return int(value)

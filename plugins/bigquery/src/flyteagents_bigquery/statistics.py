@@ -46,9 +46,8 @@ def job_statistics(job: JobResource) -> dict[str, bool | int | float | str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def job_info(job: JobResource) -> dict[str, object]:
+def job_info(job: JobResource, numbers: Mapping[str, object]) -> dict[str, object]:
     """The same for `custom_info`, with the tables: what was read, and what was written."""
-    numbers = job_statistics(job)
     slots, run = number(numbers.get("slot_ms")), number(numbers.get("run_ms"))
     table = job.configuration.query.destination_table
     tables = [_name(one) for one in job.query.get("referencedTables") or ()]

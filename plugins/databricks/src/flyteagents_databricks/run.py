@@ -5,7 +5,7 @@ https://docs.databricks.com/api/workspace/jobs/getrun, and .../jobs/getrunoutput
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -51,7 +51,7 @@ class RunStatus(AnswerPart):
 
 class PythonFile(AnswerPart):
     python_file: str = ""
-    parameters: Sequence[str] = ()
+    parameters: tuple[str, ...] = ()
 
 
 class NewCluster(AnswerPart):
@@ -89,7 +89,8 @@ class RunTask(_Timed):
     description: str = ""
     spark_python_task: PythonFile | None = None
     notebook_task: Mapping[str, Any] | None = None
-    new_cluster: NewCluster = NewCluster()
+    # Made anew: pydantic copies a default that cannot be hashed, at three times the price.
+    new_cluster: NewCluster = Field(default_factory=NewCluster)
 
 
 class Run(_Timed):
@@ -97,7 +98,7 @@ class Run(_Timed):
 
     job_id: int = 0
     run_name: str = ""
-    tasks: Sequence[RunTask] = ()
+    tasks: tuple[RunTask, ...] = ()
     next_page_token: str = ""
 
     def does(self, fingerprint: Fingerprint | None) -> bool:

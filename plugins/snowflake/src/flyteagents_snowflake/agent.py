@@ -195,7 +195,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
     async def _source(self, of: Task[SnowflakeConfig] | SnowflakeJob | None, call: Call) -> Source:
         settings = self.settings
         if isinstance(of, SnowflakeJob):
-            place = of.model_dump()
+            place = vars(of)  # for each poll: a dump costs more
         elif of is not None:
             place = place_of(of, settings)
         else:

@@ -5,7 +5,7 @@ https://docs.snowflake.com/en/developer-guide/sql-api/reference
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -35,8 +35,8 @@ class Partition(_Part):
 
 class ResultShape(_Part):
     num_rows: int = 0
-    row_type: Sequence[Column] = ()
-    partition_info: Sequence[Partition] = ()
+    row_type: tuple[Column, ...] = ()
+    partition_info: tuple[Partition, ...] = ()
 
 
 class Answer(_Part):
@@ -50,11 +50,11 @@ class Answer(_Part):
     sql_state: str = ""
     message: str = ""
     handle: QueryId | None = Field(None, alias="statementHandle")
-    handles: Sequence[QueryId] = Field((), alias="statementHandles")
+    handles: tuple[QueryId, ...] = Field((), alias="statementHandles")
     created: float | None = Field(None, alias="createdOn")
     shape: ResultShape | None = Field(None, alias="resultSetMetaData")
-    data: Sequence[Sequence[str | None]] = ()
-    stats: Mapping[str, Any] = {}
+    data: tuple[tuple[str | None, ...], ...] = ()
+    stats: Mapping[str, Any] = Field(default_factory=dict)
 
     @property
     def running(self) -> bool:
