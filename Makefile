@@ -25,7 +25,7 @@ SDKS := .cache/venvs/flytekit/done .cache/venvs/flyte-sdk/done .cache/venvs/data
 EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
 
-.PHONY: help demo test quick versions check interop chaos bench sizes image deploy-check capacity clean
+.PHONY: help demo test quick versions check interop chaos spark bench sizes image deploy-check capacity clean
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -62,6 +62,10 @@ interop: .venv/test.done ## FlytePropeller's own code as the client; needs Go
 
 chaos: .venv/test.done ## the attacks, for longer than in the tests
 	CHAOS_ROUNDS=500 $(PYTEST) tests/chaos -v
+
+spark: .venv/test.done .cache/venvs/databricks-jvm/done ## Databricks' tasks on real Spark; needs a JVM
+	@command -v java >/dev/null || { echo "make spark needs a JVM (java), which is not installed" >&2; exit 1; }
+	FLYTEAGENTS_TEST_SPARK=jvm $(PYTEST) tests/databricks/test_sdk_tasks.py -rs
 
 bench: .venv/test.done .cache/venvs/flytekit/done .cache/venvs/databricks/done ## side by side with flytekit's connector service
 	$(BIN)/python -m tests.bench
@@ -125,6 +129,16 @@ clean: ## remove what the other targets made
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r requirements/test.txt
 	$(@D)/bin/python -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation $(DEMO) $(TEST)
+	@touch $@
+
+# Real Spark takes the place of the client of Spark Connect: both are the package pyspark.
+.cache/venvs/databricks-jvm/done: requirements/databricks.txt requirements/databricks-jvm.txt | .venv/made
+	@echo "making an environment for real Spark"
+	rm -rf $(@D)
+	$(OLDER) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
+	$(@D)/bin/python -m pip --disable-pip-version-check -q uninstall -y pyspark-client
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $(word 2,$^)
 	@touch $@
 
 .cache/venvs/%/done: requirements/%.txt | .venv/made

@@ -2,6 +2,9 @@
 
 The environment is that of `requirements/databricks.txt`: `make .cache/venvs/databricks/done`.
 The tasks' own modules (what an image would hold) are in `tests/databricks/image`.
+
+With FLYTEAGENTS_TEST_SPARK=jvm each run has a real Spark in its own process instead, which takes a
+JVM and the environment of `requirements/databricks-jvm.txt`: `make spark` does both.
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ from tests.databricks.workspace import Workspace
 from flyteagents.testing import free_port
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = ROOT / ".cache" / "venvs" / "databricks"
+JVM = os.environ.get("FLYTEAGENTS_TEST_SPARK") == "jvm"
+"""Whether Spark is the real one, and not Sail."""
+ENVIRONMENT = ROOT / ".cache" / "venvs" / ("databricks-jvm" if JVM else "databricks")
+LOCAL = "--master local[1] --conf spark.ui.enabled=false pyspark-shell"
 HERE = Path(__file__).parent
 IMAGE = HERE / "image"
 START_LIMIT = 60.0
@@ -36,11 +42,25 @@ START_LIMIT = 60.0
 def need_cluster() -> Path:
     """The environment's Python; skips the test where there is none, and in CI fails it."""
     if not (ENVIRONMENT / "done").exists():
-        reason = "nothing to run tasks with; `make .cache/venvs/databricks/done` installs it"
+        made = ENVIRONMENT.relative_to(ROOT) / "done"
+        reason = f"nothing to run tasks with; `make {made}` installs it"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
     return ENVIRONMENT / "bin" / "python"
+
+
+@contextlib.contextmanager
+def spark() -> Iterator[dict[str, str]]:
+    """What the processes of runs find their Spark by: environment variables."""
+    if JVM:
+        if shutil.which("java") is None:
+            pytest.skip("real Spark needs a JVM, and there is no java here")
+        yield {"PYSPARK_SUBMIT_ARGS": LOCAL}
+        return
+    with sail() as address:
+        # Without SPARK_HOME pyspark-client looks for a JVM's Spark, and ends the process.
+        yield {"SPARK_REMOTE": address, "SPARK_HOME": "/databricks/spark"}
 
 
 @contextlib.contextmanager
@@ -71,7 +91,7 @@ class RealCluster:
     processes: all that were started, the newest last.
     """
 
-    def __init__(self, spark: str) -> None:
+    def __init__(self, spark: Mapping[str, str]) -> None:
         self.python = need_cluster()
         self.spark = spark
         self.files: dict[str, bytes] = {}
@@ -142,12 +162,9 @@ class RealCluster:
             "HOME": str(folder),
             "TMPDIR": str(folder),
             "PYTHONPATH": str(IMAGE),
-            "SPARK_REMOTE": self.spark,
-            # Without it pyspark-client looks for a JVM's Spark, and ends the process.
-            "SPARK_HOME": "/databricks/spark",
             "DATABRICKS_RUNTIME_VERSION": "client.5.0" if kind == "serverless" else "16.4",
         }
-        return {**env, **given}
+        return {**env, **self.spark, **given}
 
 
 class RealWork:

@@ -19,17 +19,17 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote_plus
 
-from tests.databricks.runs import FakeRun, Plan, Work
+from tests.databricks.retries import Cluster, worked
+from tests.databricks.runs import FakeRun, Plan
 from tests.databricks.submits import Rejected, kept
 from tests.databricks.workspace import Workspace, error
 
 from flyteagents.testing import Delay, FakeVendor, Request, Response
 
-Cluster = Callable[[dict[str, Any], Workspace], Work]
 FIRST = 2**53 + 1
 """Ids beyond what a float can hold, as they are at Databricks."""
 
@@ -130,7 +130,7 @@ class FakeDatabricks(FakeVendor):
         if token := body.get("idempotency_token"):
             self.tokens[token] = run_id
         if plan is None and self.cluster is not None:
-            run.work = self.cluster(understood, self.workspace)
+            run.work = worked(self.cluster, understood, self.workspace)
         return Response(200, {"run_id": run_id})
 
     def _known(self, token: str | None) -> int | None:
@@ -167,6 +167,9 @@ class FakeDatabricks(FakeVendor):
             if run_id == run.id and len(run.task_ids) > 1:
                 text = "Retrieving the output of runs with multiple tasks is not supported"
                 return error(400, "INVALID_PARAMETER_VALUE", text)
+            if run_id in run.earlier_ids:
+                attempt = run.earlier_ids.index(run_id)
+                return Response(200, run.output(run.outcome.earlier[attempt]))
             if run_id == run.id or run_id in run.task_ids:
                 last = run_id in (run.id, *run.task_ids[-1:])
                 return Response(200, run.output(run.outcome if last else Plan()))

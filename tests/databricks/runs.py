@@ -22,6 +22,7 @@ class Plan:
     error, trace, logs: what get-output tells of the task. exit: what a notebook exits with.
     tasks: how many tasks the run shows; the last one is that which ends as said.
     dies: seconds that a cancel takes.
+    earlier: the task's attempts before, which Databricks made again by itself.
     """
 
     queued: float = 0.0
@@ -41,13 +42,15 @@ class Plan:
     truncated: bool = False
     tasks: int = 1
     dies: float = 0.0
+    earlier: tuple[Plan, ...] = ()
 
 
 class Work(Protocol):
     """A process that does a run's work; see cluster.py."""
 
-    ended: float | None
-    """When it ended, a time of `time.time()`; None while it runs."""
+    @property
+    def ended(self) -> float | None:
+        """When it ended, a time of `time.time()`; None while it runs."""
 
     def plan(self) -> Plan:
         """How it ended."""
@@ -75,6 +78,11 @@ class FakeRun:
     @property
     def task_ids(self) -> list[int]:
         return [self.id + 1 + number for number in range(self.plan.tasks)]
+
+    @property
+    def earlier_ids(self) -> list[int]:
+        """Of the attempts before the last one."""
+        return [self.id + 500 + number for number in range(len(self.outcome.earlier))]
 
     @property
     def begins(self) -> float:
@@ -188,26 +196,32 @@ class FakeRun:
         return {name: value for name, value in told.items() if value}
 
     def _tasks(self, version: str) -> Sequence[dict[str, Any]]:
-        made = []
         last = max(self.task_ids, default=0)
-        for task_id in self.task_ids:
-            submitted = self.body["tasks"][0] if self.body.get("tasks") else {}
-            outcome = None if task_id == last else Plan(tasks=self.plan.tasks)
-            made.append(
-                {
-                    **submitted,
-                    "run_id": task_id,
-                    "attempt_number": 0,
-                    "cluster_instance": {"cluster_id": f"0923-{self.id}", "spark_context_id": "42"},
-                    "run_page_url": f"{self.host}/?o=7011#job/{self.id * 7}/run/{task_id}",
-                    "start_time": int(self.created * 1000),
-                    "setup_duration": _milliseconds(self.plan.pending),
-                    "execution_duration": 1200 if self.ended else 0,
-                    "cleanup_duration": 30 if self.ended else 0,
-                    **self.states(version, outcome),
-                }
-            )
-        return made
+        earlier = self.outcome.earlier
+        made = [
+            self._task(task_id, version, None if task_id == last else Plan(), len(earlier))
+            for task_id in self.task_ids
+        ]
+        # In no order: a last attempt may come before the ones that it followed.
+        ids = enumerate(self.earlier_ids)
+        return made + [self._task(at, version, earlier[number], number) for number, at in ids]
+
+    def _task(
+        self, task_id: int, version: str, outcome: Plan | None, attempt: int
+    ) -> dict[str, Any]:
+        submitted = self.body.get("tasks") or [{}]
+        return {
+            **submitted[(task_id - self.id - 1) % len(submitted)],
+            "run_id": task_id,
+            "attempt_number": attempt,
+            "cluster_instance": {"cluster_id": f"0923-{self.id}", "spark_context_id": "42"},
+            "run_page_url": f"{self.host}/?o=7011#job/{self.id * 7}/run/{task_id}",
+            "start_time": int(self.created * 1000) + attempt,
+            "setup_duration": _milliseconds(self.plan.pending),
+            "execution_duration": 1200 if self.ended else 0,
+            "cleanup_duration": 30 if self.ended else 0,
+            **self.states(version, outcome),
+        }
 
 
 def _milliseconds(seconds: float) -> int:

@@ -35,6 +35,7 @@ _TASK = frozenset(
     {
         "depends_on",
         "description",
+        "disable_auto_optimization",
         "email_notifications",
         "environment_key",
         "environment_variables_key",

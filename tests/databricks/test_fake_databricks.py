@@ -72,7 +72,7 @@ def test_what_the_api_does_not_know_is_dropped() -> None:
 
 
 def test_a_submitted_file_really_runs_and_is_killed_by_a_cancel() -> None:
-    cluster, workspace = RealCluster("sc://127.0.0.1:1"), Workspace()
+    cluster, workspace = RealCluster({}), Workspace()
     source = b"import sys, time; print('began', *sys.argv[1:], flush=True); time.sleep(600)"
     workspace.put("/slow.py", source)
     body = {

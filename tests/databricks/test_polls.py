@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.databricks.driving import EXISTING, NEW, Driver
+from tests.databricks.driving import EXISTING, HOST, NEW, Driver
 from tests.databricks.fake_databricks import FIRST, FakeDatabricks
 from tests.databricks.runs import Plan
 from tests.databricks.stored import error_pb, outputs_pb
@@ -66,9 +67,7 @@ async def test_what_our_entrypoint_says_is_the_codes_own_message_and_kind(
         ("TaskFailed", Phase.FAILED),
         ("RecoverableTaskFailed", Phase.RETRYABLE_FAILED),
     ):
-        plan = Plan(
-            **{**FAILED.__dict__, "error": f"{kind}: [USER:ValueError] no rows", "trace": "x"}
-        )
+        plan = replace(FAILED, error=f"{kind}: [USER:ValueError] no rows", trace="x")
         databricks.runs.clear()
         databricks.tokens.clear()
         status = await ended(databricks, driver, plan)
@@ -82,7 +81,7 @@ async def test_what_databricks_has_of_the_failure_is_told_without_its_colours(
     trace = "\x1b[0;31mTraceback (most recent call last):\x1b[0m\n" + "\n".join(
         f"  line {n}" for n in range(50)
     )
-    plan = Plan(**{**FAILED.__dict__, "error": "ValueError: boom", "trace": trace})
+    plan = replace(FAILED, error="ValueError: boom", trace=trace)
     status = await ended(databricks, driver, plan, OWN_FILE)
     assert status.phase is Phase.RETRYABLE_FAILED
     assert status.code == "RUN_EXECUTION_ERROR"
@@ -106,12 +105,36 @@ async def test_code_that_failed_is_not_retried_where_that_is_switched_off(
 async def test_the_task_that_failed_is_found_on_whichever_page(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:
-    plan = Plan(**{**FAILED.__dict__, "error": "ValueError: boom", "tasks": 230})
+    plan = replace(FAILED, error="ValueError: boom", tasks=230)
     status = await ended(databricks, driver, plan, OWN_FILE)
     assert status.message is not None
     assert "ValueError: boom" in status.message
     assert databricks.count("GET", "*/runs/get") == 1 + 3  # the page of the link, and three
     assert status.statistics["tasks"] == 230
+
+
+@pytest.mark.parametrize("last", [Plan(exit="3"), replace(FAILED, error="ValueError: the last")])
+async def test_of_a_task_that_databricks_made_again_the_last_attempt_counts(
+    databricks: FakeDatabricks, driver: Driver, last: Plan
+) -> None:
+    plan = replace(last, earlier=(replace(FAILED, error="KeyError: the first"),))
+    declared = {"n": Type(Kind.INTEGER)}
+    status = await ended(databricks, driver, plan, notebookPath="/n", declared=declared)
+    assert status.outputs == ({"n": 3} if last.exit else None)
+    assert "the first" not in str(status.message)
+    assert ("the last" in str(status.message)) is bool(last.error)
+
+
+async def test_a_notebook_beside_a_file_does_not_hide_what_the_files_code_left(
+    databricks: FakeDatabricks, driver: Driver, tmp_path: Path
+) -> None:
+    error_pb(tmp_path, "USER:Unknown", "no rows like 5", recoverable=False)
+    file = {"spark_python_task": {"python_file": "/mine.py"}}
+    run = databricks.add(
+        77, Plan(tasks=2), {"tasks": [file, {"notebook_task": {"notebook_path": "/n"}}]}
+    )
+    job = DatabricksJob(databricks_instance=HOST, run_id=str(run.id))
+    assert (await driver.get(job, prefix=str(tmp_path))).phase is Phase.FAILED
 
 
 async def test_a_running_run_costs_one_request(databricks: FakeDatabricks, driver: Driver) -> None:
@@ -164,8 +187,8 @@ async def test_our_entrypoint_is_known_where_an_operator_has_put_it(
 async def test_a_run_in_the_shape_of_2_0_is_its_own_task(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:
-    run = databricks.add(77, Plan(**{**FAILED.__dict__, "error": "boom", "tasks": 0}))
-    job = DatabricksJob(databricks_instance="my-workspace.cloud.databricks.com", run_id="77")
+    run = databricks.add(77, replace(FAILED, error="boom", tasks=0))
+    job = DatabricksJob(databricks_instance=HOST, run_id="77")
     assert (await driver.get(job)).message == "boom"
     run.plan = Plan(tasks=0)
     assert (await driver.get(job, prefix="nowhere://x")).phase is Phase.FAILED
@@ -190,7 +213,7 @@ async def test_a_passing_failure_of_the_platform_is_retried_with_its_own_words(
     status = await ended(databricks, driver, plan)
     assert status.phase is Phase.RETRYABLE_FAILED
     assert status.code == "CLOUD_FAILURE"
-    assert status.message == (f"spot was lost | run=my-workspace.cloud.databricks.com/run/{FIRST}")
+    assert status.message == (f"spot was lost | run={HOST}/run/{FIRST}")
 
 
 async def test_a_notebooks_exit_value_is_its_outputs(
@@ -203,7 +226,7 @@ async def test_a_notebooks_exit_value_is_its_outputs(
     )
     assert (status.phase, status.outputs) == (Phase.SUCCEEDED, {"n": 3, "name": "x"})
     databricks.run.plan = Plan(exit='{"n": 3', truncated=True)
-    job = DatabricksJob(databricks_instance="my-workspace.cloud.databricks.com", run_id=str(FIRST))
+    job = DatabricksJob(databricks_instance=HOST, run_id=str(FIRST))
     status = await driver.get(job, declared=declared)
     assert status.phase is Phase.FAILED
     assert "cut it off" in (status.message or "")
@@ -273,7 +296,7 @@ async def test_numbers_are_told(databricks: FakeDatabricks, driver: Driver) -> N
 
 
 async def test_the_log_is_what_the_tasks_wrote(databricks: FakeDatabricks, driver: Driver) -> None:
-    plan = Plan(**{**FAILED.__dict__, "logs": "one\ntwo", "error": "boom", "truncated": True})
+    plan = replace(FAILED, logs="one\ntwo", error="boom", truncated=True)
     databricks.will("tasks", plan)
     job = await driver.create(driver.task(EXISTING))
     found = await driver.agent.logs(job, driver.call("logs", job), "", 100)

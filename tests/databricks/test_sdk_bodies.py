@@ -80,6 +80,8 @@ def mend_ours(body: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]
         assert body.pop("run_name").startswith("flyte-")
     [task] = body["tasks"]
     assert task.pop("description").startswith("flyteagents 1-")
+    if "environment_key" in task:
+        assert task.pop("disable_auto_optimization")
     file = task.get("spark_python_task", {})
     if "flyteagents_entrypoint_" in file.get("python_file", ""):
         del file["python_file"]

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.databricks.cluster import IMAGE, RealCluster, sail
+from tests.databricks.cluster import IMAGE, RealCluster, spark
 from tests.databricks.driving import rendered
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.sdk_tasks import written
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RealCluster]:
-    with sail() as spark:
-        cluster = RealCluster(spark)
+    with spark() as found:
+        cluster = RealCluster(found)
         yield cluster
         cluster.close()
 
@@ -66,7 +66,7 @@ async def run(
         attempt = rendered(propeller.attempt(task))
         place_inputs(attempt)
         execution = propeller.start(attempt.task, execution=attempt.execution, attempts=attempts)
-        return await execution.end(within=90)
+        return await execution.end(within=180)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,13 @@ async def test_code_that_raises_is_a_failure_with_its_own_message(
     outputs: str,
 ) -> None:
     databricks.cluster = cluster
+    before = len(cluster.processes)
     outcome = await run(databricks, sdk, f"{outputs}_on_{place}", tmp_path)
     told = f"{outcome}\n{cluster.processes[-1].log[-3000:]}"
     assert outcome.phase is Phase.FAILED, told
     assert "no rows like 5" in outcome.message, told
     assert outcome.failures == []
+    assert len(cluster.processes) == before + 1  # serverless compute would try it again
     # Databricks too shows a failure, with the words of the code.
     assert databricks.run.outcome.result == "FAILED"
     assert "no rows like 5" in databricks.run.outcome.error

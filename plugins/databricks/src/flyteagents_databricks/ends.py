@@ -39,7 +39,7 @@ class Ended:
     async def _succeeded(self) -> Status:
         """A run that Databricks calls a success: what its code left says whether it is one."""
         # No runtime of Flyte's is in a notebook, so it leaves no error.pb.
-        if any(task.notebook_task is not None for task in self.run.tasks):
+        if all(task.notebook_task is not None for task in self.run.tasks):
             return await self._exited()
         try:
             failure = await error_left(self.call)
@@ -72,7 +72,7 @@ class Ended:
     async def _exited(self) -> Status:
         if not self.call.declared:
             return replace(self.status, outputs={})
-        output = await self.runs.output(self.run.tasks[0])
+        output = await self.runs.output(self.run.tasks[-1])
         try:
             outputs = notebook_outputs(output.notebook_output, self.call.declared)
         except InvalidTask as error:

@@ -69,6 +69,10 @@ def submit_body(
     made |= {name: conf.pop(name) for name in _TO_TASK if conf.get(name)}
 
     if config.serverless:
+        # By itself serverless compute runs code that failed again, up to three times: whether to
+        # is for Flyte to say, and what the first run left would stand for the last one's.
+        # https://docs.databricks.com/jobs/run-serverless-jobs
+        made["disable_auto_optimization"] = True
         made["environment_key"], took = serverless_environment(conf, variables)
         if took:
             made["environment_variables_key"] = KEY

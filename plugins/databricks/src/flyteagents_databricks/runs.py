@@ -17,6 +17,17 @@ PAGES = 100
 """Pages of a run's tasks that are followed."""
 
 
+def last_attempts(tasks: Sequence[RunTask]) -> list[RunTask]:
+    """The tasks without the attempts that Databricks made again by itself, which are listed too.
+    The last to start is the last one of the list."""
+    last: dict[str, int] = {}
+    for task in tasks:
+        last[task.task_key] = max(task.attempt_number, last.get(task.task_key, 0))
+    # Not one for each key: long keys come back cut, and then two tasks may have the same.
+    kept = [task for task in tasks if task.attempt_number == last[task.task_key]]
+    return sorted(kept, key=lambda task: task.start_time)
+
+
 @dataclass
 class Versions:
     """Which version of the API each workspace has, by its address."""
@@ -60,6 +71,7 @@ class Runs:
             more = await self.get(token)
             tasks += more.tasks
             token = more.next_page_token
+        tasks = last_attempts(tasks)
         if not tasks:  # a run in the shape of 2.0, which is its own task; nobody knows its file
             same = {"run_id": run.run_id, "state": run.state, "status": run.status}
             tasks = [RunTask(**same, spark_python_task=PythonFile())]
