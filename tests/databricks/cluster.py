@@ -39,11 +39,19 @@ IMAGE = HERE / "image"
 START_LIMIT = 60.0
 
 
-def need_cluster() -> Path:
-    """The environment's Python; skips the test where there is none, and in CI fails it."""
+def missing() -> str:
+    """What is missing to run tasks, and how to get it; nothing where nothing is."""
     if not (ENVIRONMENT / "done").exists():
         made = ENVIRONMENT.relative_to(ROOT) / "done"
-        reason = f"nothing to run tasks with; `make {made}` installs it"
+        return f"nothing to run tasks with; `make {made}` installs it"
+    if JVM and shutil.which("java") is None:
+        return "real Spark needs a JVM, and there is no java here"
+    return ""
+
+
+def need_cluster() -> Path:
+    """The environment's Python; skips the test where there is none, and in CI fails it."""
+    if reason := missing():
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
@@ -54,8 +62,6 @@ def need_cluster() -> Path:
 def spark() -> Iterator[dict[str, str]]:
     """What the processes of runs find their Spark by: environment variables."""
     if JVM:
-        if shutil.which("java") is None:
-            pytest.skip("real Spark needs a JVM, and there is no java here")
         yield {"PYSPARK_SUBMIT_ARGS": LOCAL}
         return
     with sail() as address:

@@ -18,6 +18,8 @@ def _no_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if request.node.get_closest_marker("live"):
         return
     for name in list(os.environ):
+        if name == "FLYTEAGENTS_TEST_SPARK":  # which Spark the tests themselves use
+            continue
         if name.startswith(_THEIRS) or name == "AWS_WEB_IDENTITY_TOKEN_FILE":
             monkeypatch.delenv(name)
 
