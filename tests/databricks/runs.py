@@ -203,8 +203,8 @@ class FakeRun:
             for task_id in self.task_ids
         ]
         # In no order: a last attempt may come before the ones that it followed.
-        ids = enumerate(self.earlier_ids)
-        return made + [self._task(at, version, earlier[number], number) for number, at in ids]
+        before = zip(self.earlier_ids, earlier, strict=False)
+        return made + [self._task(at, version, plan, n) for n, (at, plan) in enumerate(before)]
 
     def _task(
         self, task_id: int, version: str, outcome: Plan | None, attempt: int
