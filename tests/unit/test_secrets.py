@@ -48,7 +48,7 @@ def test_what_a_request_sends_can_be_told_from_what_the_service_has(
 ) -> None:
     (ours / "acme").write_text("the service's")
     assert secrets.sent("acme", {}) is None
-    assert secrets.sent("acme", {"ACME": "the task's"}) == "the task's"
+    assert secrets.sent("acme", {"ACME": "sent-by-the-task"}) == "sent-by-the-task"
 
 
 def test_an_empty_secret_is_none(secrets: Secrets, ours: Path) -> None:

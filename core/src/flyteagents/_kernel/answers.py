@@ -27,6 +27,18 @@ class Answer:
         default_factory=dict, init=False, compare=False, repr=False
     )  # not in __init__: `replace` makes another answer, with bytes of its own
 
+    def says(
+        self, phase: Phase, message: str, links: Sequence[Link], info: Mapping[str, object]
+    ) -> bool:
+        """Whether it says just this, without outputs: found out without making another."""
+        return (
+            self.phase is phase
+            and self.message == message
+            and self.outputs is None
+            and self.links == links
+            and self.info == info
+        )
+
 
 def warned(answer: Answer, warnings: Sequence[str]) -> Answer:
     """The answer with these before the warnings that the agent has put into its info itself."""

@@ -20,12 +20,12 @@ class Detached:
         self.draining = False
 
     def start(self, work: Coroutine[Any, Any, T], *, finish: bool = True) -> asyncio.Task[T]:
-        """Run `work`. With `finish`, a drain waits for it."""
+        """Run `work`. With `finish`, a drain waits for it. Without, the caller keeps the task,
+        since the loop itself has only weak references to tasks; and the work never fails."""
         task = asyncio.get_running_loop().create_task(work)
         if finish:
-            # This also keeps it alive: the loop itself has only weak references to tasks.
             self._tasks.add(task)
-        task.add_done_callback(self._ended)
+            task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:

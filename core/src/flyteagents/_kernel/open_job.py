@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from flyteagents._job import Job
 from flyteagents._kernel.call import KernelCall
@@ -22,9 +24,9 @@ YOUNG = 180.0
 take 60 s on the wire, and an agent's look-up lags behind its vendor's writes."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class OpenJob:
-    """`output_prefix` is that of the attempt that asks."""
+    """`output_prefix` is that of the attempt that asks. It is kept with a poll that comes again."""
 
     served: ServedAgent
     job: Job
@@ -42,21 +44,29 @@ class OpenJob:
     def call(
         self, operation: str, budget: Budget, declared: Mapping[str, Type] | None = None
     ) -> KernelCall:
-        """A call about the job. Its prefix is that of the attempt the job was made for."""
-        envelope, prefix = self.envelope, self.output_prefix
-        wrote = envelope.wrote
+        """A call about the job."""
         return KernelCall(
             self.served,
             operation,
-            envelope.identity,
+            self.envelope.identity,
             budget,
             of=self.job,
-            task_type=envelope.task_type,
-            # The vendor knows a job that was taken over by the key it was made with.
-            key=Key(envelope.made_with or envelope.key),
-            fingerprint=Fingerprint(envelope.fingerprint) if envelope.fingerprint else None,
-            output_prefix=prefix if wrote < 0 else prefix_of_attempt(prefix, wrote),
             declared=declared or {},
             connection=self.connection,
-            adopted=envelope.adopted,
+            **self._named,
         )
+
+    @functools.cached_property
+    def _named(self) -> dict[str, Any]:
+        """What a call says of the job and its attempt. The prefix is that of the attempt the job
+        was made for."""
+        envelope, prefix = self.envelope, self.output_prefix
+        wrote = envelope.wrote
+        return {
+            "task_type": envelope.task_type,
+            # The vendor knows a job that was taken over by the key it was made with.
+            "key": Key(envelope.made_with or envelope.key),
+            "fingerprint": Fingerprint(envelope.fingerprint) if envelope.fingerprint else None,
+            "output_prefix": prefix if wrote < 0 else prefix_of_attempt(prefix, wrote),
+            "adopted": envelope.adopted,
+        }

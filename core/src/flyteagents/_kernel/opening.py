@@ -65,7 +65,10 @@ def open_job(known: Known, request: JobRequest, seen: Seen) -> OpenJob | None:
     """The job; None when this release cannot read it."""
     if known.served is None or known.job is None:
         return None
-    return OpenJob(
+    # The memory of a job goes before its request where there are very many.
+    if request.opened is not None and request.opened.seen is seen:
+        return request.opened
+    opened = OpenJob(
         known.served,
         known.job,
         known.envelope,
@@ -73,6 +76,9 @@ def open_job(known: Known, request: JobRequest, seen: Seen) -> OpenJob | None:
         request.connection,
         seen,
     )
+    if request.known is known:
+        request.opened = opened
+    return opened
 
 
 def _read(kernel: Kernel, request: JobRequest) -> tuple[Envelope, Job | None]:

@@ -136,8 +136,11 @@ class Polling:
                 # Not left to `_failed`, which would stop the job: this one has ended.
                 phase, text = Phase.FAILED, str(error)
         # Redacted before it is cut: half a secret would not be known for one.
-        text, info = cut(redact(text), TEXT_LIMIT), _lasting(opened, phase, status.info)
-        return Answer(phase, text, outputs, self._links(opened), info)
+        text = cut(redact(text), TEXT_LIMIT) if text else ""
+        links, info = self._links(opened), _lasting(opened, phase, status.info)
+        if seen.latest is not None and seen.latest.says(phase, text, links, info):
+            return seen.latest
+        return Answer(phase, text, outputs, links, info)
 
     async def _outputs(self, opened: OpenJob, call: KernelCall, status: Status) -> bytes | None:
         """The outputs of a job that has succeeded; None where it has written them itself. Raises
@@ -244,6 +247,8 @@ class Polling:
             return latest.links
         try:
             links = opened.served.agent.links(opened.job)
+            if not links:
+                return ()
             return tuple(Link(redact(link.name), redact(_USER.sub("", link.uri))) for link in links)
         except Exception as error:  # noqa: BLE001 # a missing link must not fail a poll
             self._kernel.tell(opened.served, "links", error)

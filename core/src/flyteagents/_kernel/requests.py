@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flyteagents._task import Identity, Task
 
 if TYPE_CHECKING:
+    from flyteagents._kernel.open_job import OpenJob
     from flyteagents._kernel.opening import Known
 
 
@@ -42,8 +43,8 @@ class CreateRequest:
 class JobRequest:
     """GetTask, DeleteTask or GetTaskLogs for the job in `meta`.
 
-    known: what was read out of it. name: that of the job's memory. Both are kept for the next time,
-    since a poll is the same bytes again and again."""
+    known: what was read out of it. name: that of the job's memory. opened: the job. All are kept
+    for the next time, since a poll is the same bytes again and again."""
 
     task_type: str
     meta: bytes
@@ -51,3 +52,4 @@ class JobRequest:
     connection: Connection = NO_CONNECTION
     known: Known | None = field(default=None, init=False, repr=False)
     name: str = field(default="", init=False, repr=False)
+    opened: OpenJob | None = field(default=None, init=False, repr=False)

@@ -118,8 +118,9 @@ class Seen:
     def was_answered(self, answer: Answer) -> Answer:
         """The vendor's answer, or an end of our own, goes to Flyte. One that says nothing new is
         the last one, whose bytes the wire has kept."""
-        if self.latest is not None and answer == self.latest:
-            return self.latest
+        latest = self.latest
+        if latest is not None and (answer is latest or answer == latest):
+            return latest
         answer = _BARE.get(answer.phase, answer) if answer == Answer(answer.phase) else answer
         self.phase = answer.phase
         self.latest = answer

@@ -95,8 +95,10 @@ class ServedAgent:
 
     def words(self, message: str, code: str | None) -> str:
         """A text for the user, with the vendor's error code as `[<PLUGIN>_<code>]` before it."""
+        if not code:
+            return message
         prefix = prefix_of(self.plugin.name).removeprefix(PREFIX)
-        if not code or message.startswith(f"[{prefix}"):
+        if message.startswith(f"[{prefix}"):
             return message
         if not code.upper().startswith(prefix):
             code = f"{prefix}{code}"

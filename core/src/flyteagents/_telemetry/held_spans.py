@@ -71,7 +71,10 @@ class HoldingProcessor(SpanProcessor):
         held.clear()
 
     def send(self, span: ReadableSpan | LateSpan) -> None:
-        span = _masked(span.made() if isinstance(span, LateSpan) else span)
+        if not isinstance(span, LateSpan):
+            span = _masked(span)
+        else:
+            span = span.made() if span.plain else _masked(span.made())
         for target in self._targets:
             target.on_end(span)
 

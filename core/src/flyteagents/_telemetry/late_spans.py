@@ -18,11 +18,12 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType, TracebackType
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_ON, Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
+    INVALID_SPAN,
     Link,
     NonRecordingSpan,
     Span,
@@ -41,6 +42,8 @@ _NONE: Mapping[str, AttributeValue] = MappingProxyType({})
 _SIMPLE = frozenset((str, int, bool, float))
 _UNSET = Status()
 _SAMPLED, _DROPPED = TraceFlags(TraceFlags.SAMPLED), TraceFlags(TraceFlags.DEFAULT)
+# Where a context has its span. The API's own way to put one there makes a copy for each value.
+(SPAN,) = set_span_in_context(INVALID_SPAN, Context())
 
 
 class Origin:
@@ -154,6 +157,11 @@ class LateSpan(NonRecordingSpan):
         """Whether anybody said something of it since it began."""
         return bool(self._added or self._events or self._status is not _UNSET)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it has no text that an agent, a library or an error gave it."""
+        return not self._events and not self._status.description
+
     def is_recording(self) -> bool:
         return self._end is None and self.sampled
 
@@ -252,7 +260,7 @@ class Current(AbstractContextManager[Span]):
         self._span = span
 
     def __enter__(self) -> Span:
-        self._token = attach(set_span_in_context(self._span))
+        self._token = attach(Context({**get_current(), SPAN: self._span}))
         return self._span
 
     def __exit__(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from opentelemetry.context import Context, attach, get_value, set_value
+from opentelemetry.context import Context, attach, get_value
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -28,14 +28,13 @@ from opentelemetry.trace import (
     StatusCode,
     get_current_span,
     get_tracer,
-    set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from flyteagents._redact import redact
 from flyteagents._task import Identity
 from flyteagents._telemetry.held_spans import CALL, Held, HoldingProcessor
-from flyteagents._telemetry.late_spans import Current, LateSpan, Origin
+from flyteagents._telemetry.late_spans import SPAN, Current, LateSpan, Origin
 
 SCOPE = "flyteagents"
 VENDOR_SCOPE = "flyteagents.http"
@@ -236,7 +235,7 @@ class Rpc:
         )
         self._span = span
         # Not detached: every RPC is a task of its own, and its context ends with it.
-        attach(set_value(CALL, self._held, set_span_in_context(span, Context())))
+        attach(Context({SPAN: span, CALL: self._held}))
         return span
 
 
