@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import flyteagents_snowflake
 from flyteagents import API
+from flyteagents._cli import listing
 from flyteagents._kernel.plugins import discover
 from flyteagents._kernel.settings import prefix_of, variables
 from flyteagents_snowflake import SnowflakeAgent
@@ -90,6 +92,23 @@ def test_a_bad_value_stops_the_start_and_is_named(
 def test_what_is_promised_follows_from_the_settings() -> None:
     assert SnowflakeAgent.promises(SnowflakeSettings()) == "vendor"
     assert SnowflakeAgent.promises(SnowflakeSettings(find_by_tag=True)) == "lookup"
+
+
+@pytest.mark.parametrize(
+    ("find_by_tag", "words"),
+    [
+        ("false", "may run twice if it still ran, or failed"),
+        ("true", "a first send is not looked up"),
+    ],
+)
+def test_list_says_what_is_not_promised(
+    monkeypatch: pytest.MonkeyPatch, find_by_tag: str, words: str
+) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_PLUGINS", "snowflake")
+    monkeypatch.setenv("FLYTEAGENTS_SNOWFLAKE_FIND_BY_TAG", find_by_tag)
+    done = CliRunner().invoke(listing.command)
+    assert done.exit_code == 0
+    assert words in done.output
 
 
 def test_the_page_has_every_variable() -> None:

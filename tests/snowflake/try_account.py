@@ -143,25 +143,35 @@ async def drivers(trial: Trial) -> None:
             await asyncio.to_thread(cursor.execute, f"SELECT SYSTEM$CANCEL_QUERY('{cursor.sfqid}')")
 
 
+NEEDED = ("ACCOUNT", "USER", "WAREHOUSE", "DATABASE")
+
+
 async def main() -> None:
     if os.environ.get("FLYTEAGENTS_LIVE") != "1":
         raise SystemExit("this asks a real account: set FLYTEAGENTS_LIVE=1")
+    names = [f"FLYTEAGENTS_SNOWFLAKE_{name}" for name in NEEDED]
+    if missing := [name for name in names if not os.environ.get(name)]:
+        raise SystemExit(f"this needs an account: set {', '.join(missing)}")
     async with Live().opened() as live:
         assert isinstance(live, Live)
         trial = Trial(live)
         await trial.run(f"CREATE OR REPLACE TABLE {TABLE} (n INT)")
         try:
-            slow = f"INSERT INTO {TABLE} SELECT SEQ8() FROM TABLE(GENERATOR(TIMELIMIT => 20))"
-            for name, statement in (("SELECT", WAIT), ("INSERT", slow)):
+            slow = "SELECT SEQ8() AS n FROM TABLE(GENERATOR(TIMELIMIT => 20))"
+            for name, statement in (
+                ("SELECT", WAIT),
+                ("INSERT", f"INSERT INTO {TABLE} {slow}"),
+                ("CREATE", f"CREATE OR REPLACE TABLE {TABLE} AS {slow}"),
+            ):
                 await repeated(trial, f"{name} that runs", statement, wait=False)
             for name, statement in (
+                ("CREATE", f"CREATE OR REPLACE TABLE {TABLE} (n INT)"),
                 ("SELECT", "SELECT 1"),
                 ("INSERT", f"INSERT INTO {TABLE} VALUES (1)"),
-                ("CREATE", f"CREATE OR REPLACE TABLE {TABLE} (n INT)"),
             ):
                 await repeated(trial, f"{name} that succeeds", statement, wait=True)
             for name, statement in (
-                ("SELECT", "SELECT 1/0"),
+                ("SELECT", "SELECT 'x'::INT"),
                 ("INSERT", f"INSERT INTO {TABLE} SELECT 'x'::INT"),
                 ("CREATE", "CREATE TABLE nowhere_at_all.x.y (n INT)"),
             ):

@@ -166,6 +166,10 @@ class Follows(Sound):
     def promises(cls, settings: ItsSettings) -> Idempotency:
         return "none" if settings.warehouse else "vendor"
 
+    @classmethod
+    def caveat(cls, settings: ItsSettings) -> str:
+        return "a second one may run" if settings.warehouse else ""
+
 
 @pytest.mark.parametrize(
     ("warehouse", "types", "idempotency"),
@@ -176,6 +180,7 @@ def test_task_types_and_idempotency_may_follow_from_the_settings(
 ) -> None:
     offered = offer(Follows, models_of(Follows), ItsSettings(warehouse=warehouse))
     assert (offered.task_types, offered.idempotency) == (types, idempotency)
+    assert bool(offered.caveat) is warehouse
 
 
 @pytest.mark.parametrize(

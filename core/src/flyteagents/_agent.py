@@ -117,6 +117,12 @@ class Agent(AgentBase[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
         """The idempotency with these settings."""
         return cls.idempotency
 
+    @classmethod
+    def caveat(cls, settings: SettingsT) -> str:
+        """When a second job is possible although the idempotency says otherwise, in a sentence
+        that `flyteagents list` shows; nothing where that never is."""
+        return ""
+
     async def create(self, task: Task[ConfigT], call: Call) -> JobT:
         """Start the job, or with idempotency "vendor" name the one that `task.key` has. Raises
         JobConflict when that one does other work (`task.fingerprint.matches`)."""

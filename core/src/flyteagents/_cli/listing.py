@@ -32,6 +32,8 @@ def command(as_json: bool) -> None:
       none     a second job is possible
       sync     the work ends within the call
 
+    Where a second job is possible all the same, a sentence below says when.
+
     Exits with 78 when a plugin is broken.
 
     \b
@@ -85,6 +87,7 @@ def _document(found: Found) -> dict[str, Any]:
                         "task_type": task_type,
                         "name": agent.name,
                         "idempotency": idempotency(agent),
+                        "caveat": agent.caveat,
                         "class": f"{agent.cls.__module__}.{agent.cls.__qualname__}",
                     }
                     for agent in plugin.agents
@@ -114,6 +117,9 @@ def _print(found: Found, left_out: list[str]) -> None:
             "no plugin is installed; try: pip install flyteagents-duckdb, or from a checkout: "
             "pip install ./plugins/duckdb"
         )
+    for agent in (agent for plugin in found.plugins for agent in plugin.agents):
+        if agent.caveat:
+            click.echo(f"{', '.join(agent.task_types)}: {agent.caveat}")
     if left_out:
         click.echo(f"installed, and not in FLYTEAGENTS_PLUGINS: {', '.join(left_out)}")
     for broken in found.broken:

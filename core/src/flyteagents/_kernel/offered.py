@@ -53,6 +53,7 @@ class Offered:
     settings: Settings
     task_types: Sequence[str]
     idempotency: Idempotency
+    caveat: str = ""
 
     @property
     def name(self) -> str:
@@ -76,7 +77,10 @@ def offer(cls: AgentClass, models: Models, settings: Settings) -> Offered:
     where = f"{cls.__module__}.{cls.__qualname__}"
     try:
         task_types = tuple(cls.serves(settings))
-        idempotency = cls.promises(settings) if issubclass(cls, Agent) else "none"
+        idempotency: Idempotency = "none"
+        caveat = ""
+        if issubclass(cls, Agent):
+            idempotency, caveat = cls.promises(settings), cls.caveat(settings)
     except Exception as error:  # the author's own code
         raise BadAgent(f"{where} failed with {type(error).__name__}: {error}") from error
     if not task_types or not all(isinstance(each, str) and each for each in task_types):
@@ -86,7 +90,7 @@ def offer(cls: AgentClass, models: Models, settings: Settings) -> Offered:
         raise BadAgent(f'{where} must have idempotency "vendor", "lookup" or "none"')
     if idempotency == "lookup" and getattr(cls, "find", None) is Agent.find:
         raise BadAgent(f'{where} has idempotency "lookup" and no find')
-    return Offered(cls, models, settings, task_types, idempotency)
+    return Offered(cls, models, settings, task_types, idempotency, caveat)
 
 
 def slips(cls: AgentClass) -> Iterator[str]:
@@ -187,7 +191,7 @@ def _overridden(cls: AgentClass) -> set[str]:
 
     return {
         name
-        for name in (*_needed(cls), *_PLAIN, *_AWAITED, "serves", "promises")
+        for name in (*_needed(cls), *_PLAIN, *_AWAITED, "serves", "promises", "caveat")
         if plain(getattr(cls, name, None)) is not plain(getattr(base, name, None))
     }
 

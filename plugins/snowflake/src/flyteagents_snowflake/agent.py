@@ -75,6 +75,19 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
     def promises(cls, settings: SnowflakeSettings) -> Idempotency:
         return "lookup" if settings.find_by_tag else cls.idempotency
 
+    @classmethod
+    def caveat(cls, settings: SnowflakeSettings) -> str:
+        if settings.find_by_tag:
+            return (
+                "a first send is not looked up, so a CreateTask that Flyte repeats on another "
+                "replica may start a second statement unless the first one has succeeded"
+            )
+        return (
+            "Snowflake promises this for a statement that has succeeded; one whose reply was lost "
+            "may run twice if it still ran, or failed, when it was asked for again "
+            "(FLYTEAGENTS_SNOWFLAKE_FIND_BY_TAG=true looks first)"
+        )
+
     async def open(self) -> None:
         self._tokens: Tokens[Source, Token] = Tokens(credentials.obtain)
         self._sent = Sent()
