@@ -7,23 +7,38 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from tests.databricks.driving import HOST, Driver, flyte_task
+from tests.databricks.fake_databricks import FakeDatabricks
+from tests.databricks.runs import Plan
 
-from flyteagents import Blob, InvalidTask, Kind, StructuredDataset, Type
-from flyteagents._client.templates import declared
-from flyteagents_databricks.outputs import notebook_outputs
-from flyteagents_databricks.run import NotebookOutput
+from flyteagents import Blob, Phase, Status, StructuredDataset
+from flyteagents.testing import Declared
+from flyteagents_databricks.job import DatabricksJob
+
+JOB = DatabricksJob(databricks_instance=HOST, run_id="77")
+NOTEBOOK = {"tasks": [{"task_key": "one", "notebook_task": {"notebook_path": "/n"}}]}
 
 
-def outputs(result: str | None, types: dict[str, Any], truncated: bool = False) -> Any:
-    left = NotebookOutput(result=result, truncated=truncated)
-    return notebook_outputs(left, {name: declared(of) for name, of in types.items()})
+async def left(
+    databricks: FakeDatabricks,
+    driver: Driver,
+    exited: str | None,
+    types: dict[str, Declared],
+    *,
+    truncated: bool = False,
+) -> Status:
+    """What a poll says of a notebook that has exited with a value."""
+    databricks.add(77, Plan(exit=exited, truncated=truncated), NOTEBOOK)
+    return await driver.get(JOB, declared=flyte_task(outputs=types).declared)
 
 
-def test_an_object_by_output_name_is_the_outputs() -> None:
-    left = {"n": 3, "name": "it's", "several": [1, 2], "more": 0, "when": "2024-01-02T03:04:05Z"}
-    text = json.dumps(left)
-    types = {"n": int, "name": str, "several": list[int], "when": datetime}
-    assert outputs(text, types) == {
+async def test_an_object_by_output_name_is_the_outputs(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    exited = {"n": 3, "name": "it's", "several": [1, 2], "more": 0, "when": "2024-01-02T03:04:05Z"}
+    types: dict[str, Declared] = {"n": int, "name": str, "several": list[int], "when": datetime}
+    status = await left(databricks, driver, json.dumps(exited), types)
+    assert status.outputs == {
         "n": 3,
         "name": "it's",
         "several": [1, 2],
@@ -51,10 +66,11 @@ def test_an_object_by_output_name_is_the_outputs() -> None:
         ("seven", int | str, "seven"),
     ],
 )
-def test_where_one_output_is_declared_the_whole_value_is_it(
-    text: str, of: Any, value: object
+async def test_where_one_output_is_declared_the_whole_value_is_it(
+    databricks: FakeDatabricks, driver: Driver, text: str, of: Any, value: object
 ) -> None:
-    assert outputs(text, {"o0": of}) == {"o0": value}
+    status = await left(databricks, driver, text, {"o0": of})
+    assert (status.phase, status.outputs) == (Phase.SUCCEEDED, {"o0": value})
 
 
 @pytest.mark.parametrize(
@@ -69,18 +85,26 @@ def test_where_one_output_is_declared_the_whole_value_is_it(
         ('{"n": "x"}', {"n": bool}, "not a boolean"),
     ],
 )
-def test_a_value_that_does_not_fit_says_so(
-    text: str | None, types: dict[str, Any], words: str
+async def test_a_value_that_does_not_fit_is_a_failure_that_says_so(
+    databricks: FakeDatabricks,
+    driver: Driver,
+    text: str | None,
+    types: dict[str, Any],
+    words: str,
 ) -> None:
-    with pytest.raises(InvalidTask, match=words):
-        outputs(text, types)
+    status = await left(databricks, driver, text, types)
+    assert status.phase is Phase.FAILED
+    assert words in str(status.message)
 
 
-def test_a_value_that_was_cut_off_is_no_output() -> None:
-    with pytest.raises(InvalidTask, match="cut it off"):
-        outputs("abc", {"text": str}, truncated=True)
+async def test_a_value_that_was_cut_off_is_no_output(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    status = await left(databricks, driver, "abc", {"text": str}, truncated=True)
+    assert status.phase is Phase.FAILED
+    assert "cut it off" in str(status.message)
 
 
-def test_nothing_declared_takes_nothing() -> None:
-    assert outputs("whatever", {}) == {}
-    assert Type(Kind.NONE) == declared(type(None))
+async def test_nothing_declared_takes_nothing(databricks: FakeDatabricks, driver: Driver) -> None:
+    status = await left(databricks, driver, "whatever", {})
+    assert (status.phase, status.outputs) == (Phase.SUCCEEDED, {})

@@ -17,7 +17,12 @@ from flyteagents import (
     Unauthenticated,
     Unavailable,
 )
-from flyteagents_databricks.reasons import explain
+from flyteagents.testing import AgentEnvironment
+from flyteagents_databricks import DatabricksAgent
+
+
+def explain(reply: Reply) -> AgentError | None:
+    return AgentEnvironment(DatabricksAgent).agent.explain(reply)
 
 
 def error(status: int, code: str, message: str) -> AgentError | None:

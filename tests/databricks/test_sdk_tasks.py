@@ -16,6 +16,7 @@ import pytest
 from tests.databricks.cluster import IMAGE, ROOT, RealCluster, need_cluster, spark
 from tests.databricks.driving import rendered
 from tests.databricks.fake_databricks import FakeDatabricks
+from tests.databricks.image.endings import WAYS
 from tests.databricks.sdk_tasks import written
 from tests.sdk.environments import Sdk
 
@@ -57,6 +58,12 @@ def place_inputs(attempt: Attempt) -> None:
     folder = Path(attempt.output_prefix)
     folder.mkdir(parents=True)  # stores have no folders, and flyte-sdk makes none
     (folder.parent / "inputs.pb").write_bytes(attempt.task.inputs.SerializeToString())
+
+
+def with_rows(task: FlyteTask, rows: int) -> FlyteTask:
+    inputs = type(task.inputs).FromString(task.inputs.SerializeToString())
+    inputs.literals["rows"].scalar.primitive.integer = rows
+    return FlyteTask(task.template, inputs)
 
 
 async def run(
@@ -136,21 +143,68 @@ async def test_code_that_asks_for_another_attempt_gets_one(
     assert len(databricks.runs) == 2
 
 
+WORDS = {
+    "exits with 1": "exit with 1",
+    "exits with a text": "no more rows",
+    "is interrupted": "KeyboardInterrupt",
+    "is killed": "DRIVER_ERROR",
+}
+
+
+@pytest.mark.parametrize("way", WORDS)
+@pytest.mark.parametrize(
+    ("sdk", "place"),
+    [("flytekit", "existing"), ("flytekit", "serverless"), ("flyte-sdk", "existing")],
+)
 async def test_a_process_that_just_ends_is_a_failure(
+    databricks: FakeDatabricks,
+    cluster: RealCluster,
+    tmp_path: Path,
+    sdk: Sdk,
+    place: str,
+    way: str,
+) -> None:
+    """No output is declared, so nothing else would show it."""
+    databricks.cluster = cluster
+    task = with_rows(written(sdk)[f"ends_on_{place}"].task, WAYS.index(way))
+    outcome = await run(databricks, sdk, task, tmp_path)
+    assert outcome.phase is Phase.FAILED, f"{outcome}\n{cluster.processes[-1].log[-3000:]}"
+    assert WORDS[way] in outcome.message
+    assert databricks.run.outcome.result == "FAILED"
+
+
+@pytest.mark.parametrize("sdk", ["flytekit", "flyte-sdk"])
+async def test_code_that_cannot_be_imported_is_a_failure(
+    databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path, sdk: Sdk
+) -> None:
+    databricks.cluster = cluster
+    task = written(sdk)["ends_on_existing"].task
+    template = type(task.template).FromString(task.template.SerializeToString())
+    arguments = [one.replace("_tasks", "_tusks") for one in template.container.args]
+    template.container.args[:] = arguments
+    outcome = await run(databricks, sdk, FlyteTask(template, task.inputs), tmp_path)
+    assert outcome.phase is Phase.FAILED, f"{outcome}\n{cluster.processes[-1].log[-3000:]}"
+    assert "No module named" in outcome.message
+    assert "_tusks" in outcome.message
+    assert "Files found" not in outcome.message
+    assert databricks.run.outcome.result == "FAILED"
+
+
+async def test_a_process_that_ends_well_without_the_declared_outputs_is_a_failure(
     databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path
 ) -> None:
     databricks.cluster = cluster
-    outcome = await run(databricks, "flytekit", "exits_on_existing", tmp_path)
+    task = with_rows(written("flytekit")["ends_with_outputs_on_existing"].task, 0)
+    outcome = await run(databricks, "flytekit", task, tmp_path)
     assert outcome.phase is Phase.FAILED
-    assert "DRIVER_ERROR" in outcome.message
+    assert "wrote no outputs.pb" in outcome.message
 
 
 async def test_an_abort_kills_the_process(
     databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path
 ) -> None:
     databricks.cluster = cluster
-    task = written("flytekit")["waits_on_existing"].task
-    task.inputs.literals["rows"].scalar.primitive.integer = 600
+    task = with_rows(written("flytekit")["waits_on_existing"].task, 600)
     async with flyte(databricks, "flytekit", tmp_path) as propeller:
         attempt = rendered(propeller.attempt(task))
         place_inputs(attempt)

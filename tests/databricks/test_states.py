@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from tests.databricks.driving import HOST, Driver
+from tests.databricks.fake_databricks import FakeDatabricks
+from tests.databricks.runs import Plan
 
-from flyteagents import Phase
-from flyteagents_databricks.run import Run
-from flyteagents_databricks.states import read_state
+from flyteagents import Phase, Status
+from flyteagents_databricks.job import DatabricksJob
 
 FAILED, RETRY, STOPPED = Phase.FAILED, Phase.RETRYABLE_FAILED, Phase.ABORTED
+JOB = DatabricksJob(databricks_instance=HOST, run_id="77")
 
 
-def reading(life: str, result: str = "", code: str = "", kind: str = "") -> Phase | None:
+@pytest.fixture
+async def driver(
+    databricks: FakeDatabricks, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Driver]:
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN", "dapi-of-the-service")
+    # So that code that failed is told from what passes.
+    async with Driver(databricks.url, retry_failed_code=False).opened() as driver:
+        yield driver
+
+
+async def told(databricks: FakeDatabricks, driver: Driver, shown: Mapping[str, Any]) -> Status:
+    """What a poll says of a run that Databricks shows like this."""
+    databricks.add(77, Plan(state=shown))
+    return await driver.get(JOB)
+
+
+def ended(life: str, result: str = "", code: str = "", kind: str = "") -> Mapping[str, Any]:
     state = {"life_cycle_state": life, "result_state": result or None}
     details = {"code": code, "type": kind} if code else None
-    shown: dict[str, Any] = {"state": state, "status": {"termination_details": details}}
-    return read_state(Run.model_validate(shown)).phase
+    return {"state": state, "status": {"termination_details": details}}
 
 
 @pytest.mark.parametrize(
@@ -34,9 +53,11 @@ def reading(life: str, result: str = "", code: str = "", kind: str = "") -> Phas
         ("", None),
     ],
 )
-def test_a_run_that_has_not_ended(life: str, phase: Phase | None) -> None:
-    assert reading(life) is phase
-    assert read_state(Run.model_validate({"status": {"state": life}})).phase is phase
+async def test_a_run_that_has_not_ended(
+    databricks: FakeDatabricks, driver: Driver, life: str, phase: Phase | None
+) -> None:
+    for shown in (ended(life), {"status": {"state": life}}):
+        assert (await told(databricks, driver, shown)).phase is phase
 
 
 @pytest.mark.parametrize(
@@ -58,8 +79,10 @@ def test_a_run_that_has_not_ended(life: str, phase: Phase | None) -> None:
         ("INTERNAL_ERROR", "", RETRY),
     ],
 )
-def test_a_run_that_has_ended_in_2_1(life: str, result: str, phase: Phase) -> None:
-    assert reading(life, result) is phase
+async def test_a_run_that_has_ended_in_2_1(
+    databricks: FakeDatabricks, driver: Driver, life: str, result: str, phase: Phase
+) -> None:
+    assert (await told(databricks, driver, ended(life, result))).phase is phase
 
 
 CODES: list[tuple[str, dict[str, Phase]]] = [
@@ -92,35 +115,41 @@ CODES: list[tuple[str, dict[str, Phase]]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["INTERNAL_ERROR", "CLIENT_ERROR", "CLOUD_FAILURE", "A_NEW_ONE"])
 @pytest.mark.parametrize(("code", "phases"), CODES, ids=[code for code, _ in CODES])
-def test_every_termination_code_with_every_type(
-    code: str, phases: dict[str, Phase], kind: str
+async def test_every_termination_code_with_every_type(
+    databricks: FakeDatabricks, driver: Driver, code: str, phases: dict[str, Phase]
 ) -> None:
-    phase = phases.get(kind, phases[""])
-    if kind == "CLOUD_FAILURE" and phase is FAILED and code != "RUN_EXECUTION_ERROR":
-        phase = RETRY  # the loss of a spot instance has any code
-    if kind == "A_NEW_ONE" and code == "A_NEW_ONE":
-        phase = FAILED
-    assert reading("TERMINATED", "FAILED", code, kind) is phase
+    for kind in ("INTERNAL_ERROR", "CLIENT_ERROR", "CLOUD_FAILURE", "A_NEW_ONE"):
+        phase = phases.get(kind, phases[""])
+        if kind == "CLOUD_FAILURE" and phase is FAILED and code != "RUN_EXECUTION_ERROR":
+            phase = RETRY  # the loss of a spot instance has any code
+        if kind == "A_NEW_ONE" and code == "A_NEW_ONE":
+            phase = FAILED
+        status = await told(databricks, driver, ended("TERMINATED", "FAILED", code, kind))
+        assert status.phase is phase, kind
 
 
-def test_only_code_that_failed_may_say_itself_whether_to_try_again() -> None:
-    ended = {"state": {"life_cycle_state": "TERMINATED", "result_state": "FAILED"}}
-    assert read_state(Run.model_validate(ended)).code_failed
+async def test_where_2_1_tells_no_code_it_is_the_runs_own_code_that_failed(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    shown = {"state": {"life_cycle_state": "TERMINATED", "result_state": "FAILED"}}
+    assert (await told(databricks, driver, shown)).code == "RUN_EXECUTION_ERROR"
     details = {"termination_details": {"code": "DRIVER_ERROR", "type": "INTERNAL_ERROR"}}
-    assert not read_state(Run.model_validate({**ended, "status": details})).code_failed
+    assert (await told(databricks, driver, {**shown, "status": details})).code == "DRIVER_ERROR"
 
 
-def test_a_run_that_waits_says_why() -> None:
+async def test_a_run_that_waits_says_why(databricks: FakeDatabricks, driver: Driver) -> None:
     queued = {"queue_details": {"code": "X", "message": "too many runs"}}
     shown = {"state": {"life_cycle_state": "QUEUED"}, "status": queued}
-    assert read_state(Run.model_validate(shown)).message == "too many runs"
-    assert "BLOCKED" in read_state(Run.model_validate({"status": {"state": "BLOCKED"}})).message
+    assert (await told(databricks, driver, shown)).message == "too many runs"
+    blocked = await told(databricks, driver, {"status": {"state": "BLOCKED"}})
+    assert "BLOCKED" in str(blocked.message)
 
 
-def test_a_run_that_puts_its_cluster_away_is_not_being_cancelled() -> None:
+async def test_a_run_that_puts_its_cluster_away_is_not_being_cancelled(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
     state = {"life_cycle_state": "TERMINATING", "state_message": "Terminating"}
-    assert not read_state(Run.model_validate({"state": state})).cancelling
+    assert not (await told(databricks, driver, {"state": state})).cancelling
     stopped = {**state, "user_cancelled_or_timedout": True}
-    assert read_state(Run.model_validate({"state": stopped})).cancelling
+    assert (await told(databricks, driver, {"state": stopped})).cancelling

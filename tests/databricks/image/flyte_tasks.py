@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 
+import endings
 import flyte
 import flyte.errors
 from flyteplugins.databricks import Databricks
@@ -65,6 +66,11 @@ async def raises_without_outputs_on_new(rows: int) -> None:
 @existing.task
 async def raises_without_outputs_on_existing(rows: int) -> None:
     raise ValueError(f"no rows like {rows}")
+
+
+@existing.task
+async def ends_on_existing(rows: int) -> None:
+    endings.end(rows)
 
 
 TASKS = [value for value in list(globals().values()) if hasattr(value, "task_type")]

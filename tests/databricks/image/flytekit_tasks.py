@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import typing
 
+import endings
 import flytekit
 from flytekit import task
 from flytekit.exceptions.user import FlyteRecoverableException
@@ -139,8 +140,19 @@ def recoverable_on_existing(rows: int) -> None:
 
 
 @task(task_config=EXISTING)
-def exits_on_existing(rows: int) -> None:
-    os._exit(rows)
+def ends_on_existing(rows: int) -> None:
+    endings.end(rows)
+
+
+@task(task_config=SERVERLESS)
+def ends_on_serverless(rows: int) -> None:
+    endings.end(rows)
+
+
+@task(task_config=EXISTING)
+def ends_with_outputs_on_existing(rows: int) -> tuple[int, str]:
+    endings.end(rows)
+    return rows, "done"
 
 
 @task(task_config=EXISTING)

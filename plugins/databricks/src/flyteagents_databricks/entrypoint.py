@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import threading
 import types
@@ -121,7 +122,13 @@ RUNTIMES = {
 def _tell(error: Any) -> None:
     """Raise what an error.pb says: Databricks keeps the type and the text."""
     kind = RecoverableTaskFailed if error.kind == error.RECOVERABLE else TaskFailed
-    raise kind(f"[{error.code}] {error.message}")
+    raise kind(f"[{error.code}] {without_listing(error.message)}")
+
+
+def without_listing(text: str) -> str:
+    """Where a module is missing flyte-sdk lists all files that it sees, after the error itself: it
+    may be megabytes (flyte/_internal/runtime/entrypoints.py)."""
+    return re.sub(r"\nFiles found under current directory:(\n  - .*)*", "", text).strip()
 
 
 def _option(command: list[str], name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from flyteagents import AgentError
-from flyteagents_databricks.entrypoint import RecoverableTaskFailed, TaskFailed
+from flyteagents_databricks.entrypoint import RecoverableTaskFailed, TaskFailed, without_listing
 from flyteagents_databricks.run import RunOutput, RunTask
 
 TEXT = 3000
@@ -82,6 +82,7 @@ def trace_of(text: str) -> str:
 
 def cut(text: str) -> str:
     """Its begin and its end: an error's text is at the one, or at the other."""
+    text = without_listing(text)
     if len(text) <= TEXT:
         return text
     return f"{text[: TEXT // 3]}\n...\n{text[-(TEXT - TEXT // 3) :]}"
