@@ -80,7 +80,7 @@ async def test_where_one_output_is_declared_the_whole_value_is_it(
         ("three", {"n": int}, "not a integer"),
         ("2.5", {"n": int}, "not a integer"),
         ("true", {"n": int}, "not a integer"),
-        ('{"n": 1}', {"n": int, "m": int}, "does not have all of n, m"),
+        ('{"n": 1}', {"n": int, "m": int}, "does not have all of m, n"),
         ("{", {"n": int, "m": int}, "does not have all of"),
         ('{"n": "x"}', {"n": bool}, "not a boolean"),
     ],

@@ -75,6 +75,18 @@ async def test_a_success_with_an_error_pb_is_none_also_where_no_output_is_declar
     assert "my mistake" in outcome.message
 
 
+async def test_a_task_whose_failure_could_never_be_seen_is_refused_before_it_runs(
+    databricks: FakeDatabricks,
+) -> None:
+    task = flyte_task({**EXISTING, "python_file": "/mine.py"})
+    async with flyte(databricks, "nowhere://flyte") as propeller:
+        outcome = await propeller.run(task, attempts=3)
+    assert (outcome.phase, outcome.attempts, outcome.failures) == (Phase.FAILED, 1, [])
+    assert "nowhere://flyte" in outcome.message
+    assert "pip install" in outcome.message
+    assert not databricks.submits
+
+
 async def test_a_run_whose_reply_was_lost_is_taken_over_with_its_outputs(
     databricks: FakeDatabricks, tmp_path: Path
 ) -> None:

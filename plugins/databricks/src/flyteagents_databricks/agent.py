@@ -34,6 +34,7 @@ from flyteagents_databricks.delivery import Delivery
 from flyteagents_databricks.ends import Ended
 from flyteagents_databricks.job import DatabricksJob
 from flyteagents_databricks.kubernetes import Namespaces
+from flyteagents_databricks.left import will_be_known
 from flyteagents_databricks.logs import log_lines
 from flyteagents_databricks.places import KNOWN, instance_host
 from flyteagents_databricks.request import Entrypoint, needs_entrypoint, submit_body
@@ -100,6 +101,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         job = self._unnamed(task)
         entrypoint = await self._entrypoint(task, job, call)
         body = submit_body(task, self.settings, entrypoint)
+        await will_be_known(body["tasks"], call, self.settings.entrypoint_path)
         try:
             number = await self._runs(job, call).submit(body)
         except JobNotFound as error:  # a cluster, a policy or a notebook that the task names
@@ -209,8 +211,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
     async def _entrypoint(
         self, task: Task[DatabricksConfig], job: DatabricksJob, call: Call
     ) -> Entrypoint | None:
-        """Our entrypoint, in the workspace. Raises before anything is started where a file of the
-        task's own could fail and look like a success."""
+        """Our entrypoint, in the workspace; None for a task that has a file of its own."""
         if needs_entrypoint(task):
             login = await self._login(job, call)
             return await self._delivery.entrypoint(login.identity, call)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from flyteagents import Call
+from flyteagents import AgentError, Call, Unsupported
 from flyteagents_databricks.delivery import NAME
 from flyteagents_databricks.environment import FAIL_ON_ERROR
 from flyteagents_databricks.failures import Failure, cut
@@ -20,6 +21,22 @@ async def error_left(call: Call) -> Failure | None:
     if found is None:
         return None
     return Failure(cut(found.message), recoverable=found.recoverable)
+
+
+async def will_be_known(tasks: Sequence[Mapping[str, Any]], call: Call, ours: str | None) -> None:
+    """Raises Unsupported for tasks, as they are submitted, of which it could never be known whether
+    their code has failed: before they cost anything, and not when they have ended."""
+    if tells_failures([RunTask.model_validate(task) for task in tasks], ours):
+        return
+    try:
+        await error_left(call)
+    except Unsupported as error:
+        raise Unsupported(
+            f"Databricks calls a task with a file of its own a success although its code has "
+            f"failed, and what it left cannot be read: {error.message}"
+        ) from None
+    except AgentError:
+        pass  # the store may answer when the run has ended
 
 
 def tells_failures(tasks: Sequence[RunTask], ours: str | None = None) -> bool:

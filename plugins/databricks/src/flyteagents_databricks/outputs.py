@@ -18,7 +18,7 @@ def notebook_outputs(left: NotebookOutput, declared: Mapping[str, Type]) -> Mapp
     or JSON value. Raises InvalidTask."""
     if not declared:
         return {}
-    names = ", ".join(declared)
+    names = ", ".join(sorted(declared))
     if left.truncated:
         raise InvalidTask("the notebook's exit value is over 5 MB, and Databricks cut it off")
     if left.result is None:
