@@ -62,7 +62,10 @@ def need_cluster() -> Path:
 def spark() -> Iterator[dict[str, str]]:
     """What the processes of runs find their Spark by: environment variables."""
     if JVM:
-        yield {"PYSPARK_SUBMIT_ARGS": LOCAL}
+        need_cluster()
+        [home] = ENVIRONMENT.glob("lib/python*/site-packages/pyspark")
+        # As on a cluster: without SPARK_HOME flytekit takes its driver for a serverless one.
+        yield {"PYSPARK_SUBMIT_ARGS": LOCAL, "SPARK_HOME": str(home)}
         return
     with sail() as address:
         # Without SPARK_HOME pyspark-client looks for a JVM's Spark, and ends the process.
