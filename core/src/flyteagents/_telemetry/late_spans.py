@@ -103,6 +103,7 @@ class LateSpan(NonRecordingSpan):
     _end: int | None = None
     _status = _UNSET
     _added: dict[str, AttributeValue] | None = None
+    _odd = False  # whether the SDK is to look at what was added
     _events: Sequence[Event] = ()
 
     def __init__(
@@ -170,6 +171,8 @@ class LateSpan(NonRecordingSpan):
             if self._added is None:
                 self._added = {}
             self._added[key] = value
+            if type(value) not in _SIMPLE:
+                self._odd = True
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         for key, value in attributes.items():
@@ -221,12 +224,12 @@ class LateSpan(NonRecordingSpan):
                 self._origin.sink(self)
 
     def _all_attributes(self) -> Mapping[str, AttributeValue]:
-        limits, added = self._origin.limits, self._added or {}
+        limits, added = self._origin.limits, self._added
         attributes = {**self._attributes, **added} if added else self._attributes
         simple = limits.max_span_attribute_length is None and (
             limits.max_span_attributes is None or len(attributes) <= limits.max_span_attributes
         )
-        if simple and all(type(value) in _SIMPLE for value in added.values()):
+        if simple and not self._odd:
             return attributes
         # What an agent gave may be no attribute at all; the SDK says so and leaves it out.
         return BoundedAttributes(

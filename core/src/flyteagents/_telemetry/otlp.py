@@ -24,10 +24,16 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status, StatusCode
 
 _KNOWN_LIMIT = 4096
-_TIMES = struct.Struct("<BQBQ")
+_IDS, _ABOVE = struct.Struct(">H16sHQ"), struct.Struct(">HQ")
+_TIMES = struct.Struct("<BBBQBQ")
 _DOUBLE = struct.Struct("<d")
 # SpanFlags of trace.proto: whether it is known that the parent is remote, and whether it is.
-_HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+_LOCAL, _REMOTE = (
+    # Field 16, the only one here whose tag takes two bytes.
+    b"\x85\x01" + flags.to_bytes(4, "little")
+    for flags in (0x100, 0x300)
+)
+_UNSET = b"\x7a\x00"
 _KINDS = (1, 2, 3, 4, 5)  # of SpanKind, which has no "unspecified"
 _NOT_AGAIN = frozenset(("url.full", "flyte.execution"))
 """Attributes that differ from job to job: kept, they would push out the others."""
@@ -46,6 +52,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self._attributes: dict[tuple[str, object, type], bytes] = {}
+        self._names: dict[str, bytes] = {}
         self._frames: dict[tuple[int, int], tuple[ReadableSpan, bytes, bytes]] = {}
 
     def request(self, spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
@@ -98,40 +105,51 @@ class Encoder:
             return None
         if span.dropped_events or span.dropped_links:
             return None
+        ids = _IDS.pack(0x0A10, context.trace_id.to_bytes(16, "big"), 0x1208, context.span_id)
         parent = span.parent
-        flags = _HAS_IS_REMOTE
-        above = b""
+        above, flags = b"", _LOCAL
         if parent is not None:
-            above = b"\x22\x08" + parent.span_id.to_bytes(8, "big")
-            flags |= _IS_REMOTE if parent.is_remote else 0
+            above = _ABOVE.pack(0x2208, parent.span_id)
+            flags = _REMOTE if parent.is_remote else _LOCAL
         return b"".join(
             (
-                b"\x0a\x10" + context.trace_id.to_bytes(16, "big"),
-                b"\x12\x08" + context.span_id.to_bytes(8, "big"),
+                ids,
                 above,
-                _field(0x2A, span.name.encode()) if span.name else b"",
-                bytes((0x30, _KINDS[span.kind.value])),
-                _TIMES.pack(0x39, start, 0x41, end),
+                self._name(span.name),
+                _TIMES.pack(0x30, _KINDS[span.kind.value], 0x39, start, 0x41, end),
                 self._all(span.attributes or {}),
                 _status(span.status),
-                # Field 16, the only one here whose tag takes two bytes.
-                b"\x85\x01" + flags.to_bytes(4, "little"),
+                flags,
             )
         )
 
+    def _name(self, name: str) -> bytes:
+        encoded = self._names.get(name)
+        if encoded is None:
+            encoded = _field(0x2A, name.encode()) if name else b""
+            if len(self._names) >= _KNOWN_LIMIT:
+                self._names.clear()
+            self._names[name] = encoded
+        return encoded
+
     def _all(self, attributes: Mapping[str, Any]) -> bytes:
+        known = self._attributes
         parts = []
         for name, value in attributes.items():
             key = (name, value, value.__class__)  # True is 1, and they are encoded differently
-            part = self._attributes.get(key)
+            part = known.get(key)
             if part is None:
-                part = _field(0x4A, _field(0x0A, name.encode()) + _field(0x12, _value(value)))
+                part = _attribute(name, value)
                 if name not in _NOT_AGAIN and not isinstance(value, float):  # 0.0 is -0.0
-                    if len(self._attributes) >= _KNOWN_LIMIT:
-                        self._attributes.clear()
-                    self._attributes[key] = part
+                    if len(known) >= _KNOWN_LIMIT:
+                        known.clear()
+                    known[key] = part
             parts.append(part)
         return b"".join(parts)
+
+
+def _attribute(name: str, value: object) -> bytes:
+    return _field(0x4A, _field(0x0A, name.encode()) + _field(0x12, _value(value)))
 
 
 def _value(value: object) -> bytes:
@@ -152,6 +170,8 @@ def _value(value: object) -> bytes:
 
 
 def _status(status: Status) -> bytes:
+    if status.status_code is StatusCode.UNSET and not status.description:
+        return _UNSET
     text = _field(0x12, status.description.encode()) if status.description else b""
     if status.status_code is StatusCode.UNSET:
         return _field(0x7A, text)

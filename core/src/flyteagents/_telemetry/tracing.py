@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -109,12 +109,15 @@ class Tracing:
     def operation(self, agent: str, operation: str) -> AbstractContextManager[Span]:
         """The span of an agent's own work within a call, or detached from it. A look at a job
         that changed nothing goes without; what was within it is then right under the call's."""
+        current = get_current_span()
+        parent = current.get_span_context()
+        if not parent.trace_flags.sampled and parent.is_valid:
+            return nullcontext(current)  # nobody will see either of them
         named = self._operations.get((agent, operation))
         if named is None:
             named = f"{operation} {agent}", {"flyte.agent": agent, "flyte.operation": operation}
             self._operations[agent, operation] = named
         name, attributes = named
-        parent = get_current_span().get_span_context()
         span = self._own.start(name, parent, attributes=attributes)
         if operation == "get" and isinstance(span, LateSpan):
             span.spare = True
