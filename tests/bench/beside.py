@@ -19,7 +19,8 @@ IN_FLIGHT = (64, 512)
 JOBS = max(IN_FLIGHT)  # polls of one job would share a request
 # More polls than are in flight: by default those over 128 are answered from memory, without a
 # request, and that would flatter us.
-POLLS = {"FLYTEAGENTS_MAX_POLLS": "1024"}
+# A job's first poll may wait for its end; what is measured here are the many after it.
+POLLS = {"FLYTEAGENTS_MAX_POLLS": "1024", "FLYTEAGENTS_FIRST_LOOK": "0"}
 Find = Callable[[Vendor], Mapping[str, str]]
 
 

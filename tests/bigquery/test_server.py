@@ -71,6 +71,14 @@ async def test_a_task_runs_to_its_output(bigquery: FakeBigQuery, generation: Gen
     assert f"j=bq:EU:{bigquery.job.id}" in link.uri
 
 
+async def test_a_query_of_a_moment_has_ended_in_its_first_answer(bigquery: FakeBigQuery) -> None:
+    bigquery.will("SELECT", Plan(running=0.4))
+    async with flyte(bigquery) as propeller:
+        attempt = propeller.attempt(task())
+        created = await propeller.create(attempt)
+        assert (await propeller.get(attempt, created.meta)).phase is Phase.SUCCEEDED
+
+
 async def test_a_task_that_declares_nothing_gets_nothing(bigquery: FakeBigQuery) -> None:
     async with flyte(bigquery) as propeller:
         outcome = await propeller.run(task())

@@ -54,7 +54,6 @@ class Driver:
                 "data_dir": data_dir,
                 "max_jobs": 2,
                 "max_memory": "300MB",
-                "first_look": 0,
                 **settings,
             },
         )

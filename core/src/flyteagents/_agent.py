@@ -105,6 +105,10 @@ class Agent(AgentBase[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
 
     idempotency: ClassVar[Idempotency]
 
+    may_end_soon: ClassVar[bool] = False
+    """Whether jobs may end within seconds. Then a job's first poll waits a moment for its end
+    (`FLYTEAGENTS_FIRST_LOOK`): Flyte's second one comes up to half a minute later."""
+
     later_info: ClassVar[Mapping[str, object]] = {}
     """What custom info says of these keys once a job runs, where an answer leaves them out. Flyte 1
     merges the infos of a task's answers, so a key that is sent while the job waits and not at its

@@ -44,6 +44,13 @@ SERIES = 10
 of polls, as after a pause of the caller's, time alone says little."""
 STARTING = 60.0
 """Seconds for which a job of which nothing is known is said to be starting."""
+HELD = 3
+"""First polls that one replica holds at once: Flyte's ten workers have others to poll."""
+NEW = 10.0
+"""Seconds from its creation for which a job is new: a create takes 8 at most."""
+STEP, GROWTH = 0.2, 1.5
+"""Seconds between looks while a first poll is held, and what they grow by: four more requests. A
+vendor that takes longer than a step has held the worker long enough."""
 TEXT_LIMIT = 16 * 1024
 """Bytes of a message. A GetTask whose answer gRPC cannot send is one that fails."""
 _USER = re.compile(r"(?<=://)[^/@]*@")
@@ -68,12 +75,17 @@ class Polling:
         self._metrics = kernel.telemetry.metrics
         self._cancelling = cancelling
         self._resume = resume
+        self._held = 0
 
     async def poll(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The job's answer; never fails."""
         served, seen = opened.served, opened.seen
         if seen.final is not None:
             return seen.final
+        if not seen.looked_at:
+            seen.looked_at = True
+            if served.agent.may_end_soon:
+                return await self._first_look(opened, deadline)
         polling = seen.poll  # kept: another caller may begin the next one before this one wakes up
         if polling is None:
             # Not waited for: that would hold one of the ten workers that poll all agents' jobs.
@@ -87,6 +99,33 @@ class Polling:
         if await wait_within(polling, min(patience, deadline.left)) and not polling.cancelled():
             return polling.result()
         return self._remembered(opened)
+
+    async def _first_look(self, opened: OpenJob, deadline: Deadline) -> Answer:
+        """The first poll of a job waits a moment for its end. Flyte polls a job when it is created,
+        and then after its resync interval, 30 s as shipped (flytestdlib
+        cache/in_memory_auto_refresh.go, `syncOnCreate`): a query of half a second would be found
+        running, and its end be seen half a minute late."""
+        began, seen = time.monotonic(), opened.seen
+        answer = await self.poll(opened, deadline)
+        seconds, pause = min(self._kernel.settings.first_look, deadline.left / 2), STEP
+        slow = time.monotonic() - began > STEP
+        # A job that is not new is another replica's: this is its first poll here alone.
+        if slow or self._held >= HELD or time.time() - opened.envelope.created > NEW:
+            return answer
+
+        self._held += 1
+        try:
+            end = time.monotonic() + seconds
+            while not (answer.phase.terminal or seen.failures.count or seen.cancel):
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                await asyncio.sleep(min(pause, left))
+                pause *= GROWTH
+                answer = await self.poll(opened, deadline)
+        finally:
+            self._held -= 1
+        return answer
 
     def _remembered(self, opened: OpenJob) -> Answer:
         """The last answer, or one by the job's age, with what is wrong while polls fail."""

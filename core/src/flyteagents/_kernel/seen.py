@@ -46,6 +46,7 @@ class Series:
 class Seen:
     """What this replica has seen of one job.
 
+    looked_at: it has been polled here.
     phase: the last one that was answered, which is not taken back. latest: that answer.
     final: the answer of a job that has ended, which every later poll gets.
     failures: the polls that failed since the vendor's last word. refusals: those among them that
@@ -56,6 +57,7 @@ class Seen:
 
     def __init__(self, task_type: str = "") -> None:
         self.task_type = task_type
+        self.looked_at = False
         self.phase: Phase | None = None
         self.latest: Answer | None = None
         self.final: Answer | None = None

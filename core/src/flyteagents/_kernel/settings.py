@@ -77,6 +77,11 @@ class KernelSettings(FromEnvironment):
         description="MiB of outputs that a task may return. More than Flyte reads "
         "(storage.limits.maxDownloadMBs, 2 by default) would succeed and be lost.",
     )
+    first_look: Annotated[float, Field(ge=0)] = Field(
+        1.5,
+        description="Seconds for which the first poll of a new job waits for its end, where the "
+        "agent says that jobs may end soon; 0: not at all.",
+    )
     outage_patience: PositiveFloat = Field(
         6 * 3600.0,
         description="Seconds that a vendor, or an agent, may fail all polls of a job before the "

@@ -56,6 +56,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
     name = "Bigquery Connector"
     idempotency = "vendor"
     hosts = ("*.googleapis.com",)
+    may_end_soon = True
     # BigQuery estimates the share that is done while a query runs, and not at its end.
     later_info: ClassVar = {"state": None, "completion_ratio": None}
 

@@ -17,7 +17,6 @@ from typing import ClassVar
 
 from flyteagents import Agent, Call, LogPage, Status, Task
 from flyteagents_duckdb.config import DuckDBConfig
-from flyteagents_duckdb.first_look import FirstLook
 from flyteagents_duckdb.janitor import sweep
 from flyteagents_duckdb.job import DuckDBJob
 from flyteagents_duckdb.jobs import Jobs
@@ -37,6 +36,7 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
     task_type = "duckdb_query"  # `duckdb` is the type of flytekit's container task
     name = "DuckDB"
     idempotency = "vendor"
+    may_end_soon = True
     later_info: ClassVar = {"ahead": 0, "state": None}
 
     def __init__(self) -> None:
@@ -47,11 +47,6 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
     def jobs(self) -> Jobs:
         """The jobs of the data directory; not before the settings are there."""
         return Jobs(self.settings)
-
-    @cached_property
-    def first_look(self) -> FirstLook:
-        """Gives jobs that are new a moment to end in."""
-        return FirstLook(self.jobs, self.settings.first_look)
 
     @property
     def data(self) -> DataDirectory:
@@ -93,9 +88,8 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
         return job
 
     async def get(self, job: DuckDBJob, call: Call) -> Status:
-        """What the job's directory says. A job that waits is started when there is room; one that
-        is new gets a moment to end in."""
-        return await self.first_look.status(job, call)
+        """What the job's directory says. A job that waits is started when there is room."""
+        return await call.blocking(self.jobs.status, job, call.identity, call.declared)
 
     async def cancel(self, job: DuckDBJob, call: Call) -> None:
         """Leave a note that the job's process watches for."""

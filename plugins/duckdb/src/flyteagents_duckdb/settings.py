@@ -15,7 +15,6 @@ from typing import Annotated
 from pydantic import (
     BeforeValidator,
     Field,
-    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     ValidationInfo,
@@ -83,11 +82,6 @@ class DuckDBSettings(Settings):
     )
     max_seconds: PositiveFloat = Field(
         86400.0, description="Seconds after which a running job is stopped and has failed."
-    )
-    first_look: NonNegativeFloat = Field(
-        1.5,
-        description="Seconds from a job's creation for which its first poll waits for its end; "
-        "0: not at all.",
     )
     open_prefixes: CommaList = Field(
         (),

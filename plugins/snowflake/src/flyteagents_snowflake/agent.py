@@ -70,6 +70,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
     name = "Snowflake Connector"
     idempotency = "vendor"
     hosts = ("*.snowflakecomputing.com", "*.snowflakecomputing.cn")
+    may_end_soon = True
 
     @classmethod
     def promises(cls, settings: SnowflakeSettings) -> Idempotency:

@@ -152,7 +152,9 @@ async def rigged(
 ) -> AsyncIterator[Rig]:
     """Start a vendor and two servers, and end them."""
     async with vendor as control:
-        servers = [RealServer(plugins, environment(control), python_path) for _ in range(2)]
+        # Its tests count looks, and mostly ask about jobs that run long.
+        env = {"FLYTEAGENTS_FIRST_LOOK": "0", **environment(control)}
+        servers = [RealServer(plugins, env, python_path) for _ in range(2)]
         try:
             await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
             async with Caller(*(server.endpoint for server in servers)) as caller:
