@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from typing import Any
+
 import pytest
 from flyteidl.admin import agent_pb2
 
@@ -15,6 +18,8 @@ def request(number: int, sql: str = "SELECT 1", **custom: object) -> bytes:
     message = agent_pb2.CreateTaskRequest(
         template=task.template, inputs=task.inputs, output_prefix=f"s3://b/{number}"
     )
+    if not sql:
+        message.template.container.env.add(key="A", value="1")
     message.task_execution_metadata.environment_variables["N"] = str(number)
     raw: bytes = message.SerializeToString()
     return raw
@@ -40,6 +45,21 @@ def test_tasks_that_differ_are_read_each() -> None:
     one = create_request(request(1, script="a"), FLYTE1).read()
     two = create_request(request(1, script="b"), FLYTE1).read()
     assert (one.config, two.config) == ({"script": "a"}, {"script": "b"})
+
+
+def test_what_an_agent_changes_in_a_task_is_not_in_the_next_one() -> None:
+    raw = request(1, sql="", script="a", options={"parts": [{"n": 1}]})
+    one, two = create_request(raw, FLYTE1).read(), create_request(raw, FLYTE1).read()
+    untouched = deepcopy(two)
+    assert one.container is not None
+    one.config["script"] = "b"
+    one.config["options"]["parts"][0]["n"] = 2
+    one.config["options"]["parts"].append("of another tenant")
+    mappings: list[Any] = [one.interface, one.declared, one.container.env]
+    for mapping in mappings:
+        mapping.clear()
+    assert two == create_request(raw, FLYTE1).read() == untouched
+    assert messages._read_template.cache_info().hits == 2
 
 
 def test_a_large_template_is_not_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -11,6 +12,8 @@ from pydantic_settings import NoDecode
 from flyteagents._settings import CommaList
 
 
+# Tenants are few and calls are many.
+@functools.lru_cache(1024)
 def fits_tenant(pattern: str, project: str, domain: str) -> bool:
     """Whether a pattern means this project and domain."""
     # Each half for itself: a name that has a slash in it must not pass for another tenant's.

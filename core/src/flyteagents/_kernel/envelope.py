@@ -20,6 +20,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
+from flyteagents._kernel.copies import copied
 from flyteagents._status import Phase
 from flyteagents._task import Identity
 
@@ -110,9 +111,10 @@ def new_envelope(
     who: Identity, key: str, task_type: str, trace: str = "", wrote: int = -1
 ) -> Envelope:
     """The envelope of an attempt that is created now."""
-    return Envelope(
-        key,
-        task_type,
+    return copied(
+        _NEW,
+        key=key,
+        task_type=task_type,
         created=round(time.time(), 3),
         trace=trace,
         wrote=wrote,
@@ -124,6 +126,7 @@ def new_envelope(
     )
 
 
+_NEW = Envelope(key="", task_type="", created=0.0)
 _FORM = TypeAdapter(Envelope)
 
 

@@ -58,6 +58,7 @@ class Flight:
     ) -> None:
         self.served = served
         self.task = task
+        self.key = task.key.hex
         self.connection = request.connection
         self.generation = request.generation
         # What the vendor dedupes may be sent again whatever became of the first request.
@@ -74,10 +75,6 @@ class Flight:
         """When submitting is over, for an attempt that was created `age` seconds ago."""
         # The last submit must have landed while cancels and polls still look for its job.
         self._ends = time.monotonic() + YOUNG - CALL_LIMIT - age
-
-    @property
-    def key(self) -> str:
-        return self.task.key.hex
 
     @property
     def waits_for(self) -> str:
@@ -114,9 +111,9 @@ class Flight:
     def goes_on(self) -> bool:
         """Whether the submit is repeated without a caller: where it was answered unconfirmed and
         the vendor dedupes its key, as long as the job is young and wanted."""
-        young = time.monotonic() < self._ends
-        dedupes = self.served.idempotency == "vendor"
-        return self.unconfirmed and dedupes and self.wanted and young
+        if not (self.unconfirmed and self.wanted):
+            return False
+        return self.served.idempotency == "vendor" and time.monotonic() < self._ends
 
     def flies_on(self, work: asyncio.Task[Made | Answer]) -> None:
         """It goes on as `work`, without a caller, for as long as its job is young."""

@@ -77,7 +77,6 @@ class Flights:
         # wire leaves a job that nobody has a name for.
         flight.work = self._kernel.detached.start(self._fly(flight))
         self._under_way[flight.key] = flight
-        flight.work.add_done_callback(lambda _: self._landed_alone(flight))
         return flight
 
     async def wait(self, flight: Flight, deadline: Deadline) -> bool:
@@ -88,6 +87,8 @@ class Flights:
             # Also when this caller is cancelled: `_landed_alone` has left it to those who wait.
             if flight.work.done():
                 self._landed(flight)
+            elif not flight.is_waited_for:
+                flight.work.add_done_callback(lambda _: self._landed_alone(flight))
         return landed and flight.work.done()  # where it goes on, it has not landed yet
 
     def was_told_unconfirmed(self, flight: Flight, why: str) -> None:

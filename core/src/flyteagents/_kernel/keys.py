@@ -6,6 +6,7 @@ The derivation of keys is frozen: jobs of earlier releases are found by it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -30,6 +31,7 @@ def key_of(cluster: str, task_type: str, output_prefix: str) -> Key:
     return Key(hashlib.sha256(text.encode()).hexdigest()[:40])
 
 
+@functools.lru_cache(64)  # asked for three times in each create
 def attempt_number(output_prefix: str) -> int:
     """The number that ends an output prefix, -1 when there is none."""
     match = _NUMBERED.match(output_prefix)

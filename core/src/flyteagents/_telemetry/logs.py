@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from datetime import datetime, timezone
+from itertools import islice
 from typing import Literal, TextIO
 
 from opentelemetry.trace import get_current_span
+from pydantic_core import to_json
 
 from flyteagents._redact import is_plain, redact
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-# Made once: `json.dumps` makes one for each call with options.
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_PLAIN_RECORD = logging.makeLogRecord({}).__dict__
+_FIRST_EXTRA = len(_PLAIN_RECORD)
+_STANDARD = frozenset(_PLAIN_RECORD) | {"message", "asctime", "taskName"}
 _NOISY = ("aiohttp", "httpx", "httpcore", "urllib3", "google.auth", "asyncio")
 
 
@@ -40,7 +41,7 @@ def start_logging(
 
 class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return _ENCODER.encode(describe(record))
+        return to_json(describe(record)).decode()
 
 
 class TextLines(logging.Formatter):
@@ -73,7 +74,8 @@ def describe(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
     if span.is_valid:
         line["trace_id"] = f"{span.trace_id:032x}"
         line["span_id"] = f"{span.span_id:016x}"
-    for name, value in record.__dict__.items():
+    # Extras come last.
+    for name, value in islice(record.__dict__.items(), _FIRST_EXTRA, None):
         if name not in _STANDARD and value is not None:
             line[name] = value if isinstance(value, bool | int | float) else str(value)
     if record.exc_info and not exporter:

@@ -35,7 +35,7 @@ from flyteagents._status import ErrorDocument, LogLine, Phase
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
 from flyteagents._types import Type
 from flyteagents._wire.literals import decode_literals, encode_literals
-from flyteagents._wire.structs import from_struct, to_struct
+from flyteagents._wire.structs import from_struct, to_struct, unshared
 from flyteagents._wire.types import decode_variables, dump_types, load_types
 
 M = TypeVar("M", bound=Message)
@@ -294,8 +294,15 @@ def _task(said: Any, inputs: literals_pb2.LiteralMap, who: Identity) -> Task[Any
     except (RecursionError, OverflowError) as error:
         text = f"the task's timeout or inputs cannot be read: {type(error).__name__}"
         raise InvalidTask(text) from None
+    container = template.container
     return copied(
         template,
+        # Nobody's but this attempt's: an agent that changed what is kept would change the tasks of
+        # others.
+        config=unshared(template.config),
+        interface=dict(template.interface),
+        declared=dict(template.declared),
+        container=container and copied(container, env=dict(container.env)),
         identity=who,
         inputs=given,
         output_prefix=said.output_prefix,
