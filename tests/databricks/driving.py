@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any, cast
 
 from flyteagents import Call, Status, Task
-from flyteagents._kernel.requests import NO_CONNECTION, Connection
 from flyteagents.testing import AgentEnvironment, Attempt, Declared, FlyteTask, task_template
 from flyteagents_databricks import DatabricksAgent
 from flyteagents_databricks.config import DatabricksConfig
@@ -84,17 +83,8 @@ class Driver:
         attempt = Attempt(made, execution=execution, number=number)
         return self.env.read(rendered(attempt).task, execution=execution, attempt=number)
 
-    def call(
-        self,
-        operation: str,
-        of: object,
-        *,
-        connection: Connection = NO_CONNECTION,
-        prefix: str = "",
-        **options: Any,
-    ) -> Call:
-        sent = {"sent_secrets": connection.secrets, "configs": connection.configs}
-        return self.env.call(operation, of, **{**sent, "output_prefix": prefix, **options})
+    def call(self, operation: str, of: object, *, prefix: str = "", **options: Any) -> Call:
+        return self.env.call(operation, of, output_prefix=prefix, **options)
 
     async def create(self, task: Task[DatabricksConfig], **options: Any) -> DatabricksJob:
         return await self.agent.create(task, self.call("create", task, **options))

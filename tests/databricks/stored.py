@@ -7,8 +7,7 @@ from pathlib import Path
 
 from flyteidl.core import errors_pb2
 
-from flyteagents._client.templates import type_of
-from flyteagents._wire.literals import encode_literals
+from flyteagents.testing import task_template
 
 
 def error_pb(folder: Path, code: str, message: str, recoverable: bool) -> None:
@@ -20,5 +19,5 @@ def error_pb(folder: Path, code: str, message: str, recoverable: bool) -> None:
 
 
 def outputs_pb(folder: Path, values: Mapping[str, object]) -> None:
-    types = {name: type_of(value) for name, value in values.items()}
-    (folder / "outputs.pb").write_bytes(encode_literals(values, types).SerializeToString())
+    literals = task_template("any", inputs=values).inputs
+    (folder / "outputs.pb").write_bytes(literals.SerializeToString())

@@ -336,14 +336,3 @@ async def test_a_workspace_with_2_1_alone_is_asked_in_2_1(
     assert status.phase is not None
     assert databricks.count("*", "/api/2.2/*") == 1
     assert status.phase not in FAILED
-
-
-async def test_an_earlier_attempts_run_is_made_to_write_to_its_own_prefix(
-    databricks: FakeDatabricks, driver: Driver
-) -> None:
-    from flyteagents._kernel.tasks import as_attempt
-
-    task = driver.task(EXISTING, number=2)
-    await driver.create(as_attempt(task, "", 1))
-    parameters = task_of(databricks.submits[-1])["spark_python_task"]["parameters"]
-    assert parameters[-1].endswith("/n0/data/1")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,8 @@ from tests.databricks.fake_kubernetes import FakeKubernetes
 from tests.databricks.runs import Plan
 
 from flyteagents import Forbidden, InvalidTask, Unauthenticated, Unavailable
-from flyteagents._kernel.requests import Connection
 from flyteagents.testing import Response
-from flyteagents_databricks.credentials import Credentials
 from flyteagents_databricks.job import DatabricksJob
-from flyteagents_databricks.kubernetes import Namespaces
 
 NAMESPACE = "tests-development"
 SHARED = "FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN"
@@ -32,19 +28,8 @@ def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake
     with FakeKubernetes(tmp_path).serving() as fake:
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(fake.port))
+        monkeypatch.setattr("flyteagents_databricks.kubernetes.ACCOUNT", fake.folder)
         yield fake
-
-
-@asynccontextmanager
-async def driving(
-    databricks: FakeDatabricks, kubernetes: FakeKubernetes | None = None, **settings: Any
-) -> AsyncIterator[Driver]:
-    async with Driver(databricks.url, **settings).opened() as driver:
-        if kubernetes is not None:
-            agent = driver.agent
-            agent._credentials.close()
-            agent._credentials = Credentials(agent.settings, Namespaces(kubernetes.folder))
-        yield driver
 
 
 async def bearer(
@@ -71,7 +56,7 @@ async def test_the_services_own_token_is_where_todays_deployments_have_it(
     databricks: FakeDatabricks, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "dapi-own")
-    async with driving(databricks) as driver:
+    async with Driver(databricks.url).opened() as driver:
         assert await bearer(databricks, driver) == "dapi-own"
 
 
@@ -79,9 +64,9 @@ async def test_a_task_of_flyte_2_brings_its_own(
     databricks: FakeDatabricks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SHARED, "dapi-own")
-    sent = Connection(secrets={"databricks_token": "dapi-sent"})
-    async with driving(databricks) as driver:
-        assert await bearer(databricks, driver, connection=sent) == "dapi-sent"
+    sent = {"databricks_token": "dapi-sent"}
+    async with Driver(databricks.url).opened() as driver:
+        assert await bearer(databricks, driver, sent_secrets=sent) == "dapi-sent"
         assert await bearer(databricks, driver) == "dapi-own"
 
 
@@ -96,13 +81,13 @@ async def test_projects_domains_and_workspaces_may_have_their_own(
     given = json.dumps({"sales/*": "sales", "*/production": "robot", "hr/*": "sales@other.example"})
     monkeypatch.setenv("FLYTEAGENTS_DATABRICKS_CREDENTIALS", given)
     read = json.loads(given)
-    async with driving(databricks, credentials=read) as driver:
+    async with Driver(databricks.url, credentials=read).opened() as driver:
         assert await bearer(databricks, driver, project="sales") == "dapi-sales"
         assert await bearer(databricks, driver, project="hr") == "dapi-own"
         assert await bearer(databricks, driver) == "dapi-own"
         assert await bearer(databricks, driver, domain="production") == databricks.given[0]
     monkeypatch.setenv("FLYTEAGENTS_SECRET_ROBOT", "{not json")
-    async with driving(databricks, credentials=read) as driver:
+    async with Driver(databricks.url, credentials=read).opened() as driver:
         with pytest.raises(Unauthenticated, match="client_secret"):
             await bearer(databricks, driver, domain="production")
 
@@ -114,7 +99,7 @@ async def test_a_service_principal_asks_for_one_token_and_keeps_it(
     monkeypatch.setenv("DATABRICKS_CLIENT_ID", "robot")
     monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "its secret")
     databricks.principals["of-the-task"] = "its secret"
-    async with driving(databricks) as driver:
+    async with Driver(databricks.url).opened() as driver:
         tokens = await asyncio.gather(*(bearer(databricks, driver) for _ in range(5)))
         assert databricks.given == [tokens[0]]
         assert set(tokens) == {databricks.given[0]}
@@ -129,7 +114,7 @@ async def test_a_token_that_ended_is_a_403_and_is_renewed_once(
     monkeypatch.setenv("DATABRICKS_CLIENT_ID", "robot")
     monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "its secret")
     monkeypatch.setattr("flyteagents.kit.tokens.JUST_NOW", 0.0)
-    async with driving(databricks) as driver:
+    async with Driver(databricks.url).opened() as driver:
         first = await bearer(databricks, driver)
         databricks.bearers.discard(first)
         second = await bearer(databricks, driver)
@@ -149,7 +134,7 @@ async def test_a_token_service_that_is_down_is_a_hiccup_and_one_that_refuses_is_
     databricks.principals = {"robot": "another"}
     monkeypatch.setenv("DATABRICKS_CLIENT_ID", "robot")
     monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "its secret")
-    async with driving(databricks) as driver:
+    async with Driver(databricks.url).opened() as driver:
         with pytest.raises(Unauthenticated, match="bad secret") as refused:
             await bearer(databricks, driver)
         assert "its secret" not in str(refused.value)
@@ -167,7 +152,7 @@ async def test_a_projected_token_is_exchanged_and_its_file_comes_from_the_settin
     other.write_text("a secret of somebody else's")
     monkeypatch.setenv("DATABRICKS_CLIENT_ID", "robot")
     monkeypatch.setenv("FLYTE_DATABRICKS_OIDC_TOKEN_FILE", str(file))
-    async with driving(databricks, auth_type="oidc_federation") as driver:
+    async with Driver(databricks.url, auth_type="oidc_federation").opened() as driver:
         named = {"databricksOidcTokenFile": str(other)}
         assert await bearer(databricks, driver, named) == databricks.given[0]
         theirs = DatabricksJob.model_validate(
@@ -192,7 +177,7 @@ async def test_the_namespaces_secret_goes_before_the_services(
     monkeypatch.setenv(SHARED, "dapi-own")
     kubernetes.secrets[NAMESPACE, "databricks-token"] = {"token": "dapi-theirs"}
     kubernetes.secrets[NAMESPACE, "special"] = {"token": "dapi-special"}
-    async with driving(databricks, kubernetes) as driver:
+    async with Driver(databricks.url).opened() as driver:
         assert await bearer(databricks, driver) == "dapi-theirs"
         assert await bearer(databricks, driver, {"databricksTokenSecret": "special"}) == (
             "dapi-special"
@@ -213,20 +198,20 @@ async def test_an_absent_secret_is_the_services_and_a_forbidden_one_never_is(
     databricks: FakeDatabricks, kubernetes: FakeKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SHARED, "dapi-own")
-    async with driving(databricks, kubernetes) as driver:
+    async with Driver(databricks.url).opened() as driver:
         assert await bearer(databricks, driver) == "dapi-own"
     kubernetes.forbidden.add("secrets")
-    async with driving(databricks, kubernetes) as driver:
+    async with Driver(databricks.url).opened() as driver:
         sent = databricks.total
         with pytest.raises(Unauthenticated, match="NAMESPACE_SECRETS=false"):
             await bearer(databricks, driver)
         assert databricks.total == sent
     kubernetes.forbidden.clear()
     kubernetes.down = True
-    async with driving(databricks, kubernetes) as driver:
+    async with Driver(databricks.url).opened() as driver:
         with pytest.raises(Unavailable):
             await bearer(databricks, driver, seconds=0.5)
-    async with driving(databricks, kubernetes, namespace_secrets=False) as driver:
+    async with Driver(databricks.url, namespace_secrets=False).opened() as driver:
         assert await bearer(databricks, driver) == "dapi-own"
 
 
@@ -238,13 +223,13 @@ async def test_a_namespaces_principal_and_its_service_account(
         "client_id": "theirs",
         "client_secret": "secret",
     }
-    async with driving(databricks, kubernetes) as driver:
+    async with Driver(databricks.url).opened() as driver:
         await bearer(databricks, driver, {"databricksAuthType": "oauth_m2m"})
         kubernetes.mark(NAMESPACE, "spark", "trusted")
         await bearer(databricks, driver, {"databricksAuthType": "oidc_federation"})
         assert databricks.exchanged == ["jwt-of-spark-for-databricks"]
     kubernetes.mark(NAMESPACE, "other", "trusted")
-    async with driving(databricks, kubernetes) as driver:
+    async with Driver(databricks.url).opened() as driver:
         with pytest.raises(InvalidTask, match="other, spark"):
             await bearer(databricks, driver, {"databricksAuthType": "oidc_federation"})
 
@@ -294,7 +279,7 @@ async def test_an_entrypoints_repository_gets_no_token(monkeypatch: pytest.Monke
 
 
 async def test_nothing_to_log_in_with_says_what_to_set(databricks: FakeDatabricks) -> None:
-    async with driving(databricks) as driver:
+    async with Driver(databricks.url).opened() as driver:
         with pytest.raises(Unauthenticated, match="DATABRICKS_CLIENT_ID"):
             await bearer(databricks, driver)
         for kind in ("pat", "oauth_m2m", "oidc_federation"):

@@ -18,7 +18,7 @@ from tests.databricks.runs import FakeRun, Plan
 from tests.databricks.stored import error_pb, outputs_pb
 
 from flyteagents import Phase
-from flyteagents.testing import Delay, FakePropeller, RealServer, Response, SlowReply
+from flyteagents.testing import Cut, Delay, FakePropeller, RealServer, Response, SlowReply
 
 TOKEN = "dapi0123456789abcdef0123456789abcdef"
 DOWN = Response(503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "down"})
@@ -107,6 +107,29 @@ async def test_a_run_whose_reply_was_lost_is_taken_over_with_its_outputs(
     assert outcome.outputs == {"n": 3}
     assert outcome.failures == []
     assert len(databricks.runs) == 1
+
+
+async def test_a_run_made_for_an_attempt_that_never_got_one_writes_where_it_is_looked_for(
+    databricks: FakeDatabricks, tmp_path: Path
+) -> None:
+    """To look for the first attempt's run makes it; the arguments are the second attempt's."""
+    databricks.will("tasks", Plan(running=1.0))
+    task = flyte_task(EXISTING, outputs={"n": int})
+    async with flyte(databricks, tmp_path) as propeller:
+        lost = databricks.script("POST", "*/runs/submit", Cut(), repeat=True)
+        attempt = propeller.attempt(task)
+        await propeller.create(rendered(attempt), deadline=1.0)
+        lost.stop()
+        following = rendered(attempt.next())
+        created = await propeller.create(following)
+        folder = prefix_of(databricks.run)
+        assert folder.name == "0"
+        await asyncio.to_thread(outputs_pb, folder, {"n": 3})
+        answer = await propeller.get(following, created.meta)
+        while answer.phase in (Phase.INITIALIZING, Phase.RUNNING):
+            answer = await propeller.get(following, created.meta)
+    assert answer.phase is Phase.SUCCEEDED
+    assert answer.outputs == {"n": 3}
 
 
 async def test_a_run_whose_outputs_cannot_be_read_is_stopped_before_the_next_one(

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,23 @@ class Propeller:
         line = self.wait_for("end", seconds=seconds)
         self._close()
         assert line["phase"] == phase, self.story()
+
+    def succeed(self, task: Task, *, links: Sequence[str]) -> None:
+        """Run a task to its success: by one CreateTask, with no call that fails."""
+        self.run(task, attempts=3)
+        self.wait_for_end("Succeeded")
+        assert self.calls("CreateTask", None) == self.calls("CreateTask") == 1
+        assert self.calls("GetTask", None) == self.calls("GetTask")
+        done = self.wait_for("task", phase="SUCCEEDED")
+        assert [link["name"] for link in done["links"]] == list(links)
+
+    def abort_running(self, task: Task) -> None:
+        """Abort a task while it runs: every DeleteTask is taken."""
+        self.run(task)
+        self.wait_for("task", phase="RUNNING")
+        self.abort()
+        self.wait_for_end("Aborted")
+        assert self.calls("DeleteTask", None) == self.calls("DeleteTask")
 
     def abort(self) -> None:
         """What a user's abort is to Propeller."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.interop.conftest import MakePropeller
 from tests.interop.propeller import Task
+from tests.interop.vendor import made_up
 
 from flyteagents.testing import RealServer, free_port
 
@@ -23,18 +21,8 @@ TOKEN = "dapi0123456789abcdef0123456789abcdef"
 def databricks() -> Iterator[str]:
     """A made-up workspace as a process; gives its address."""
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.databricks.fake_databricks", "--port", str(port)],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    with process:
-        process.wait()
+    with made_up("databricks", "--port", str(port)):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
@@ -69,21 +57,13 @@ def test_a_notebook_runs_to_its_outputs(
     server: RealServer, databricks: str, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
-    propeller.run(notebook("/Users/me/n"), attempts=3)
-    propeller.wait_for_end("Succeeded")
+    links = ["Databricks Console", "Spark UI", "Driver Logs"]
+    propeller.succeed(notebook("/Users/me/n"), links=links)
     assert propeller.outputs()["n"].scalar.primitive.integer == 500
     [run] = runs(databricks)
     [task] = run["tasks"]
     assert task["notebook_task"]["base_parameters"] == {"rows": "500"}
     assert propeller.name in run["run_name"]
-    assert propeller.calls("CreateTask", None) == propeller.calls("CreateTask") == 1
-    assert propeller.calls("GetTask", None) == propeller.calls("GetTask")
-    done = propeller.wait_for("task", phase="SUCCEEDED")
-    assert [link["name"] for link in done["links"]] == [
-        "Databricks Console",
-        "Spark UI",
-        "Driver Logs",
-    ]
     assert TOKEN not in server.log
 
 
@@ -101,10 +81,6 @@ def test_an_aborted_notebook_is_stopped(
     server: RealServer, databricks: str, make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
-    propeller.run(notebook("/forever"))
-    propeller.wait_for("task", phase="RUNNING")
-    propeller.abort()
-    propeller.wait_for_end("Aborted")
+    propeller.abort_running(notebook("/forever"))
     [run] = runs(databricks)
     assert run["state"]["result_state"] == "CANCELED"
-    assert propeller.calls("DeleteTask", None) == propeller.calls("DeleteTask")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.interop.conftest import MakePropeller
 from tests.interop.propeller import Task
+from tests.interop.vendor import made_up
 
 from flyteagents.testing import RealServer
 
@@ -22,17 +20,8 @@ CUSTOM = {"database": "db", "schema": "PUBLIC", "warehouse": "wh"}
 @pytest.fixture
 def snowflake() -> Iterator[dict[str, str]]:
     """A Snowflake as a process; gives the variables for its agent."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.snowflake.fake_snowflake"],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    yield json.loads(process.stdout.readline())
-    process.terminate()
-    with process:
-        process.wait()
+    with made_up("snowflake") as told:
+        yield json.loads(told)
 
 
 @pytest.fixture
@@ -55,18 +44,13 @@ def test_a_query_runs_to_its_result(
     server: RealServer, snowflake: dict[str, str], make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
-    propeller.run(query("SELECT %(n)s AS n"), attempts=3)
-    propeller.wait_for_end("Succeeded")
+    propeller.succeed(query("SELECT %(n)s AS n"), links=["Snowflake Query Details"])
     [one] = statements(snowflake)
     assert (one["text"], one["rows"]) == ("SELECT 7 AS n", [["7"]])
     uri = propeller.outputs()["results"].scalar.structured_dataset.uri
     user, account = (snowflake[f"FLYTEAGENTS_SNOWFLAKE_{what}"] for what in ("USER", "ACCOUNT"))
     assert uri == f"snowflake://{user}:{account}/wh/db/PUBLIC/{one['handle']}"
     assert json.loads(one["tag"])["flyte"]["exec"] == propeller.name
-    assert propeller.calls("CreateTask", None) == propeller.calls("CreateTask") == 1
-    assert propeller.calls("GetTask", None) == propeller.calls("GetTask")
-    done = propeller.wait_for("task", phase="SUCCEEDED")
-    assert [link["name"] for link in done["links"]] == ["Snowflake Query Details"]
 
 
 def test_a_query_that_can_never_work_is_tried_once_and_says_why(
@@ -83,10 +67,6 @@ def test_an_aborted_query_is_stopped(
     server: RealServer, snowflake: dict[str, str], make_propeller: MakePropeller
 ) -> None:
     propeller = make_propeller(server.port)
-    propeller.run(query("SELECT SYSTEM$WAIT(300)"))
-    propeller.wait_for("task", phase="RUNNING")
-    propeller.abort()
-    propeller.wait_for_end("Aborted")
+    propeller.abort_running(query("SELECT SYSTEM$WAIT(300)"))
     [one] = statements(snowflake)
     assert one["state"] == "ABORTED"
-    assert propeller.calls("DeleteTask", None) == propeller.calls("DeleteTask")

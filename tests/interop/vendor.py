@@ -1,17 +1,35 @@
-"""The made-up vendor as a process of its own: it goes on when our server is killed."""
+"""Made-up vendors as processes of their own: they go on when our server is killed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flyteagents.testing import free_port
+
+
+@contextlib.contextmanager
+def made_up(vendor: str, *options: str) -> Iterator[str]:
+    """The vendor of `tests/<vendor>`; gives what it prints when it serves."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"tests.{vendor}.fake_{vendor}", *options],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    yield process.stdout.readline()
+    process.terminate()
+    with process:
+        process.wait()
 
 
 class VendorService:

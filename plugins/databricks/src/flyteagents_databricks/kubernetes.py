@@ -50,8 +50,8 @@ class Account:
 class Namespaces:
     """Reads from the cluster that the service runs in. `folder` has its own account's files."""
 
-    def __init__(self, folder: Path = ACCOUNT) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
+        self._folder = ACCOUNT
         self._kept: OrderedDict[str, tuple[float, Any]] = OrderedDict()
 
     async def secret(self, namespace: str, name: str, call: Call) -> Mapping[str, str] | None:
