@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,28 @@ from tests.databricks.driving import EXISTING, flyte_task, rendered
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.runs import FakeRun, Plan
 from tests.databricks.stored import error_pb, outputs_pb
+from tests.vendors.served import Served, assert_refused
 
 from flyteagents import Phase
-from flyteagents.testing import Cut, Delay, FakePropeller, RealServer, Response, SlowReply
+from flyteagents.testing import (
+    Cut,
+    Delay,
+    FakePropeller,
+    FlyteTask,
+    RealServer,
+    Response,
+    SlowReply,
+)
 
 TOKEN = "dapi0123456789abcdef0123456789abcdef"
 DOWN = Response(503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "down"})
+
+
+def environment(databricks: FakeDatabricks) -> Mapping[str, str]:
+    return {
+        "FLYTEAGENTS_DATABRICKS_URL": databricks.url,
+        "FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN": TOKEN,
+    }
 
 
 @asynccontextmanager
@@ -33,11 +49,7 @@ async def flyte(
     deadline: float = 10.0,
     **variables: str,
 ) -> AsyncIterator[FakePropeller]:
-    env = {
-        "FLYTEAGENTS_DATABRICKS_URL": databricks.url,
-        "FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN": TOKEN,
-        **variables,
-    }
+    env = {**environment(databricks), **variables}
     async with (
         RealServer(["databricks"], env) as server,
         FakePropeller(
@@ -151,62 +163,46 @@ async def test_a_run_whose_outputs_cannot_be_read_is_stopped_before_the_next_one
         assert not second.ended
 
 
-async def test_an_outage_is_not_seen_by_a_running_task(databricks: FakeDatabricks) -> None:
-    databricks.will("tasks", Plan(running=1.0))
-    async with flyte(databricks) as propeller:
-        execution = propeller.start(flyte_task(EXISTING))
-        await execution.until(Phase.RUNNING)
-        await databricks.down()
-        await asyncio.sleep(0.5)
-        assert execution.outcome.phases[-1] is Phase.RUNNING
-        await databricks.up()
-        outcome = await execution.end()
-    assert (outcome.phase, outcome.failures) == (Phase.SUCCEEDED, [])
+class TestServed(Served[FakeDatabricks]):
+    plugin = "databricks"
+    away = DOWN
+    away_words = "[DATABRICKS_TEMPORARILY_UNAVAILABLE] down"
+    cancels = "*/runs/cancel"
+    unknown = b'{"databricks_instance": "my.cloud.databricks.com", "run_id": "5"}'
 
+    @pytest.fixture
+    def vendor(self, databricks: FakeDatabricks) -> FakeDatabricks:
+        return databricks
 
-async def test_an_outage_that_outlasts_all_patience_may_be_retried(
-    databricks: FakeDatabricks,
-) -> None:
-    databricks.will("tasks", Plan(running=math.inf))
-    async with flyte(databricks, FLYTEAGENTS_OUTAGE_PATIENCE="0.3") as propeller:
-        execution = propeller.start(flyte_task(EXISTING))
-        await execution.until(Phase.RUNNING)
-        databricks.script("GET", "*", DOWN, repeat=True)
-        await execution.until(Phase.RETRYABLE_FAILED)
-        assert "[DATABRICKS_TEMPORARILY_UNAVAILABLE] down" in (await execution.end()).message
-        assert execution.outcome.failures == []
-        await databricks.until("POST", "*/runs/cancel")  # nobody deletes after it
+    def environment(self, vendor: FakeDatabricks) -> Mapping[str, str]:
+        return environment(vendor)
+
+    def runs(self, vendor: FakeDatabricks, seconds: float) -> FlyteTask:
+        vendor.will("tasks", Plan(running=seconds))
+        return flyte_task(EXISTING)
+
+    def never_starts(self) -> FlyteTask:
+        return flyte_task({})
+
+    def started(self, vendor: FakeDatabricks) -> int:
+        return len(vendor.runs)
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "words", "attempts"),
+    ("status", "code", "words", "phase"),
     [
-        (400, "INVALID_PARAMETER_VALUE", "no such node type", 1),
-        (403, "PERMISSION_DENIED", "you may not attach", 1),
-        (404, "RESOURCE_DOES_NOT_EXIST", "no such cluster", 1),
-        (403, "403", "Invalid access token", 2),
+        (400, "INVALID_PARAMETER_VALUE", "no such node type", Phase.FAILED),
+        (403, "PERMISSION_DENIED", "you may not attach", Phase.FAILED),
+        (404, "RESOURCE_DOES_NOT_EXIST", "no such cluster", Phase.FAILED),
+        (403, "403", "Invalid access token", Phase.RETRYABLE_FAILED),
     ],
 )
 async def test_a_refused_submit_reaches_the_user_and_is_no_error_of_the_call(
-    databricks: FakeDatabricks, status: int, code: str, words: str, attempts: int
+    databricks: FakeDatabricks, status: int, code: str, words: str, phase: Phase
 ) -> None:
     databricks.will("tasks", Plan(rejected=(status, code, words)))
-    async with flyte(databricks, deadline=2.0) as propeller:
-        outcome = await propeller.run(flyte_task(EXISTING), attempts=2)
-    assert (outcome.phase, outcome.failures) == (Phase.FAILED, [])
-    assert outcome.attempts == attempts
-    assert words in outcome.message
-
-
-async def test_a_delete_of_what_does_not_run_is_ok(databricks: FakeDatabricks) -> None:
-    unknown = b'{"databricks_instance": "my.cloud.databricks.com", "run_id": "5"}'
     async with flyte(databricks) as propeller:
-        attempt = propeller.attempt(flyte_task(EXISTING))
-        finished = await propeller.create(attempt)
-        parked = await propeller.create(propeller.attempt(flyte_task({})))
-        for meta in (finished.meta, parked.meta, unknown):
-            assert (await propeller.delete(attempt, meta)).ok
-    assert databricks.run.cancels == 0
+        await assert_refused(propeller, flyte_task(EXISTING), phase, words)
 
 
 async def test_a_run_of_flytekits_connector_is_carried_on_and_its_token_goes_nowhere(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,37 +12,36 @@ from tests.snowflake.driving import CONFIG, QUERY_ID, TASK_TYPE
 from tests.snowflake.fake_snowflake import BASE, FakeSnowflake, Repeat
 from tests.snowflake.logins import Logins, private_key
 from tests.snowflake.statements import FOREVER, Plan
+from tests.vendors import served
+from tests.vendors.served import Served, assert_refused
 
 from flyteagents import Phase, StructuredDataset
 from flyteagents.testing import (
     FakePropeller,
     FlyteTask,
     Generation,
-    RealServer,
     Response,
     SlowReply,
     task_template,
 )
 
 RESULTS = {"results": StructuredDataset}
+PERMANENT, PASSING = Phase.FAILED, Phase.RETRYABLE_FAILED
 UNAVAILABLE = Response(503, {"code": "390000", "message": "down for a moment"})
 
 
-@contextlib.asynccontextmanager
-async def flyte(
-    snowflake: FakeSnowflake, generation: Generation = 1, deadline: float = 10.0, **env: str
-) -> AsyncIterator[FakePropeller]:
-    """A server with the agent, and a Flyte that calls it."""
-    settings = {
+def environment(snowflake: FakeSnowflake) -> Mapping[str, str]:
+    return {
         "FLYTEAGENTS_SNOWFLAKE_URL": snowflake.url,
         "FLYTEAGENTS_SECRET_SNOWFLAKE_PRIVATE_KEY": private_key(),
-        **env,
     }
-    async with (
-        RealServer(["snowflake"], settings) as server,
-        FakePropeller(server.endpoint, generation=generation, deadline=deadline) as propeller,
-    ):
-        yield propeller
+
+
+def flyte(
+    snowflake: FakeSnowflake, generation: Generation = 1, deadline: float = 10.0, **env: str
+) -> contextlib.AbstractAsyncContextManager[FakePropeller]:
+    settings = {**environment(snowflake), **env}
+    return served.flyte("snowflake", settings, generation=generation, deadline=deadline)
 
 
 def task(statement: str = "SELECT 1", **options: Any) -> FlyteTask:
@@ -71,28 +69,52 @@ async def test_a_task_runs_to_its_output(snowflake: FakeSnowflake, generation: G
     assert link.uri.endswith(f"/queries/{snowflake.statement.handle}/detail")
 
 
+class TestServed(Served[FakeSnowflake]):
+    plugin = "snowflake"
+    away = UNAVAILABLE
+    away_words = "down for a moment"
+    cancels = "*/cancel"
+    unknown = json.dumps({**CONFIG, "query_id": QUERY_ID, "has_output": False}).encode()
+
+    @pytest.fixture
+    def vendor(self, snowflake: FakeSnowflake) -> FakeSnowflake:
+        return snowflake
+
+    def environment(self, vendor: FakeSnowflake) -> Mapping[str, str]:
+        return environment(vendor)
+
+    def runs(self, vendor: FakeSnowflake, seconds: float) -> FlyteTask:
+        vendor.will("so long", Plan(running=seconds))
+        return task("SELECT 'so long'", outputs=RESULTS)
+
+    def never_starts(self) -> FlyteTask:
+        return task("PUT x y")
+
+    def started(self, vendor: FakeSnowflake) -> int:
+        return len(vendor.submitted)
+
+
 @pytest.mark.parametrize(
-    ("reply", "attempts", "words"),
+    ("reply", "phase", "words"),
     [
-        (Response(400, {"code": "390142", "message": "no payload"}), 1, "no payload"),
-        (Response(403, {"code": "390422", "message": "IP not allowed"}), 1, "IP not allowed"),
-        (Response(404, "<html>"), 1, "is its name right"),
-        (Response(401, {"code": "390144", "message": "JWT token is invalid"}), 2, "JWT token"),
-        (Response(429, {"code": "390505", "message": "slow down"}), 2, "slow down"),
-        (UNAVAILABLE, 2, "down for a moment"),
+        (Response(400, {"code": "390142", "message": "no payload"}), PERMANENT, "no payload"),
+        (Response(403, {"code": "390422", "message": "IP not allowed"}), PERMANENT, "IP not allow"),
+        (Response(404, "<html>"), PERMANENT, "is its name right"),
+        (
+            Response(401, {"code": "390144", "message": "JWT token is invalid"}),
+            PASSING,
+            "JWT token",
+        ),
+        (Response(429, {"code": "390505", "message": "slow down"}), PASSING, "slow down"),
+        (UNAVAILABLE, PASSING, "down for a moment"),
     ],
 )
 async def test_a_refused_submit_reaches_the_user_and_is_no_error_of_the_call(
-    snowflake: FakeSnowflake, reply: Response, attempts: int, words: str
+    snowflake: FakeSnowflake, reply: Response, phase: Phase, words: str
 ) -> None:
     snowflake.script("POST", BASE, reply, repeat=True)
-    # What may pass is asked again for as long as there is time.
-    async with flyte(snowflake, deadline=1.0 if attempts > 1 else 10.0) as propeller:
-        outcome = await propeller.run(task(), attempts=2)
-    assert outcome.phase is Phase.FAILED
-    assert outcome.failures == []
-    assert outcome.attempts == attempts
-    assert words in outcome.message
+    async with flyte(snowflake) as propeller:
+        await assert_refused(propeller, task(), phase, words)
     assert snowflake.submitted == []
 
 
@@ -127,32 +149,6 @@ async def test_a_statement_that_failed_for_the_moment_is_run_once_more_by_the_ne
     assert len(snowflake.submitted) == 2
 
 
-async def test_an_outage_is_not_seen_by_a_running_task(snowflake: FakeSnowflake) -> None:
-    async with flyte(snowflake) as propeller:
-        execution = propeller.start(task("SELECT SYSTEM$WAIT(1)", outputs=RESULTS))
-        await execution.until(Phase.RUNNING)
-        await snowflake.down()
-        await asyncio.sleep(0.5)
-        assert execution.outcome.phases[-1] is Phase.RUNNING
-        await snowflake.up()
-        outcome = await execution.end()
-    assert outcome.phase is Phase.SUCCEEDED
-    assert outcome.failures == []
-
-
-async def test_an_outage_that_outlasts_all_patience_may_be_retried(
-    snowflake: FakeSnowflake,
-) -> None:
-    async with flyte(snowflake, FLYTEAGENTS_OUTAGE_PATIENCE="0.3") as propeller:
-        execution = propeller.start(task("SELECT 'forever'"))
-        await execution.until(Phase.RUNNING)
-        snowflake.script("GET", "*", UNAVAILABLE, repeat=True)
-        await execution.until(Phase.RETRYABLE_FAILED)
-        assert "down for a moment" in (await execution.end()).message
-        assert execution.outcome.failures == []
-        await snowflake.until("POST", "*/cancel")  # nobody deletes after it
-
-
 async def test_an_aborted_query_has_stopped_when_the_abort_is_answered(
     snowflake: FakeSnowflake,
 ) -> None:
@@ -170,15 +166,6 @@ async def test_an_aborted_query_has_stopped_when_the_abort_is_answered(
         assert (await propeller.get(other.attempt, other.meta or b"")).phase is Phase.RUNNING
         await other.abort()
     assert (outcome.phase, outcome.orphaned, outcome.failures) == (Phase.ABORTED, False, [])
-
-
-async def test_a_delete_of_what_does_not_run_is_ok(snowflake: FakeSnowflake) -> None:
-    unknown = json.dumps({**CONFIG, "query_id": QUERY_ID, "has_output": False}).encode()
-    async with flyte(snowflake) as propeller:
-        finished = await propeller.create(attempt := propeller.attempt(task()))
-        parked = await propeller.create(propeller.attempt(task("PUT x y")))
-        for meta in (finished.meta, parked.meta, unknown):
-            assert (await propeller.delete(attempt, meta)).ok
 
 
 @pytest.mark.parametrize("generation", [1, 2])
@@ -214,20 +201,3 @@ async def test_a_lost_reply_with_find_by_tag_is_one_statement_whatever_snowflake
     assert outcome.phase is Phase.SUCCEEDED, outcome
     assert len(snowflake.submitted) == 1
     assert len(snowflake.rows("SELECT * FROM public.t")) == 3
-
-
-async def test_a_restarted_server_goes_on(snowflake: FakeSnowflake) -> None:
-    env = {
-        "FLYTEAGENTS_SNOWFLAKE_URL": snowflake.url,
-        "FLYTEAGENTS_SECRET_SNOWFLAKE_PRIVATE_KEY": private_key(),
-    }
-    async with (
-        RealServer(["snowflake"], env) as server,
-        FakePropeller(server.endpoint, wait_for_ready=True) as propeller,
-    ):
-        execution = propeller.start(task("SELECT SYSTEM$WAIT(2)", outputs=RESULTS), repeats=1)
-        await execution.until(Phase.RUNNING)
-        await asyncio.to_thread(server.restart)
-        outcome = await execution.end()
-    assert outcome.phase is Phase.SUCCEEDED, outcome
-    assert len(snowflake.submitted) == 1
