@@ -119,6 +119,29 @@ def test_check_fails_when_an_agent_cannot_reach_its_vendor() -> None:
     assert said["clocked_sum"]["ok"]
 
 
+def test_what_a_server_would_not_start_with_is_78(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    env = environment(FLYTEAGENTS_PLUGINS="duckdb", FLYTEAGENTS_DUCKDB_DATA_DIR=f"{tmp_path}/file")
+    for command in (["check"], ["serve", "--port", "0"]):
+        done = flyteagents(*command, env=env)
+        assert done.returncode == 78, done.stderr
+        assert "FLYTEAGENTS_DUCKDB_DATA_DIR names another one" in done.stdout + done.stderr
+
+
+def test_a_directory_for_secrets_that_is_not_there_is_told() -> None:
+    done = flyteagents("check", env=environment(FLYTEAGENTS_SECRETS_DIR="/not/there"))
+    assert done.returncode == 0
+    assert "warning: FLYTEAGENTS_SECRETS_DIR=/not/there is no directory" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "probe"])
+def test_a_port_that_is_none_is_blamed_on_the_option_that_has_it(command: str) -> None:
+    done = flyteagents(command, "--port", "99999")
+    assert done.returncode == 64
+    assert "'--port': 99999" in done.stderr
+    assert "FLYTEAGENTS_PORT" not in done.stderr
+
+
 def test_check_does_not_wait_for_ever() -> None:
     began = time.monotonic()
     slow = environment(FLYTEAGENTS_CLOCKED_MOOD="slow")

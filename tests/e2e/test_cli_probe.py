@@ -96,10 +96,11 @@ def test_a_server_with_tls_is_healthy_whatever_name_its_certificate_has(
 def test_a_server_that_is_not_there_is_not_healthy() -> None:
     done = flyteagents("probe", "--port", str(free_port()), env=environment())
     assert done.returncode == 69
+    assert done.stderr.startswith("flyteagents: the server on localhost")
     assert "cannot be reached" in done.stderr
 
 
 def test_a_bad_setting_is_told() -> None:
     done = flyteagents("probe", env=environment(FLYTEAGENTS_PORT="many"))
     assert done.returncode == 78
-    assert "FLYTEAGENTS_PORT" in done.stderr
+    assert done.stderr.startswith("flyteagents: FLYTEAGENTS_PORT=many")

@@ -157,6 +157,22 @@ def test_a_plugins_name_stands_for_its_task_types_and_the_rest_is_told() -> None
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("nonsense", "has no port, and Flyte's client takes 443"),
+        ("agents:8000", "does not begin with dns:///"),
+    ],
+)
+def test_an_endpoint_that_flyte_would_hardly_reach_us_by_is_told(endpoint: str, words: str) -> None:
+    for option in (["--endpoint", endpoint], ["--service", f"a={endpoint}"]):
+        done = flyteagents("propeller-config", *option)
+        assert done.returncode == 0
+        assert f"warning: {endpoint} {words}" in done.stderr
+    assert flyteagents("propeller-config").stderr == ""
+    assert flyteagents("propeller-config", "--endpoint", "http://agents:8000").returncode == 64
+
+
+@pytest.mark.parametrize(
     ("services", "words"),
     [
         (["Clocks=dns:///c:1"], "small letters"),

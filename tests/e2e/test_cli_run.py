@@ -247,6 +247,8 @@ def test_what_cannot_be_served_says_what_to_do(env: dict[str, str], tmp_path: Pa
     unserved = flyteagents("run", str(file), env=env)
     assert unserved.returncode == 78
     assert "clocked_job" in unserved.stderr
+    file.write_text("task_type: clocked_jb\n")
+    assert "did you mean clocked_job?" in flyteagents("run", str(file), env=env).stderr
     broken = flyteagents("run", str(file), env={**env, "FLYTEAGENTS_PLUGINS": "missing"})
     assert broken.returncode == 78
     assert "no installed package offers it" in broken.stderr

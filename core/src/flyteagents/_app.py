@@ -19,6 +19,7 @@ from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.service import Service
 from flyteagents._kernel.settings import (
     KernelSettings,
+    doubts,
     prefix_of,
     unknown_variables,
     variables,
@@ -88,7 +89,7 @@ async def serve(
 
     found = load_plugins(settings)
     slips = [sentence for plugin in found.plugins for sentence in plugin.slips]
-    for sentence in [*unknown_variables(known_variables(found)), *slips]:
+    for sentence in [*unknown_variables(known_variables(found)), *doubts(settings), *slips]:
         log.warning(sentence)
     # Before anything is opened: Python's default ends the process at SIGTERM, with nothing closed.
     stop = _stop_signals()

@@ -30,6 +30,7 @@ from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settings import (
     BadSettings,
     KernelSettings,
+    doubts,
     prefix_of,
     unknown_variables,
 )
@@ -54,11 +55,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an agent said to its check."""
+    """What an agent said to its check. opens: else a server with it would not start."""
 
     task_type: str
     ok: bool
     text: str
+    opens: bool = True
 
 
 @click.command("check")
@@ -77,8 +79,8 @@ def command(timeout: float, quiet: bool, as_json: bool) -> None:
     Settings are environment variables; those that are set are marked with *. Variables that
     begin with FLYTEAGENTS_ and that nothing reads are named: a misspelt one is easy to miss.
 
-    Exits with 78 when a setting is bad or a plugin is broken, and with 1 when an agent's check
-    of its credentials fails.
+    Exits with 78 when a setting is bad, a plugin is broken or an agent cannot be opened: a server
+    would not start. Exits with 1 when an agent's check of its credentials fails.
 
     \b
     Examples:
@@ -101,6 +103,7 @@ def command(timeout: float, quiet: bool, as_json: bool) -> None:
             {
                 "settings": {title: list(map(asdict, part)) for title, part in sections.items()},
                 "unknown_variables": unknown,
+                "doubts": doubts(kernel),
                 "broken": list(map(asdict, found.broken)),
                 "agents": list(map(asdict, verdicts)),
             }
@@ -109,11 +112,12 @@ def command(timeout: float, quiet: bool, as_json: bool) -> None:
         for title, settings in {} if quiet else sections.items():
             _print_settings(title, settings)
         _print_verdicts(verdicts)
-    for sentence in unknown:
+    for sentence in [*unknown, *doubts(kernel)]:
         click.echo(f"warning: {sentence}", err=True)
     for broken in found.broken:
         click.echo(f"broken: {broken}", err=True)
-    _leave(CONFIG_ERROR if found.broken else int(not all(verdict.ok for verdict in verdicts)))
+    unusable = found.broken or not all(verdict.opens for verdict in verdicts)
+    _leave(CONFIG_ERROR if unusable else int(not all(verdict.ok for verdict in verdicts)))
 
 
 def _leave(code: int) -> NoReturn:
@@ -179,22 +183,28 @@ async def _try(kernel: KernelSettings, plugin: Plugin, agent: Offered, timeout: 
     served = ServedAgent(plugin, agent, kernel)
     budget = Budget(time.monotonic() + timeout, limit=timeout)
 
+    opens = False
+
     async def opened() -> object:
+        nonlocal opens
         await served.open()
+        opens = True
         return await ask(KernelCall(served, "check", Identity(), budget), limit=timeout)
 
     try:
         said = await asyncio.wait_for(opened(), timeout)
         return Verdict(served.task_type, ok=True, text=redact(str(said)))
     except asyncio.TimeoutError:
+        opens = True  # a server waits for as long as it takes
         text = f"no answer within {timeout:g} s; is the vendor reachable from here?"
     except AgentError as error:
         text = redact(str(error))
     except Exception as error:  # noqa: BLE001 # the agent's own code
-        text = f"the check failed with {type(error).__name__}: {redact(str(error))}"
+        what = "the check failed" if opens else "it cannot be opened"
+        text = f"{what}: {type(error).__name__}: {redact(str(error))}"
     finally:
         await served.close()
-    return Verdict(served.task_type, ok=False, text=text)
+    return Verdict(served.task_type, ok=False, text=text, opens=opens)
 
 
 def _print_settings(title: str, settings: Sequence[Setting]) -> None:

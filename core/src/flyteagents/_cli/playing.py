@@ -158,7 +158,8 @@ class Play:
             there = ", ".join(sorted(listed.agents)) or "none"
             raise CannotPlay(
                 CONFIG_ERROR,
-                f"no agent there serves task type {task_type!r}; served: {there}. Install the "
+                f"no agent there serves task type {task_type!r}"
+                f"{screen.did_you_mean(task_type, listed.agents)}; served: {there}. Install the "
                 "plugin for it, or see `flyteagents list`",
             )
         return listed.agents[task_type]

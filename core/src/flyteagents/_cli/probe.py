@@ -23,7 +23,11 @@ _EVERYWHERE = ("[::]", "0.0.0.0", "")  # noqa: S104 # what is listened on, not w
 
 
 @click.command("probe")
-@click.option("--port", type=int, help="The server's port; wins over FLYTEAGENTS_PORT.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="The server's port; wins over FLYTEAGENTS_PORT.",
+)
 @click.option(
     "--service",
     default="",
@@ -113,5 +117,5 @@ def _host(settings: KernelSettings) -> str:
 
 
 def _leave(code: int, text: str) -> NoReturn:
-    click.echo(text, err=code != 0)
+    click.echo(f"flyteagents: {text}" if code else text, err=code != 0)
     raise SystemExit(code)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from flyteagents._cli.endpoint import BadEndpoint, port_of
 from flyteagents._cli.listing import kernel_settings
 from flyteagents._cli.routing import Dialect, Service, write
 from flyteagents._cli.screen import fail
@@ -120,6 +121,8 @@ def _services(
     elif rest and not takers:
         click.echo(f"flyteagents: routed nowhere: {', '.join(rest)}", err=True)
 
+    for _, at, _ in entries:
+        _doubt(at)
     return [
         Service(
             name=name,
@@ -130,6 +133,20 @@ def _services(
         )
         for name, at, types in entries
     ]
+
+
+def _doubt(endpoint: str) -> None:
+    """Warn of an endpoint that Flyte's client would hardly reach us by."""
+    try:
+        why = "has no port, and Flyte's client takes 443" if port_of(endpoint) is None else ""
+    except BadEndpoint as error:
+        raise click.BadParameter(str(error), param_hint="--endpoint, --service") from None
+    if not why and not endpoint.startswith("dns:///"):
+        why = "does not begin with dns:///, so that all calls go to one replica"
+    if why:
+        click.echo(
+            f"flyteagents: warning: {endpoint} {why}; write one such as {ENDPOINT}", err=True
+        )
 
 
 def _read(text: str) -> tuple[str, str, list[str]]:

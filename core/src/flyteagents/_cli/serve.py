@@ -23,7 +23,11 @@ from flyteagents._telemetry.providers import BadTelemetry
 
 @click.command("serve")
 @click.option("--host", help="Address to listen on; wins over FLYTEAGENTS_HOST.")
-@click.option("--port", type=int, help="Port to listen on; wins over FLYTEAGENTS_PORT.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; wins over FLYTEAGENTS_PORT. 0 takes a free one.",
+)
 @click.option(
     "--until-stdin-ends",
     is_flag=True,

@@ -160,7 +160,15 @@ def fact(name: str, value: object) -> str:
     words = name.replace("_", " ")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"{words}: {value}"
-    return f"{quantity(name, value)} {words.replace('bytes', '').strip()}".strip()
+    words = words.replace("bytes", "").strip()
+    return f"{quantity(name, value)} {_singular(words) if value == 1 else words}".strip()
+
+
+def _singular(words: str) -> str:
+    return " ".join(
+        word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
+        for word in words.split()
+    )
 
 
 def quantity(name: str, value: object) -> str:

@@ -170,6 +170,15 @@ def _problems(model: type[BaseModel], prefix: str, error: ValidationError) -> st
     return "; ".join(sentences)
 
 
+def doubts(settings: KernelSettings) -> list[str]:
+    """A sentence for what can be used and is hardly meant."""
+    folder = settings.secrets_dir
+    if folder is None or folder.is_dir():
+        return []
+    # It may come later, as a volume does, so that it is no reason not to start.
+    return [f"FLYTEAGENTS_SECRETS_DIR={folder} is no directory: no secret is read from there"]
+
+
 def unknown_variables(known: Iterable[str]) -> list[str]:
     """A sentence for each variable `FLYTEAGENTS_*` that nothing reads."""
     names = set(known)
