@@ -141,6 +141,19 @@ def test_a_file_that_the_user_names_is_open_to_this_run(tmp_path: Path) -> None:
     assert document(done)["outputs"] == {"total": 6}
 
 
+def test_what_a_user_names_is_open_to_this_run_whatever_plugin_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    file.write_text("task_type: clocked_job\ninputs: {t: file}\noutputs: {inputs: struct}\n")
+    named = ("-i", f"t={Path(__file__)}", "--output-prefix", str(tmp_path / "out"))
+    env = environment(
+        FLYTEAGENTS_CLOCKED_DIRECTORY=str(tmp_path),
+        FLYTEAGENTS_CLOCKED_INPUT_PREFIXES="/elsewhere",
+        FLYTEAGENTS_CLOCKED_OUTPUT_PREFIXES="/elsewhere",
+    )
+    done = flyteagents("run", str(file), *named, env=env)
+    assert done.returncode == 0, done.stderr + done.stdout
+
+
 def test_a_server_with_a_private_authority_is_talked_to(tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
     tls = {"FLYTEAGENTS_TLS_CERT": certificate, "FLYTEAGENTS_TLS_KEY": key}

@@ -14,7 +14,10 @@ from pydantic import BaseModel, Field
 
 from flyteagents import (
     Agent,
+    Blob,
     Call,
+    CommaList,
+    InvalidTask,
     Job,
     JobNotFound,
     Link,
@@ -35,6 +38,8 @@ class ClockSettings(Settings):
     directory: Path = Field(Path(), description="Where a file for each job is.")
     url: str = Field("", description="Address with a password in it.")
     api_key: str = Field("", description="A secret in the wrong place.")
+    input_prefixes: CommaList = Field((), description="Where files may be read from.")
+    output_prefixes: CommaList = Field((), description="Where outputs may go; none: anywhere.")
     mood: str = Field("good", description="What `check` says: good, bad or slow.")
 
 
@@ -59,6 +64,12 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
 
     async def create(self, task: Task[ClockConfig], call: Call) -> ClockJob:
         file = self._file(task.key.hex)
+        read = [each.uri for each in task.inputs.values() if isinstance(each, Blob)]
+        if not set(read) <= set(self.settings.input_prefixes):
+            raise InvalidTask(f"{read} is not open to this service")
+        to = task.output_prefix
+        if self.settings.output_prefixes and not to.startswith(self.settings.output_prefixes):
+            raise InvalidTask(f"nothing may be written to {to}")
         if not file.exists():
             config = task.config.model_dump()
             seen = {name: str(value) for name, value in task.inputs.items()}

@@ -138,9 +138,9 @@ def _run(options: Options, interrupts: Interrupts, stack: ExitStack) -> int:
     receiver = _receiver(stack) if options.trace else None
     server = None
     if options.remote is None:
-        from flyteagents._cli.local_agent import LocalAgent
+        from flyteagents._cli.opened import opened
 
-        env = LocalAgent(task).opening(read.inputs)
+        env = opened(task, read.inputs, folder)
         server = _server(stack, receiver, env, options.verbose)
     if server is not None:
         interrupts.before_leaving = server.ask_to_stop
