@@ -1,20 +1,12 @@
 """Runs tasks of type `acme_job` as jobs of acme, a made-up vendor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
 import flyteagents as fa
 
 API = 1
-PHASES = {
-    "PENDING": fa.Phase.INITIALIZING,
-    "RUNNING": fa.Phase.RUNNING,
-    "CANCELING": fa.Phase.RUNNING,
-    "CANCELED": fa.Phase.ABORTED,
-    "DONE": fa.Phase.SUCCEEDED,
-    "FAILED": fa.Phase.FAILED,
-}
 
 
 class AcmeSettings(fa.Settings):
@@ -32,6 +24,17 @@ class AcmeJob(fa.Job):
 class AcmeState(BaseModel):
     state: str
     error: str | None = None
+    result: Mapping[str, object] | None = None
+
+
+PHASES = {
+    "PENDING": fa.Phase.INITIALIZING,
+    "RUNNING": fa.Phase.RUNNING,
+    "CANCELING": fa.Phase.RUNNING,
+    "CANCELED": fa.Phase.ABORTED,
+    "DONE": fa.Phase.SUCCEEDED,
+    "FAILED": fa.Phase.FAILED,
+}
 
 
 class AcmeAgent(fa.Agent[AcmeSettings, AcmeConfig, AcmeJob]):
@@ -51,8 +54,12 @@ class AcmeAgent(fa.Agent[AcmeSettings, AcmeConfig, AcmeJob]):
 
     async def get(self, job: AcmeJob, call: fa.Call) -> fa.Status:
         reply = await call.http.get(f"/jobs/{job.id}", into=AcmeState)
-        stopping = reply.state == "CANCELING"
-        return fa.Status(PHASES.get(reply.state), reply.error, cancelling=stopping)
+        return fa.Status(
+            PHASES.get(reply.state),
+            reply.error,
+            outputs=reply.result,
+            cancelling=reply.state == "CANCELING",
+        )
 
     async def cancel(self, job: AcmeJob, call: fa.Call) -> None:
         await call.http.post(f"/jobs/{job.id}/cancel")

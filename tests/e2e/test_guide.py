@@ -1,0 +1,81 @@
+"""What docs/write-an-agent.md says, done as a newcomer does it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.e2e.command import environment, wait_for
+
+from flyteagents.testing import free_port
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "write-an-agent.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """What the page has in this language, before it comes to what need not be written."""
+    told = GUIDE.partition("## What you do not write")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", told, re.S | re.M)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """The folder that the page has its reader make."""
+    source = tmp_path / "acme" / "src" / "acme_agent"
+    source.mkdir(parents=True)
+    (source / "__init__.py").write_text("\n".join(blocks("python")))
+    (project,) = blocks("toml")
+    (tmp_path / "acme" / "pyproject.toml").write_text(project)
+    (task,) = blocks("yaml")
+    (tmp_path / "acme" / "acme.yaml").write_text(task)
+    return tmp_path / "acme"
+
+
+def test_a_newcomer_has_an_agent_that_runs_with_what_the_page_shows(package: Path) -> None:
+    *_, commands = re.findall(r"^```\n(.*?)^```$", GUIDE.partition("This prints")[0], re.S | re.M)
+    install, vendor, settings, run = commands.splitlines()
+    assert (install, run) == ("pip install .", "flyteagents run acme.yaml")
+
+    # Beside this environment instead of in it, which has the example's own package.
+    beside = package / "installed"
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "install"]
+    subprocess.run(
+        [*pip, "--no-deps", "--no-build-isolation", "--target", beside, package], check=True
+    )
+    port = str(free_port())
+    assigned = dict(pair.split("=") for pair in settings.replace("9000", port).split()[1:])
+    env = environment(FLYTEAGENTS_PLUGINS="acme", **assigned)
+    env["PYTHONPATH"] = os.pathsep.join([str(beside), env["PYTHONPATH"]])
+
+    words = vendor.replace("9000", port).removesuffix(" &").split()
+    with subprocess.Popen(
+        [sys.executable, *words[1:]], env=env, stdout=subprocess.PIPE, text=True
+    ) as serving:
+        try:
+            wait_for(serving.stdout, "job service on")
+            done = subprocess.run(
+                [sys.executable, "-m", "flyteagents", *run.split()[1:]],
+                cwd=package,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        finally:
+            serving.kill()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCEEDED" in done.stdout
+    assert "rows = 3" in done.stdout
+    listed = subprocess.run(
+        [sys.executable, "-c", "import acme_agent; print(acme_agent.__file__)"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert listed.stdout.startswith(str(beside)), "the page's own code ran"
