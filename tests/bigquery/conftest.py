@@ -9,6 +9,8 @@ import pytest
 from tests.bigquery.driving import Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery
 from tests.bigquery.google_tokens import GoogleTokens
+from tests.sdk.fixtures import sdk as sdk
+from tests.sdk.fixtures import tasks as tasks
 
 _THEIRS = ("BIGQUERY_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS")
 

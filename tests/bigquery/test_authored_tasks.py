@@ -10,36 +10,16 @@ from tests.bigquery.driving import TASK_TYPE, Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery
 from tests.bigquery.google_tokens import EMAIL, GoogleTokens
 from tests.sdk.environments import Sdk
-from tests.sdk.templates import SDKS, Authored, authored
+from tests.sdk.fixtures import COLUMNS
+from tests.sdk.templates import Authored
 
-from flyteagents import Column, Kind, Phase, StructuredDataset, Type
-from flyteagents.testing import FakePropeller, FlyteTask, RealServer
-
-COLUMNS = (
-    Column("i", Type(Kind.INTEGER)),
-    Column("scaled", Type(Kind.FLOAT)),
-    Column("label", Type(Kind.STRING)),
-)
-
-
-@pytest.fixture(scope="module", params=SDKS)
-def sdk(request: pytest.FixtureRequest) -> Sdk:
-    name: Sdk = request.param
-    return name
-
-
-@pytest.fixture(scope="module")
-def tasks(sdk: Sdk) -> dict[str, Authored]:
-    return authored(sdk)
-
-
-def flyte_task(task: Authored) -> FlyteTask:
-    return FlyteTask(task.template, task.inputs)
+from flyteagents import Phase, StructuredDataset
+from flyteagents.testing import FakePropeller, RealServer
 
 
 async def inserted(bigquery: FakeBigQuery, driver: Driver, task: Authored) -> dict[str, Any]:
     """The configuration that BigQuery gets for a task."""
-    await driver.create(driver.read(flyte_task(task)))
+    await driver.create(driver.read(task.task))
     configuration: dict[str, Any] = bigquery.body["configuration"]
     return configuration
 
@@ -142,7 +122,7 @@ async def test_a_task_runs_to_the_output_that_its_sdk_reads(
                 secrets={"bigquery-key": sent},
             ) as propeller,
         ):
-            outcome = await propeller.run(flyte_task(tasks[name]))
+            outcome = await propeller.run(tasks[name].task)
     assert outcome.phase is Phase.SUCCEEDED, outcome
     assert outcome.failures == []
     assert bigquery.job.configuration["query"]["query"].startswith("select")
@@ -152,4 +132,4 @@ async def test_a_task_runs_to_the_output_that_its_sdk_reads(
         assert outcome.outputs == {
             "results": StructuredDataset("bq://the-project:the_dataset.results", COLUMNS, "parquet")
         }
-    assert flyte_task(tasks[name]).type == TASK_TYPE
+    assert tasks[name].task.type == TASK_TYPE

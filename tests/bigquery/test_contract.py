@@ -11,11 +11,11 @@ import pytest
 from tests.bigquery.driving import CUSTOM, TASK_TYPE
 from tests.bigquery.fake_bigquery import FakeBigQuery, FakeJob, Plan
 from tests.bigquery.google_tokens import GoogleTokens, private_key
+from tests.vendors.contract import StoppingLooksLikeRunning
 
 from flyteagents import Idempotency, Key, Phase, StructuredDataset
 from flyteagents.testing import FlyteTask, Response, task_template
-from flyteagents.testing.contract import AgentContract, HttpControl, Rig, VendorControl
-from flyteagents.testing.contract.rig import job
+from flyteagents.testing.contract import HttpControl, Rig, VendorControl
 
 
 class BigQueryControl(HttpControl):
@@ -48,8 +48,9 @@ def error(status: int, reason: str, message: str) -> Response:
     return Response(status, {"error": {"code": status, "message": message, "errors": errors}})
 
 
-class TestBigQuery(AgentContract):
+class TestBigQuery(StoppingLooksLikeRunning):
     task_type = TASK_TYPE
+    stopped = "User requested cancellation"
     idempotency: ClassVar[Idempotency] = "vendor"
     plugins = ("bigquery",)
     outputs: ClassVar[Mapping[str, object]] = {"results": StructuredDataset("bq://p:ds.t")}
@@ -89,23 +90,6 @@ class TestBigQuery(AgentContract):
 
     def runs_long(self) -> FlyteTask:
         return self.task("SELECT 'forever'")
-
-    async def test_a_retry_does_not_adopt_a_job_that_is_being_stopped(self, rig: Rig) -> None:
-        """BigQuery shows no difference between a job that runs and one that is being stopped, so
-        another replica adopts it. When it has stopped the attempt may be retried, and that one
-        starts anew."""
-        rig.vendor.slow_cancel(1.5)
-        first = rig.attempt(self.runs_long())
-        meta = await rig.create(first, rig.first)
-        await rig.reach(first, meta, rig.first, Phase.RUNNING)
-        await rig.delete(first, meta, rig.first, deadline=1.0)
-        adopted = await rig.create(first.next(), rig.second)
-        assert job(adopted) == job(meta)
-        end = await rig.reach(first.next(), adopted, rig.second, Phase.RETRYABLE_FAILED)
-        assert "User requested cancellation" in end.resource.message
-        third = await rig.create(first.next().next(), rig.second)
-        assert job(third) != job(meta)
-        rig.vendor.slow_cancel(0)
 
     async def test_no_part_of_the_key_is_seen_anywhere(self, rig: Rig) -> None:
         attempt = rig.attempt(self.fails())

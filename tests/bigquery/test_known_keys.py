@@ -6,8 +6,6 @@ import pytest
 from tests.bigquery.driving import CUSTOM, Driver
 from tests.sdk.templates import SDKS, authored
 
-from flyteagents.testing import FlyteTask
-
 
 @pytest.mark.parametrize(
     ("key", "told"),
@@ -36,5 +34,5 @@ def test_no_task_of_an_sdks_is_warned_of(sdk: str) -> None:
     driver = Driver("http://127.0.0.1:1")
     for name, task in authored(sdk).items():  # type: ignore[arg-type] # one of SDKS
         if name.startswith("bigquery"):
-            read = driver.read(FlyteTask(task.template, task.inputs))
+            read = driver.read(task.task)
             assert driver.agent.warnings(read) == [], name

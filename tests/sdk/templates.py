@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from flyteidl.core import literals_pb2, tasks_pb2
 from tests.sdk.environments import Sdk, run_script
 
+from flyteagents.testing import FlyteTask
+
 SDKS: tuple[Sdk, ...] = ("flytekit", "flyte-sdk")
 _SCRIPT = {"flytekit": "flytekit_templates.py", "flyte-sdk": "flyte_sdk_templates.py"}
 
@@ -27,6 +29,10 @@ class Authored:
     @property
     def inputs(self) -> literals_pb2.LiteralMap:
         return literals_pb2.LiteralMap.FromString(self.input_bytes)
+
+    @property
+    def task(self) -> FlyteTask:
+        return FlyteTask(self.template, self.inputs)
 
 
 def authored(sdk: Sdk) -> dict[str, Authored]:

@@ -6,6 +6,8 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.sdk.fixtures import sdk as sdk
+from tests.sdk.fixtures import tasks as tasks
 from tests.snowflake.fake_snowflake import FakeSnowflake
 
 

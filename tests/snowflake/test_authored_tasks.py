@@ -7,40 +7,20 @@ from typing import Any
 
 import pytest
 from tests.sdk.environments import Sdk
-from tests.sdk.templates import SDKS, Authored, authored
+from tests.sdk.fixtures import COLUMNS
+from tests.sdk.templates import Authored
 from tests.snowflake.driving import Driver
 from tests.snowflake.fake_snowflake import FakeSnowflake
 from tests.snowflake.logins import Logins, private_key
 
-from flyteagents import Column, Kind, Phase, StructuredDataset, Type
-from flyteagents.testing import FakePropeller, FlyteTask, RealServer
-
-COLUMNS = (
-    Column("i", Type(Kind.INTEGER)),
-    Column("scaled", Type(Kind.FLOAT)),
-    Column("label", Type(Kind.STRING)),
-)
-
-
-@pytest.fixture(scope="module", params=SDKS)
-def sdk(request: pytest.FixtureRequest) -> Sdk:
-    name: Sdk = request.param
-    return name
-
-
-@pytest.fixture(scope="module")
-def tasks(sdk: Sdk) -> dict[str, Authored]:
-    return authored(sdk)
-
-
-def flyte_task(task: Authored) -> FlyteTask:
-    return FlyteTask(task.template, task.inputs)
+from flyteagents import Phase, StructuredDataset
+from flyteagents.testing import FakePropeller, RealServer
 
 
 async def submitted(snowflake: FakeSnowflake, task: Authored) -> dict[str, Any]:
     """What Snowflake gets for a task."""
     async with Driver(snowflake.url).opened() as driver:
-        await driver.create(driver.read(flyte_task(task)))
+        await driver.create(driver.read(task.task))
     body: dict[str, Any] = json.loads(snowflake.requests[-1].body)
     return body
 
@@ -96,7 +76,7 @@ async def test_a_batch_of_flyte_sdks_is_inserted(
         pytest.skip("flytekit has no batches")
     snowflake.rows("CREATE TABLE public.t (n INT, s VARCHAR)")
     async with Driver(snowflake.url).opened() as driver:
-        status = await driver.run(driver.read(flyte_task(tasks["snowflake batch"])))
+        status = await driver.run(driver.read(tasks["snowflake batch"].task))
     assert status.phase is Phase.SUCCEEDED, status
     assert snowflake.rows("SELECT * FROM public.t ORDER BY n") == [["1", "A"], ["2", "B'"]]
 
@@ -119,7 +99,7 @@ async def test_a_task_runs_to_the_output_that_its_sdk_reads(
             server.endpoint, generation=2 if sdk == "flyte-sdk" else 1, secrets=secrets
         ) as propeller,
     ):
-        outcome = await propeller.run(flyte_task(tasks[name]))
+        outcome = await propeller.run(tasks[name].task)
     assert outcome.phase is Phase.SUCCEEDED, outcome
     assert outcome.failures == []
     if name == "snowflake full":

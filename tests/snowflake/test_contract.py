@@ -13,6 +13,7 @@ from tests.snowflake.driving import CONFIG, TASK_TYPE
 from tests.snowflake.fake_snowflake import BASE, FakeSnowflake, Repeat
 from tests.snowflake.logins import Logins, private_key
 from tests.snowflake.statements import FOREVER, Plan, Statement
+from tests.vendors.contract import StoppingLooksLikeRunning
 
 from flyteagents import Idempotency, Key, Phase, StructuredDataset
 from flyteagents.testing import (
@@ -23,7 +24,7 @@ from flyteagents.testing import (
     SlowReply,
     task_template,
 )
-from flyteagents.testing.contract import AgentContract, HttpControl, Rig, VendorControl
+from flyteagents.testing.contract import HttpControl, Rig, VendorControl
 from flyteagents.testing.contract.rig import job
 
 
@@ -63,12 +64,13 @@ class SnowflakeControl(HttpControl):
         )
 
 
-class TestSnowflake(AgentContract):
+class TestSnowflake(StoppingLooksLikeRunning):
     """Without the look-up, where a repeated requestId is answered with the first statement."""
 
     task_type = TASK_TYPE
     idempotency: ClassVar[Idempotency] = "vendor"
     plugins = ("snowflake",)
+    stopped = "SQL execution canceled"
     outputs: ClassVar[Mapping[str, object]] = {
         "results": StructuredDataset(ResultUri("snowflake://me:acct/wh/db/public/"))
     }
@@ -122,23 +124,6 @@ class TestSnowflake(AgentContract):
         assert (await rig.get(other, meta, rig.first)).phase is Phase.FAILED
         assert rig.started(attempt) == 1
         assert rig.live(attempt) == 1, "the first task's job was touched"
-
-    async def test_a_retry_does_not_adopt_a_job_that_is_being_stopped(self, rig: Rig) -> None:
-        """Snowflake shows no difference between a statement that runs and one that is being
-        stopped, so another replica adopts it. When it has stopped the attempt may be retried, and
-        that one starts anew."""
-        rig.vendor.slow_cancel(3.0)
-        first = rig.attempt(self.runs_long())
-        meta = await rig.create(first, rig.first)
-        await rig.reach(first, meta, rig.first, Phase.RUNNING)
-        await rig.delete(first, meta, rig.first, deadline=1.0)
-        adopted = await rig.create(first.next(), rig.second)
-        assert job(adopted) == job(meta)
-        end = await rig.reach(first.next(), adopted, rig.second, Phase.RETRYABLE_FAILED)
-        assert "SQL execution canceled" in end.resource.message
-        third = await rig.create(first.next().next(), rig.second)
-        assert job(third) != job(meta)
-        rig.vendor.slow_cancel(0)
 
 
 class WithLookUp(TestSnowflake):

@@ -8,8 +8,6 @@ import pytest
 from tests.sdk.templates import SDKS, authored
 from tests.snowflake.driving import CONFIG, Driver
 
-from flyteagents.testing import FlyteTask
-
 
 def told(custom: Mapping[str, object]) -> list[str]:
     driver = Driver("http://127.0.0.1:1")
@@ -39,6 +37,6 @@ def test_no_task_of_an_sdks_is_warned_of(sdk: str) -> None:
     driver = Driver("http://127.0.0.1:1")
     for name, task in authored(sdk).items():  # type: ignore[arg-type] # one of SDKS
         if name.startswith("snowflake"):
-            read = driver.read(FlyteTask(task.template, task.inputs))
+            read = driver.read(task.task)
             assert driver.agent.warnings(read) == [], name
     assert told({"table": "T"}) == []
