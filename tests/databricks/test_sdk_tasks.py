@@ -243,6 +243,61 @@ dbutils.notebook.exit(json.dumps(told))
     assert "no such table" in outcome.message
 
 
+# As the SDKs' own entrypoint on an existing cluster: it ends well whatever the code has done.
+OWN_FILE = b"""
+import sys, threading
+from flytekit.bin.entrypoint import execute_task_cmd
+work = dict(args=sys.argv[2:], standalone_mode=False)
+thread = threading.Thread(target=execute_task_cmd.main, kwargs=work)  # there is a loop in this one
+thread.start()
+thread.join()
+"""
+
+
+def own_file(task: FlyteTask, file: str, **conf: object) -> FlyteTask:
+    """The task with a Python file of its own."""
+    template = type(task.template).FromString(task.template.SerializeToString())
+    template.custom["databricksConf"].update({"python_file": file, **conf})
+    return FlyteTask(template, task.inputs)
+
+
+def committed(folder: Path, name: str, content: bytes) -> dict[str, str]:
+    """A file in a git repository; what `git_source` says of it."""
+    file = folder / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    git = ["git", "-C", str(folder), "-c", "user.name=me", "-c", "user.email=me@example.com"]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "mine"]):
+        subprocess.run([*git, *words], check=True)
+    return {"git_url": f"file://{folder}/.git", "git_provider": "gitHub", "git_branch": "main"}
+
+
+@pytest.mark.parametrize("place", ["git", "/Workspace/Users/me/own.py", "dbfs:/own.py"])
+async def test_a_file_of_the_tasks_own_runs_and_what_its_code_left_counts(
+    databricks: FakeDatabricks, cluster: RealCluster, tmp_path: Path, place: str
+) -> None:
+    databricks.cluster = cluster
+    conf: dict[str, object] = {}
+    file = place
+    if place == "git":
+        file = "jobs/own.py"
+        conf["git_source"] = await asyncio.to_thread(committed, tmp_path / "r", file, OWN_FILE)
+    databricks.workspace.put("/Users/me/own.py", OWN_FILE)
+    cluster.files["dbfs:/own.py"] = OWN_FILE
+
+    tasks = written("flytekit")
+    good = own_file(tasks["sums_on_existing"].task, file, **conf)
+    outcome = await run(databricks, "flytekit", good, tmp_path / "good")
+    assert outcome.phase is Phase.SUCCEEDED, f"{outcome}\n{cluster.processes[-1].log[-3000:]}"
+    assert outcome.outputs["o0"] == 10
+
+    bad = own_file(tasks["raises_without_outputs_on_existing"].task, file, **conf)
+    outcome = await run(databricks, "flytekit", bad, tmp_path / "bad")
+    assert [one.outcome.result for one in databricks.runs.values()] == ["SUCCESS", "SUCCESS"]
+    assert outcome.phase is Phase.FAILED
+    assert "no rows like 5" in outcome.message
+
+
 def test_the_example_runs_in_one_command() -> None:
     need_cluster()
     command = [sys.executable, "-m", "flyteagents", "run", "examples/databricks.yaml"]
