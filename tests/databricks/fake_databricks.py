@@ -171,17 +171,9 @@ class FakeDatabricks(FakeVendor):
                 attempt = run.earlier_ids.index(run_id)
                 return Response(200, run.output(run.outcome.earlier[attempt]))
             if run_id == run.id or run_id in run.task_ids:
-                last = run_id in (run.id, *run.task_ids[-1:])
-                return Response(200, run.output(run.outcome if last else Plan()))
+                said = run_id == run.id or run.as_said(run_id)
+                return Response(200, run.output(run.outcome if said else Plan()))
         return error(400, "INVALID_PARAMETER_VALUE", f"Run {run_id} does not exist.")
-
-    def _known_place(self, path: str) -> Response:
-        """Where Databricks' own clients look for what else there is."""
-        if path.endswith("/databricks-config"):
-            return Response(200, {"oidc_endpoint": f"{self.url}/oidc", "workspace_id": "7011"})
-        base = f"{self.url}/oidc/v1"
-        places = {"authorization_endpoint": f"{base}/authorize", "token_endpoint": f"{base}/token"}
-        return Response(200, places)
 
     def _token(self, request: Request) -> Response:
         """https://docs.databricks.com/dev-tools/auth/oauth-m2m and oauth-federation"""

@@ -20,7 +20,7 @@ class Plan:
     end: the last life cycle state. result: its result state.
     code, type, message: of the termination. state: a state to show for ever, as it is.
     error, trace, logs: what get-output tells of the task. exit: what a notebook exits with.
-    tasks: how many tasks the run shows; the last one is that which ends as said.
+    tasks: how many tasks the run shows; the last ones, `ending` of them, end as said.
     dies: seconds that a cancel takes.
     earlier: the task's attempts before, which Databricks made again by itself.
     """
@@ -41,6 +41,7 @@ class Plan:
     exit: str | None = None
     truncated: bool = False
     tasks: int = 1
+    ending: int = 1
     dies: float = 0.0
     earlier: tuple[Plan, ...] = ()
 
@@ -78,6 +79,10 @@ class FakeRun:
     @property
     def task_ids(self) -> list[int]:
         return [self.id + 1 + number for number in range(self.plan.tasks)]
+
+    def as_said(self, task_id: int) -> bool:
+        """Whether this task ends as the plan says; others succeed."""
+        return task_id in self.task_ids[-self.plan.ending :]
 
     @property
     def earlier_ids(self) -> list[int]:
@@ -196,10 +201,9 @@ class FakeRun:
         return {name: value for name, value in told.items() if value}
 
     def _tasks(self, version: str) -> Sequence[dict[str, Any]]:
-        last = max(self.task_ids, default=0)
         earlier = self.outcome.earlier
         made = [
-            self._task(task_id, version, None if task_id == last else Plan(), len(earlier))
+            self._task(task_id, version, None if self.as_said(task_id) else Plan(), len(earlier))
             for task_id in self.task_ids
         ]
         # In no order: a last attempt may come before the ones that it followed.

@@ -113,6 +113,22 @@ async def test_the_task_that_failed_is_found_on_whichever_page(
     assert status.statistics["tasks"] == 230
 
 
+async def test_all_tasks_that_failed_are_counted_and_speak_for_the_run_only_together(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    words = "RecoverableTaskFailed: [USER:Busy] come back"
+    plan = replace(FAILED, error=words, tasks=230, ending=3)
+    status = await ended(databricks, driver, plan)
+    assert status.phase is Phase.RETRYABLE_FAILED
+    assert str(status.message).count("come back") == 3
+    databricks.run.plan = replace(plan, ending=130)
+    job = DatabricksJob(databricks_instance=HOST, run_id=str(FIRST))
+    status = await driver.get(job)
+    assert "and 110 more tasks failed" in str(status.message)
+    # What the others say is not known, so it is as if nothing had been said.
+    assert status.code == "RUN_EXECUTION_ERROR"
+
+
 @pytest.mark.parametrize("last", [Plan(exit="3"), replace(FAILED, error="ValueError: the last")])
 async def test_of_a_task_that_databricks_made_again_the_last_attempt_counts(
     databricks: FakeDatabricks, driver: Driver, last: Plan

@@ -17,7 +17,7 @@ TEXT = 3000
 TRACE = 30
 """Lines of a traceback, its last ones."""
 ASKED = 20
-"""Tasks whose output is asked for; further ones are counted."""
+"""Tasks whose output is asked for, which may be 5 MB each; further ones are counted."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TYPED = re.compile(r"^(?:[\w.]*\.)?(?P<kind>\w+): (?:\[[\w:.-]{1,100}\] )?")
 _HEADER = "Traceback (most recent call last):"
@@ -42,6 +42,7 @@ async def failure_of(tasks: Sequence[RunTask], outputs: Sequence[RunOutput | Non
         recoverable.add(told.recoverable)
     if len(tasks) > len(outputs):
         texts.append(f"and {len(tasks) - len(outputs)} more tasks failed")
+        recoverable.add(None)  # it is not known what they say
     # Flyte takes one word for the whole run, so it counts only where all tasks say the same.
     agreed = recoverable.pop() if len(recoverable) == 1 else None
     return Failure(cut("\n".join(filter(None, texts))), agreed)
