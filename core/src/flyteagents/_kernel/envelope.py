@@ -140,6 +140,8 @@ def dump(envelope: Envelope) -> bytes:
         parked = replace(envelope.parked, message=cut(envelope.parked.message))
         envelope = replace(envelope, parked=parked)
     raw = _dump(envelope)
+    if len(raw) <= LIMIT:
+        return raw
     # By what is lost: what another replica could submit on with, first words of log lines, then
     # warnings, then the check of the job's outputs. Parked outputs may pass LIMIT, and have a limit
     # of their own.

@@ -17,6 +17,7 @@ from flyteagents._redact import is_plain, redact
 _PLAIN_RECORD = logging.makeLogRecord({}).__dict__
 _FIRST_EXTRA = len(_PLAIN_RECORD)
 _STANDARD = frozenset(_PLAIN_RECORD) | {"message", "asctime", "taskName"}
+_NUMBERS = (bool, int, float)
 _NOISY = ("aiohttp", "httpx", "httpcore", "urllib3", "google.auth", "asyncio")
 
 
@@ -77,7 +78,7 @@ def describe(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
     # Extras come last.
     for name, value in islice(record.__dict__.items(), _FIRST_EXTRA, None):
         if name not in _STANDARD and value is not None:
-            line[name] = value if isinstance(value, bool | int | float) else str(value)
+            line[name] = value if isinstance(value, _NUMBERS) else str(value)
     if record.exc_info and not exporter:
         line["traceback"] = _PLAIN.formatException(record.exc_info)
     # All texts at once: a look at each of them would take as long as the rest of the line.
