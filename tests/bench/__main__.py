@@ -1,6 +1,7 @@
 """Our server beside flytekit's connector service: `python -m tests.bench [part ...]`.
 
-Prints medians over the rounds, and writes all figures to build/bench.json.
+Prints medians over the rounds, and writes them to build/bench.md, with all figures in
+build/bench.json. `python -m tests.bench --page` puts the last run into docs/benchmark.md.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
-from os import cpu_count
+from os import cpu_count, getloadavg
 from typing import Any
 
-from tests.bench import bigquery, databricks, growth, nothing, plugins, slow, snowflake
+from tests.bench import bigquery, databricks, growth, memory, nothing, plugins, slow, snowflake
+from tests.bench.page import PAGE, put
 from tests.bench.processes import FLYTEKIT, ROOT
 
 PARTS = {
@@ -25,15 +27,22 @@ PARTS = {
     "snowflake": snowflake.measure,
     "databricks": databricks.measure,
     "plugins": plugins.measure,
+    "memory": memory.measure,
     "growth": growth.measure,
 }
+BUILD = ROOT / "build"
 SHARED = ("grpcio", "protobuf", "flyteidl")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
     parser.add_argument("part", nargs="*", help=f"which of {', '.join(PARTS)}; all if none")
-    wanted = parser.parse_args().part or list(PARTS)
+    parser.add_argument("--page", action="store_true", help="put the last run into the page")
+    given = parser.parse_args()
+    if given.page:
+        put((BUILD / "bench.md").read_text(), ROOT / "docs" / "benchmark.md")
+        return
+    wanted = given.part or list(PARTS)
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if not FLYTEKIT.exists():
@@ -41,13 +50,14 @@ def main() -> None:
     print("The client, the collector and the vendor share the cores with the servers.")
     results: dict[str, Any] = {"machine": _machine()}
     print("  ".join(f"{name} {value}" for name, value in results["machine"].items()))
+    PAGE.machine(results["machine"])
     started = time.monotonic()
     for name in wanted:
         results[name] = PARTS[name]()
-    file = ROOT / "build" / "bench.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(results, indent=1))
-    print(f"\n{time.monotonic() - started:.0f} s; all figures are in {file.relative_to(ROOT)}")
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "bench.json").write_text(json.dumps(results, indent=1))
+    (BUILD / "bench.md").write_text(PAGE.text())
+    print(f"\n{time.monotonic() - started:.0f} s; all figures are in build/bench.json")
 
 
 def _machine() -> dict[str, str]:
@@ -61,6 +71,7 @@ def _machine() -> dict[str, str]:
     mine = {"python": platform.python_version(), **{name: version(name) for name in SHARED}}
     return {
         "cores": str(cpu_count()),
+        "other work's load average": f"{getloadavg()[0]:.1f}",
         "flyteagents": version("flyteagents"),
         "flytekit": theirs.pop("flytekit"),
         **{n: v if theirs[n] == v else f"{v} and {theirs[n]}" for n, v in mine.items()},

@@ -11,7 +11,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -40,6 +40,7 @@ class Caller:
         self._body = _create_body(task_type, task)
         self._numbers = itertools.count()
         self.polls: list[bytes] = []
+        self.polled = itertools.count()  # rounds go on where the one before ended
 
     async def create(self) -> None:
         prefix = b"s3://bucket/metadata/p-d-e%08d/n0/data/0" % next(self._numbers)
@@ -147,7 +148,6 @@ class Load:
         self, caller: Caller, jobs: int, rate: float, seconds: float
     ) -> dict[str, float]:
         """Begin `rate` polls a second, whatever becomes of those before."""
-        bodies: Iterator[bytes] = itertools.cycle(caller.polls[:jobs])
         times: list[float] = []
 
         async def one(body: bytes) -> None:
@@ -159,7 +159,8 @@ class Load:
         begin = time.perf_counter()
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(0.0, begin + number / rate - time.perf_counter()))
-            polls.append(asyncio.ensure_future(one(next(bodies))))
+            body = caller.polls[next(caller.polled) % jobs]
+            polls.append(asyncio.ensure_future(one(body)))
         await asyncio.gather(*polls)
         return {"rate": len(times) / (time.perf_counter() - begin), **_spread(times)}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from tests.bench.page import PAGE
 from tests.bench.processes import Process
 
 Figures = dict[str, float]
@@ -44,19 +45,23 @@ def ratios(
 def table(title: str, rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> None:
     """Print one table; a column is a figure's name."""
     width = max(map(len, rows))
-    print(f"\n{title}\n{'':<{width}}" + "".join(f"{_head(column):>13}" for column in columns))
+    head = [_head(column) for column in columns]
+    print(f"\n{title}\n{'':<{width}}" + "".join(f"{each:>13}" for each in head))
+    shown = {}
     for name, figures in rows.items():
-        cells = [f"{figures[c]:>13,.{_digits(c)}f}" if c in figures else " " * 13 for c in columns]
-        print(f"{name:<{width}}" + "".join(cells))
+        cells = [f"{figures[c]:,.{_digits(c)}f}" if c in figures else "" for c in columns]
+        shown[name] = cells
+        print(f"{name:<{width}}" + "".join(f"{cell:>13}" for cell in cells))
+    PAGE.table(title, head, shown)
 
 
 def verdict(text: str, values: Sequence[float], expected: float = 0.0) -> dict[str, Any]:
     """Print a ratio, its spread over the rounds, and what was expected of it, if anything."""
     ratio = median(values)
-    line = f"  {text}: {ratio:.2f} times (rounds {min(values):.2f} to {max(values):.2f})"
+    line = f"{text}: {ratio:.2f} times (rounds {min(values):.2f} to {max(values):.2f})"
     if expected:
-        line += f"; expected {expected:g}" + ("" if ratio >= expected else ", BELOW")
-    print(line)
+        line += f"; asked for: {expected:g}" + ("" if ratio >= expected else ", **missed**")
+    _say(line)
     return {"what": text, "ratio": ratio, "rounds": list(values), "expected": expected}
 
 
@@ -64,7 +69,12 @@ def told(text: str, value: float, at_least: float = 0.0, at_most: float = 0.0) -
     """Print a figure, and what was expected of it."""
     missed = value < at_least if at_least else value > at_most
     limit = f"at least {at_least:g}" if at_least else f"at most {at_most:g}"
-    print(f"  {text}: {value:,.2f}; expected {limit}" + (", MISSED" if missed else ""))
+    _say(f"{text}: {value:,.2f}; asked for: {limit}" + (", **missed**" if missed else ""))
+
+
+def _say(line: str) -> None:
+    print(f"  {line}")
+    PAGE.told(line)
 
 
 _HEADS = {
@@ -74,7 +84,10 @@ _HEADS = {
     "cpu_s_per_1000": "CPU s/1000",
     "rss_mb": "MB",
     "start_s": "start s",
+    "start_cpu_s": "of it CPU s",
     "start_mb": "MB at start",
+    "warm_mb": "MB then",
+    "more_mb": "MB more",
     "spans_per_call": "spans/call",
     "requests_per_poll": "reqs/poll",
     "logins_per_poll": "logins/poll",
@@ -87,6 +100,6 @@ def _head(column: str) -> str:
 
 
 def _digits(column: str) -> int:
-    if column in ("rate", "rss_mb", "start_mb", "jobs"):
+    if column in ("rate", "rss_mb", "start_mb", "warm_mb", "more_mb"):
         return 0
     return 3 if column in ("cpu_s_per_1000", "connections_per_poll", "logins_per_poll") else 2

@@ -25,7 +25,7 @@ from flyteagents._kernel.served import ServedAgent
 from flyteagents._telemetry.tracing import Attempt, trace_id
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Known:
     """What follows from a request alone: read, checked and validated once a replica instead of
     once a poll. `job` is None where this release cannot read it, `served` where no agent here

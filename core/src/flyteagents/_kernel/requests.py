@@ -39,7 +39,7 @@ class CreateRequest:
     raw: bytes = field(default=b"", repr=False)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class JobRequest:
     """GetTask, DeleteTask or GetTaskLogs for the job in `meta`.
 

@@ -17,7 +17,7 @@ from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
 
 V = TypeVar("V")
-REQUESTS = 2000
+REQUESTS = 1500
 """Polls that are not read again when they come again. One takes 4 kB, so not all of them; to read
 one, check its job and find its memory takes 30 microseconds."""
 LOOKED_AT = 8
@@ -71,7 +71,7 @@ class SoftState:
         self._salt = secrets.token_bytes(32)
         self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
         self.requests: Bounded[JobRequest] = Bounded(REQUESTS)
-        self.created: Bounded[Envelope] = Bounded(size // 2)
+        self.created: Bounded[Envelope] = Bounded(size // 4)
         self.late_ends: Bounded[Parked] = Bounded(size // 4)
         self.troubles: Bounded[str] = Bounded(size // 4)
         self.stopping: Counter[str] = Counter()

@@ -74,7 +74,7 @@ def task_attributes(task_type: str, who: Identity) -> dict[str, Any]:
     return attributes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """What all spans of one attempt have in common."""
 
