@@ -45,6 +45,22 @@ ENVELOPE = Envelope(
 )
 
 
+SLIPS = """
+from pydantic import BaseModel
+import flyteagents as fa
+API = 1
+class Slips(fa.SyncAgent[fa.Settings, BaseModel]):
+    task_type = "slips"
+    async def run(self, task, call):
+        return {}
+    def explaim(self, reply):
+        return None
+@fa.hookimpl
+def register_agents():
+    return [Slips]
+"""
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_by_example(command: str) -> None:
     done = flyteagents(command, "--help")
@@ -126,6 +142,19 @@ def test_what_a_server_would_not_start_with_is_78(tmp_path: Path) -> None:
         done = flyteagents(*command, env=env)
         assert done.returncode == 78, done.stderr
         assert "FLYTEAGENTS_DUCKDB_DATA_DIR names another one" in done.stdout + done.stderr
+
+
+def test_check_tells_a_method_whose_name_is_almost_one_of_ours(tmp_path: Path) -> None:
+    info = tmp_path / "slips-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slips\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[flyteagents]\nslips = slips_agent\n")
+    (tmp_path / "slips_agent.py").write_text(SLIPS)
+    done = flyteagents(
+        "check", env=environment(FLYTEAGENTS_PLUGINS="slips", PYTHONPATH=str(tmp_path))
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning: slips_agent.Slips defines explaim; is it meant to be explain?" in done.stderr
 
 
 def test_a_directory_for_secrets_that_is_not_there_is_told() -> None:

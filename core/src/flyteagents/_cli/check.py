@@ -97,13 +97,14 @@ def command(timeout: float, quiet: bool, as_json: bool) -> None:
     sections = dict(_sections(kernel, found))
     known = [setting.name for settings in sections.values() for setting in settings]
     unknown = [text for text in unknown_variables(known) if not _of_broken(text, found)]
+    slips = [sentence for plugin in found.plugins for sentence in plugin.slips]
     verdicts = asyncio.run(_try_all(kernel, found.plugins, timeout))
     if as_json:
         screen.print_json(
             {
                 "settings": {title: list(map(asdict, part)) for title, part in sections.items()},
                 "unknown_variables": unknown,
-                "doubts": doubts(kernel),
+                "doubts": [*doubts(kernel), *slips],
                 "broken": list(map(asdict, found.broken)),
                 "agents": list(map(asdict, verdicts)),
             }
@@ -112,7 +113,7 @@ def command(timeout: float, quiet: bool, as_json: bool) -> None:
         for title, settings in {} if quiet else sections.items():
             _print_settings(title, settings)
         _print_verdicts(verdicts)
-    for sentence in [*unknown, *doubts(kernel)]:
+    for sentence in [*unknown, *doubts(kernel), *slips]:
         click.echo(f"warning: {sentence}", err=True)
     for broken in found.broken:
         click.echo(f"broken: {broken}", err=True)

@@ -77,7 +77,9 @@ class ServerLog:
         trace = _authors(str(record.get("traceback", "")))
         text = f"{record.get('message')}\n{trace}".rstrip()
         if "error_id" in record and ": get raised " in text:
-            self._bug = f"{str(record['message']).strip()} {trace.rpartition(chr(10))[2]}"
+            # The traceback's last line names the exception too.
+            said = str(record["message"]).partition(" raised ")[0]
+            self._bug = f"{said} raised {trace.rpartition(chr(10))[2]}"
         elif bug := _BUG.search(text):  # the same one again, whose traceback was told before
             self._failed = int(bug[1])
         if level not in _COLOURS:
