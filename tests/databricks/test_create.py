@@ -214,7 +214,8 @@ async def test_a_notebook_gets_the_inputs_as_parameters(
         ({}, {}, "nothing about compute"),
         ({"tasks": [], **EXISTING}, {}, "has tasks"),
         (EXISTING, {"databricksInstance": "not a host"}, "databricks_instance"),
-        (EXISTING, {"databricksTokenSecret": "../x"}, "token_secret"),
+        (EXISTING, {"databricksTokenSecret": "../x"}, "its databricks_token_secret"),
+        ({"existing_cluster_id": 923}, {}, "its existing_cluster_id"),
         (EXISTING, {"env": {"A": "x" * 10_000}}, "parameters take"),
     ],
 )

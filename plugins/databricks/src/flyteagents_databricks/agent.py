@@ -32,7 +32,7 @@ from flyteagents_databricks.config import DatabricksConfig
 from flyteagents_databricks.credentials import Asked, Credentials, Login, asked_of
 from flyteagents_databricks.delivery import Delivery
 from flyteagents_databricks.ends import Ended
-from flyteagents_databricks.job import DatabricksJob
+from flyteagents_databricks.job import AS_WRITTEN, DatabricksJob
 from flyteagents_databricks.kubernetes import Namespaces
 from flyteagents_databricks.left import will_be_known
 from flyteagents_databricks.logs import log_lines
@@ -204,9 +204,8 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             )
         except ValidationError as error:
             fields = {str(problem["loc"][0]) for problem in error.errors(include_input=False)}
-            raise InvalidTask(
-                f"these of the task's are no names: {', '.join(sorted(fields))}"
-            ) from None
+            names = ", ".join(sorted(AS_WRITTEN.get(field, field) for field in fields))
+            raise InvalidTask(f"no name is what the task has as its {names}") from None
 
     async def _entrypoint(
         self, task: Task[DatabricksConfig], job: DatabricksJob, call: Call

@@ -17,6 +17,16 @@ _Object = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,252}$
 """A name of a Kubernetes object."""
 
 
+AS_WRITTEN = {
+    "cluster": "existing_cluster_id",
+    "client_id": "databricks_client_id",
+    "token_secret": "databricks_token_secret",
+    "oauth_secret_name": "databricks_oauth_secret",
+    "oidc_audience": "databricks_oidc_audience",
+}
+"""What tasks call the fields that come from them."""
+
+
 class DatabricksJob(Job):
     """The names are those of flytekit's connector, whose runs are taken over as they are.
 
