@@ -65,7 +65,7 @@ chaos: .venv/test.done ## the attacks, for longer than in the tests
 
 spark: .venv/test.done .cache/venvs/databricks-jvm/done ## Databricks' tasks on real Spark; needs a JVM
 	@command -v java >/dev/null || { echo "make spark needs a JVM (java), which is not installed" >&2; exit 1; }
-	FLYTEAGENTS_TEST_SPARK=jvm $(PYTEST) tests/databricks/test_sdk_tasks.py -rs
+	FLYTEAGENTS_TEST_SPARK=jvm $(PYTEST) tests/databricks/test_sdk_tasks.py tests/databricks/test_commands.py -rs
 
 bench: .venv/test.done .cache/venvs/flytekit/done .cache/venvs/databricks/done ## side by side with flytekit's connector service
 	$(BIN)/python -m tests.bench

@@ -32,6 +32,7 @@ async def main(command: list[str]) -> int:
                 databricks.workspace.put(path, source)
             variables = {
                 "FLYTEAGENTS_DATABRICKS_URL": databricks.url,
+                "FLYTE_DATABRICKS_INSTANCE": "my-workspace.cloud.databricks.com",
                 "FLYTEAGENTS_SECRET_DATABRICKS_TOKEN": "anything",
             }
             process = await asyncio.create_subprocess_exec(*command, env=os.environ | variables)

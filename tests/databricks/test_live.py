@@ -35,7 +35,8 @@ CONF = {**SERVERLESS, "run_name": f"flyteagents live {RUN}"}
 
 @pytest.fixture
 async def live() -> AsyncIterator[Driver]:
-    async with Driver(None).opened() as driver:
+    # An address is that of a private link, or of the test server.
+    async with Driver(os.environ.get("FLYTEAGENTS_DATABRICKS_URL")).opened() as driver:
         yield driver
 
 

@@ -6,14 +6,13 @@ from __future__ import annotations
 import asyncio
 import io
 import subprocess
-import sys
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.databricks.cluster import IMAGE, ROOT, RealCluster, need_cluster, spark
+from tests.databricks.cluster import IMAGE, RealCluster, spark
 from tests.databricks.driving import rendered
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.image.endings import WAYS
@@ -296,21 +295,6 @@ async def test_a_file_of_the_tasks_own_runs_and_what_its_code_left_counts(
     assert [one.outcome.result for one in databricks.runs.values()] == ["SUCCESS", "SUCCESS"]
     assert outcome.phase is Phase.FAILED
     assert "no rows like 5" in outcome.message
-
-
-def test_the_example_runs_in_one_command() -> None:
-    need_cluster()
-    command = [sys.executable, "-m", "flyteagents", "run", "examples/databricks.yaml"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.databricks", *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "n = 500\ntold = done" in done.stdout
 
 
 async def test_code_that_was_registered_fast_is_fetched_first(

@@ -65,8 +65,8 @@ class Workspace:
         content = base64.b64decode(body["content"])
         if len(content) > SIZE_LIMIT:
             return error(400, "MAX_NOTEBOOK_SIZE_EXCEEDED", "the file is too large")
-        if body.get("format") not in ("AUTO", "RAW"):
-            return error(400, "INVALID_PARAMETER_VALUE", "SOURCE makes a notebook of it")
+        if (body.get("format") == "SOURCE") is not ("language" in body):
+            return error(400, "INVALID_PARAMETER_VALUE", "a notebook has a language, a file none")
         self.files[path] = content
         self.imports.append(path)
         return Response(200, {})
