@@ -25,7 +25,7 @@ SURFACE = set(
 )
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 5_530,
+    "author's API": 5_570,
     "_kernel": 25_250,
     "_wire": 9_000,
     "_vendor": 5_500,

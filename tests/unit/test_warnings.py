@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from flyteagents import (
     SyncAgent,
     Task,
 )
+from flyteagents._config_keys import LONG, LOOKED_AT
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.create import WARNING_LIMIT, WARNINGS
 from flyteagents._kernel.deadline import Deadline
@@ -217,3 +219,21 @@ def test_a_key_that_is_passed_on_is_told_when_it_looks_like_a_slip(slip: str) ->
 @pytest.mark.parametrize("key", ["labels", "labours", "newKeyOfTheVendor", "l", "bales"])
 def test_a_key_that_may_be_the_vendors_own_is_no_slip(key: str) -> None:
     assert passed_on([key], ["labels", "timeout"]) == []
+
+
+def test_a_task_with_thousands_of_keys_that_nobody_knows_does_not_hold_up_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_for: list[str] = []
+
+    def near(key: str, known: object, n: int) -> list[str]:
+        looked_for.append(key)
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", near)
+    keys = [*(f"key{number}" for number in range(5000)), "a" * 10_000_000]
+    said = do_nothing(keys, ["threads"])
+    assert len(said) == len(keys)
+    assert max(map(len, said)) < 200
+    assert len(looked_for) == LOOKED_AT
+    assert max(map(len, looked_for)) == LONG

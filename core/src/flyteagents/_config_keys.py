@@ -12,6 +12,10 @@ from collections.abc import Collection, Iterable, Iterator
 
 from pydantic import AliasChoices, AliasPath, BaseModel
 
+LOOKED_AT, LONG = 50, 100
+"""Unknown keys whose nearest known one is looked for, and characters of a key that are looked at: a
+task may bring thousands, or one of megabytes, and this is done on the server's loop."""
+
 
 @functools.cache
 def key_names(model: type[BaseModel]) -> frozenset[str]:
@@ -31,9 +35,14 @@ def do_nothing(
 ) -> list[str]:
     """A sentence for each of `keys`, which nobody reads, with the nearest of the `known` ones."""
     return [
-        f"{key!r} in {where} is not known and does nothing{_meant(key, known)}"
-        for key in sorted(keys)
+        f"{key!r} in {where} is not known and does nothing{_meant(key, known) if near else ''}"
+        for key, near in looked_at(keys)
     ]
+
+
+def looked_at(keys: Iterable[str]) -> list[tuple[str, bool]]:
+    """Keys in order, cut, and whether to look for what each of them was meant to be."""
+    return [(key[:LONG], place < LOOKED_AT) for place, key in enumerate(sorted(keys))]
 
 
 def _meant(key: str, known: Collection[str]) -> str:

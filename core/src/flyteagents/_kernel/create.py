@@ -127,12 +127,12 @@ class Creating:
     def _warnings(self, served: ServedAgent, task: Task[Any]) -> tuple[str, ...]:
         """What the agent has to say of the task, as much of it as an envelope has room for."""
         try:
-            said = [cut(redact(text), WARNING_LIMIT) for text in served.agent.warnings(task)]
+            said = list(served.agent.warnings(task))
+            kept = tuple(cut(redact(text), WARNING_LIMIT) for text in said[:WARNINGS])
         except Exception as error:  # noqa: BLE001 # a missing warning must not fail a create
             self._kernel.tell(served, "warnings", error)
             return ()
-        kept = said[:WARNINGS]
-        return (*kept, f"and {len(said) - len(kept)} more") if said[WARNINGS:] else tuple(kept)
+        return (*kept, f"and {len(said) - len(kept)} more") if said[WARNINGS:] else kept
 
     def _outcome(self, flight: Flight, envelope: Envelope, request: CreateRequest) -> Envelope:
         """The vendor has said yes or no."""

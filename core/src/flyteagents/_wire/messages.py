@@ -268,12 +268,13 @@ def _connection(message: Any) -> Connection:
 def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
     task = metadata.task_execution_id.task_id
     node = metadata.task_execution_id.node_execution_id
+    execution = node.execution_id
     return copied(
         _NOBODY,
-        project=node.execution_id.project or task.project,
-        domain=node.execution_id.domain or task.domain,
-        organization=node.execution_id.org or task.org,
-        execution=node.execution_id.name,
+        project=execution.project or task.project,
+        domain=execution.domain or task.domain,
+        organization=execution.org or task.org,
+        execution=execution.name,
         node=node.node_id,
         task=task.name,
         version=task.version,

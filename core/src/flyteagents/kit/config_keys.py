@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from flyteagents._config_keys import do_nothing, key_names
+from flyteagents._config_keys import do_nothing, key_names, looked_at
 
 __all__ = ["do_nothing", "key_names", "passed_on"]
 
@@ -24,8 +24,8 @@ def passed_on(
     return [
         f"{key!r} in {where} is not known to this agent and was passed on as it is; did you mean "
         f"{near!r}?"
-        for key in sorted(set(keys) - set(known))
-        if (near := next((name for name in sorted(known) if _is_slip(key, name)), None))
+        for key, looked in looked_at(set(keys) - set(known))
+        if looked and (near := next((name for name in sorted(known) if _is_slip(key, name)), None))
     ]
 
 
