@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
-from tests.bench.stub_keys import certificate
+from tests.vendors.certificates import self_signed
 from typing_extensions import Self
 
 from flyteagents.testing import free_port
@@ -134,7 +134,7 @@ class Vendor(Process):
         self._context: ssl.SSLContext | None = None
         if tls:
             file = self.folder / "stub.pem"
-            file.write_text(certificate())
+            file.write_text("".join(self_signed()))
             self._argv += ["--certificate", str(file)]
             self._context = ssl.create_default_context(cafile=file)
             self.trust = {"SSL_CERT_FILE": str(file)}

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import ipaddress
 import json
 import ssl
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.vendors.certificates import self_signed
 
 OWN = "token-of-the-service-account"
 
@@ -108,31 +103,8 @@ class FakeKubernetes:
         return 404, {}
 
     def _certificate(self) -> tuple[Path, Path]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
-        now = datetime.now(timezone.utc)
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        usage = x509.BasicConstraints(ca=True, path_length=None)
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(hours=1))
-            .add_extension(names, critical=False)
-            .add_extension(usage, critical=True)
-            .sign(key, hashes.SHA256())
-        )
         certificate, private = self.folder / "ca.crt", self.folder / "key.pem"
-        certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        private.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        for file, text in zip((certificate, private), self_signed(), strict=True):
+            file.write_text(text)
         (self.folder / "token").write_text(OWN)
         return certificate, private
