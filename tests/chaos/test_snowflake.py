@@ -91,13 +91,19 @@ async def test_a_statement_that_dies_while_nobody_knows_it_is_run_anew_once(
 ) -> None:
     """Its reply is lost, it ends with an incident, and the next attempt is on another replica."""
     snowflake.will("dies", Plan(running=0.5, error=("000603", "XX000", "an incident")))
-    snowflake.script("POST", BASE, DropReply(), DropReply())  # the submit, and the look-up after it
     env = environment(snowflake)
     first, second = await asyncio.gather(
         make_server("snowflake", **env), make_server("snowflake", **env)
     )
 
     async with first.caller(deadline=2.0) as one, second.caller(deadline=5.0) as two:
+        # A server's first request loads what it needs, which may take all of the deadline.
+        warm = Attempt(task_template(TASK_TYPE, custom=CONFIG, sql="SELECT 1"), execution="warm")
+        assert (await one.create(warm, deadline=20.0)).ok
+        snowflake.statements.clear()
+        # The submit, and the look-up after it.
+        snowflake.script("POST", BASE, DropReply(), DropReply())
+
         attempt = Attempt(insert(7, "dies"))
         created = await one.create(attempt)
         assert created.ok
