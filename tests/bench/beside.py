@@ -5,6 +5,7 @@ What differs from vendor to vendor is a `Pair`: what a job is, and how an agent 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class Pair:
 
 def measure(pair: Pair, login_delay: float = DELAY, title: str = "") -> dict[str, Any]:
     """Polls with 64 and 512 in flight. login_delay: seconds that a login or a token takes."""
+    if not pair.python.exists():
+        sys.exit(f"flytekit's connector for {pair.vendor} is not installed; `make bench` does it")
     with ExitStack() as stack:
         collector = stack.enter_context(processes.collector())
         stubs = [stack.enter_context(Vendor(0.0, pair.plugin, pair.tls)) for _ in range(2)]
