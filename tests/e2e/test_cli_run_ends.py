@@ -107,6 +107,20 @@ def test_a_closed_pipe_cancels_the_job_also_when_nothing_is_printed(
     assert cancelled(tmp_path)
 
 
+def test_a_reader_that_has_seen_enough_of_the_result_makes_no_failure_of_it(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """As `flyteagents run ... | head -2` does it, when the job has ended."""
+    process = started("run", task(tmp_path, outputs={"total": 42}), env=env)
+    wait_for(process.stdout, "SUCCEEDED")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(15) == 0, process.stderr.read()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
 def test_the_end_of_the_terminal_cancels_the_job(env: dict[str, str], tmp_path: Path) -> None:
     process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
     wait_for(process.stdout, "RUNNING")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,16 +153,31 @@ def _run(options: Options, interrupts: Interrupts, stack: ExitStack) -> int:
     unclean = server is not None and not _stop(server, options.as_json)
     statistics, tree = _trace(receiver, ended.tries[-1].meta)
     outputs = results.outputs_of(ended, read.outputs)
-    if options.as_json:
-        screen.print_json(results.document(ended, outputs, statistics))
-    else:
-        results.show(ended, outputs, statistics, options.rows)
-    if tree is not None:
-        screen.console(stderr=options.as_json).print(tree)
+
+    def tell() -> None:
+        if options.as_json:
+            screen.print_json(results.document(ended, outputs, statistics))
+        else:
+            results.show(ended, outputs, statistics, options.rows)
+        if tree is not None:
+            screen.console(stderr=options.as_json).print(tree)
+
+    _told(tell)
     if results.lost(ended):
         text = f"flyteagents: the server stopped answering: {ended.tries[-1].message}"
         click.echo(text, err=True)
     return results.exit_code(ended) or (UNCLEAN if unclean else 0)
+
+
+def _told(tell: Callable[[], None]) -> None:
+    """Print. How the task ended is the same for a reader that has seen enough, as `head` has."""
+    from flyteagents._cli.hung_up import Readers
+
+    try:
+        tell()
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # as click and rich meet a closed pipe
+        Readers().look()
 
 
 def _task(options: Options) -> tuple[TaskFile, FlyteTask]:
@@ -248,7 +264,8 @@ def _stop(server: OwnServer, as_json: bool) -> bool:
         text = f"flyteagents: the server ended with exit code {code}:\n{server.rest}"
         click.echo(text.rstrip(), err=True)
     else:
-        click.secho("the server got SIGTERM and ended with exit code 0", dim=True, err=as_json)
+        text = "the server got SIGTERM and ended with exit code 0"
+        _told(lambda: click.secho(text, dim=True, err=as_json))
     return code == 0
 
 

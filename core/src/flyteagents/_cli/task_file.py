@@ -33,6 +33,7 @@ from flyteagents._wire.types import decode_variables
 _KEYS = set(
     "task_type name sql custom config inputs outputs values timeout retries".split()  # noqa: SIM905
 )
+_RETRIES = 99
 _SPAN = re.compile(
     r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?",
 )
@@ -95,19 +96,20 @@ def _from_yaml(raw: bytes) -> TaskFile:
     if stray := set(values) - set(inputs):
         raise BadTaskFile(f"values has {', '.join(sorted(stray))}, which inputs does not declare")
     try:
-        made = task_template(
-            task["task_type"],
-            custom=_mapping(task, "custom"),
-            config={name: str(value) for name, value in _mapping(task, "config").items()},
-            sql=str(task.get("sql") or ""),
-            interface=inputs,
-            outputs=outputs,
-            timeout=read_span(task.get("timeout") or 0),
-            retries=int(task.get("retries") or 0),
-            name=str(task.get("name") or task["task_type"]),
-        )
-    except (ValueError, TypeError) as error:
-        raise BadTaskFile(f"timeout or retries: {error}") from None
+        timeout = read_span(task.get("timeout") or 0)
+    except ValueError as error:
+        raise BadTaskFile(f"timeout: {error}") from None
+    made = task_template(
+        task["task_type"],
+        custom=_mapping(task, "custom"),
+        config={name: str(value) for name, value in _mapping(task, "config").items()},
+        sql=_text(task, "sql"),
+        interface=inputs,
+        outputs=outputs,
+        timeout=timeout,
+        retries=_retries(task.get("retries") or 0),
+        name=_text(task, "name") or task["task_type"],
+    )
     return TaskFile(made, inputs, outputs, values)
 
 
@@ -119,6 +121,19 @@ def _types(task: Mapping[str, Any], key: str) -> dict[str, Type]:
         except ValueError as error:
             raise BadTaskFile(f"{key}: {name}: {error}") from None
     return types
+
+
+def _text(task: Mapping[str, Any], key: str) -> str:
+    value = task.get(key) or ""
+    if not isinstance(value, str):
+        raise BadTaskFile(f"{key} must be a text, and is {value!r}")
+    return value
+
+
+def _retries(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _RETRIES:
+        raise BadTaskFile(f"retries must be a whole number from 0 to {_RETRIES}, and is {value!r}")
+    return value
 
 
 def _mapping(task: Mapping[str, Any], key: str) -> dict[str, Any]:
