@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flyteidl.core import errors_pb2, literals_pb2
-from tests.unit.kernel_setup import Setup, within
+from tests.unit.kernel_setup import RUNNING, Numbered, Scripted, Setup, within
 
 from flyteagents import (
     Call,
@@ -17,13 +20,16 @@ from flyteagents import (
     ErrorDocument,
     InvalidTask,
     Kind,
+    Status,
     Type,
     Unauthenticated,
     Unavailable,
     Unsupported,
 )
+from flyteagents._kernel import stores
 from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.flight import Flight
+from flyteagents._kernel.settings import KernelSettings
 from flyteagents._vendor.budget import Budget
 from flyteagents.testing import FakeVendor, Request, Response
 
@@ -60,6 +66,75 @@ async def test_an_attempt_is_told_when_an_earlier_one_is_settled(setup: Setup) -
     call = flight.call("create", earlier)
     assert call.settling
     assert (call.key, call.fingerprint) == (earlier.key, earlier.fingerprint)
+
+
+async def test_a_call_runs_where_it_was_made_though_its_agent_is_moved_meanwhile(
+    setup: Setup,
+) -> None:
+    ran: list[tuple[object, str]] = []
+
+    class Watched(Scripted):
+        async def get(self, job: Numbered, call: Call) -> Status:
+            ran.append((self, threading.current_thread().name))
+            return RUNNING
+
+    setup = Setup(cls=Watched)
+    budget = Budget(time.monotonic() + 2)
+    early = setup.opened().call("get", budget)
+    first = setup.served.agent
+    await asyncio.to_thread(setup.served.isolate)  # as the watch's thread does
+    late = setup.opened().call("get", budget)
+    await ask(early)
+    await ask(late)
+    assert ran == [
+        (first, threading.current_thread().name),
+        (setup.served.agent, "flyteagents-lane-scripted"),
+    ]
+    await setup.served.close()
+
+
+async def test_a_store_that_hangs_holds_up_no_other_and_none_of_the_agents_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "_place_of", str)  # all of these are below one place
+    setup = Setup(settings=KernelSettings(max_threads=2))
+    hung, sound = tmp_path / "hung", tmp_path / "sound"
+    for place in (hung, sound):
+        place.mkdir()
+    # A pipe that nobody writes to: who opens it waits for ever.
+    os.mkfifo(hung / "error.pb")
+    stuck = [asyncio.ensure_future(call_of(setup, str(hung)).read_error()) for _ in range(9)]
+    await asyncio.sleep(0.05)
+    other = call_of(setup, str(sound))
+    try:
+        assert await asyncio.wait_for(other.read_error(), 5) is None
+        assert await asyncio.wait_for(other.blocking(lambda: 7), 5) == 7
+    finally:
+        for each in stuck:
+            each.cancel()
+        for _ in range(10):  # let the threads go, or this process would not end
+            with contextlib.suppress(OSError):
+                os.close(os.open(hung / "error.pb", os.O_WRONLY | os.O_NONBLOCK))
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "place"),
+    [
+        ("s3://bucket/a/b/0", "s3://bucket"),
+        ("/mnt/sales/a/0", "/mnt/sales"),
+        ("file:///mnt/sales/a/0", "/mnt/sales"),
+    ],
+)
+def test_what_hangs_as_one_is_one_place(prefix: str, place: str) -> None:
+    assert stores._place_of(prefix) == place
+
+
+def test_there_are_threads_for_so_many_places_and_no_more() -> None:
+    of = stores.Stores("scripted")
+    made = {id(of.threads(f"s3://bucket-{number}/0")) for number in range(stores.PLACES * 2)}
+    assert len(made) == stores.PLACES + 1
+    of.close()
 
 
 # Endpoints and credentials.

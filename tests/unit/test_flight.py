@@ -10,7 +10,7 @@ import pytest
 from tests.unit.kernel_setup import Numbered, Setup, made_for, within
 
 from flyteagents import Forbidden, Idempotency, InvalidTask, Phase, Unavailable, VendorError
-from flyteagents._kernel import flights
+from flyteagents._kernel import flights, lost
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Envelope
@@ -361,6 +361,29 @@ async def test_a_job_that_may_be_there_is_looked_for_by_its_key_and_stopped(setu
     setup.agent.script["find"] = [JOB]
     await unanswered(setup, generation=2, retries=0)
     assert setup.agent.asked[:4] == ["create", "find", "get", "cancel"]
+
+
+async def test_a_job_that_an_index_shows_late_is_stopped_too(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost, "FIRST_PAUSE", 0.0)
+    setup.agent.script["find"] = [None, None, Unavailable("busy"), None, JOB]
+    await unanswered(setup, generation=2, retries=0)
+    for _ in range(200):
+        if "cancel" not in setup.agent.asked:
+            await asyncio.sleep(0.01)
+    assert list(dict.fromkeys(setup.agent.asked)) == ["create", "find", "get", "cancel"]
+    assert setup.agent.asked.count("find") == 5
+
+
+async def test_a_drain_does_not_wait_for_an_index(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost, "FIRST_PAUSE", 0.0)
+    setup.kernel.detached.draining = True
+    await unanswered(setup, generation=2, retries=0)
+    assert setup.agent.asked == ["create", "find"]
+    assert len(setup.kernel.detached) == 0
 
 
 async def refused_in_time(setup: Setup, **of: Any) -> None:

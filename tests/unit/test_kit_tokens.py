@@ -98,6 +98,35 @@ async def test_who_gives_up_waiting_stops_nobody_else() -> None:
     assert (await second).value == "token-1"
 
 
+async def test_the_end_of_ones_time_is_not_the_end_of_those_who_wait_with_it() -> None:
+    asked: list[Call] = []
+
+    async def obtain(source: str, call: Call) -> Token:
+        asked.append(call)
+        await asyncio.sleep(0)
+        if call.remaining <= 0:
+            raise Unavailable("there was no time left")
+        return Token("token", time.time() + 3600)
+
+    kept: Tokens[str, Token] = Tokens(obtain)
+    hasty, patient = KitCall(seconds=0.0), KitCall(seconds=5.0)
+    waiting = [asyncio.ensure_future(kept.get("me", call)) for call in (hasty, *[patient] * 5)]
+    first, *others = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(first, Unavailable)
+    assert [getattr(each, "value", each) for each in others] == ["token"] * 5
+    assert asked == [hasty, patient]
+
+
+async def test_what_is_wrong_with_the_service_is_told_to_all_who_wait() -> None:
+    service = Service(fault=Unavailable("down"))
+    kept: Tokens[str, Token] = Tokens(service.obtain)
+    told = await asyncio.gather(
+        *(kept.get("me", KitCall()) for _ in range(5)), return_exceptions=True
+    )
+    assert [str(each) for each in told] == ["down"] * 5
+    assert service.asked == ["me"]
+
+
 async def test_each_identity_has_a_token_of_its_own() -> None:
     service = Service()
     kept: Tokens[Source, Token] = Tokens(service.obtain)

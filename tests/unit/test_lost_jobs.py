@@ -60,6 +60,25 @@ async def test_an_earlier_job_that_the_last_attempt_cannot_settle_is_stopped(
     assert "cancel" in setup.agent.asked
 
 
+async def test_earlier_attempts_that_the_last_one_does_not_reach_are_looked_at_too(
+    setup: Setup, creating: Creating
+) -> None:
+    """The first one's vendor does not answer in time, and the second one's job runs."""
+    setup.agent.script["find"] = [JOB]
+    setup.agent.script["create"] = [Unavailable("busy")]
+    request = setup.request("s3://bucket/e/n/data/3", generation=2, retries=2, attempt=2)
+    envelope = await creating.create(request, setup.task(THIRD).key, "", within(0.01))
+    assert envelope.parked is not None
+    for _ in range(200):
+        if setup.agent.asked.count("cancel") < 1 or len(looked_for(setup)) < 2:
+            await asyncio.sleep(0.01)
+    assert looked_for(setup) == {"s3://bucket/e/n/data/1", THIRD}
+
+
+def looked_for(setup: Setup) -> set[str]:
+    return {task.output_prefix for task in setup.agent.about["find"]}
+
+
 async def test_an_earlier_job_that_a_next_attempt_can_settle_is_left_alone(
     setup: Setup, creating: Creating
 ) -> None:

@@ -210,6 +210,6 @@ def _isolate(agents: Sequence[ServedAgent], task_type: str, seconds: float) -> N
     # The watch knows the package; which of its agents it was is not to be seen from outside.
     plugin = next(served.plugin for served in agents if served.task_type == task_type)
     for served in agents:
-        if seconds >= INTOLERABLE and served.plugin is plugin and not served.lane.isolated:
+        if seconds >= INTOLERABLE and served.plugin is plugin and not served.place.lane.isolated:
             log.error("%s blocks the server's loop; giving it one of its own", served.task_type)
             served.isolate()

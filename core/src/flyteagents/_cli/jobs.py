@@ -239,7 +239,7 @@ def _past(count: int) -> Iterator[Past]:
             budget = Budget(time.monotonic() + 10)
             return await ask(KernelCall(served, "past_jobs", Identity(), budget), count)
         finally:
-            await served.client.aclose()
+            await served.place.client.aclose()
 
     kernel = kernel_settings()
     for plugin in discover(kernel.plugins).plugins:

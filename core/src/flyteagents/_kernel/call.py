@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -20,13 +19,12 @@ from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
 from flyteagents._kernel.returned import check_returned
-from flyteagents._kernel.served import ServedAgent
+from flyteagents._kernel.served import Place, ServedAgent
 from flyteagents._kernel.stores import ERROR, OUTPUTS, read_file
 from flyteagents._status import ErrorDocument
 from flyteagents._task import Fingerprint, Identity, Key
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget, backoff, within
-from flyteagents._vendor.http import VendorClient
 
 T = TypeVar("T")
 CALL_LIMIT = 60.0
@@ -54,13 +52,11 @@ class KernelCall:
     adopted: bool = False
     fresh: bool = False
     opening: bool = False
-    agent: Any = field(init=False, repr=False)
-    client: VendorClient = field(init=False, repr=False)
+    place: Place = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Taken now: while the call is under way the agent may be moved to another loop.
-        self.agent = self.served.agent
-        self.client = self.served.client
+        self.place = self.served.place
 
     @property
     def configs(self) -> Mapping[str, str]:
@@ -68,7 +64,7 @@ class KernelCall:
 
     @property
     def remaining(self) -> float:
-        return max(self.budget.until - time.monotonic(), 0.0)
+        return self.budget.left
 
     @property
     def trouble(self) -> str:
@@ -76,10 +72,11 @@ class KernelCall:
 
     @functools.cached_property
     def http(self) -> Http:
-        return self.client.bind(self._endpoint, self.budget, self.agent.explain)
+        place = self.place
+        return place.client.bind(self._endpoint, self.budget, place.agent.explain)
 
     async def _endpoint(self, fresh: bool) -> Endpoint:
-        agent = self.agent
+        agent = self.place.agent
         if self.opening:
             raise RuntimeError(
                 f"{type(agent).__name__}.endpoint makes a request for which endpoint would be "
@@ -107,20 +104,25 @@ class KernelCall:
         return await loop.run_in_executor(self.served.threads, functools.partial(function, *args))
 
     async def read_error(self, prefix: str = "") -> ErrorDocument | None:
-        raw = await self.blocking(read_file, prefix or self.output_prefix, ERROR)
+        raw = await self._of_store(prefix, read_file, ERROR)
         return None if raw is None else self._codec.read_error(raw)
 
     async def read_outputs(self, prefix: str = "") -> Mapping[str, object] | None:
-        def read() -> Mapping[str, object] | None:  # all in the thread: it may be megabytes
-            raw = read_file(prefix or self.output_prefix, OUTPUTS)
+        def read(there: str) -> Mapping[str, object] | None:  # in the thread: it may be megabytes
+            raw = read_file(there, OUTPUTS)
             return None if raw is None else self._codec.read_outputs(raw, self.declared)
 
-        return await self.blocking(read)
+        return await self._of_store(prefix, read)
 
     async def written_outputs(self) -> Collection[str] | None:
         """The names of the outputs that the job wrote. Raises as `read_outputs` does."""
-        raw = await self.blocking(read_file, self.output_prefix, OUTPUTS)
+        raw = await self._of_store("", read_file, OUTPUTS)
         return None if raw is None else self._codec.output_names(raw)
+
+    async def _of_store(self, prefix: str, function: Callable[..., T], *args: object) -> T:
+        prefix = prefix or self.output_prefix
+        threads = self.served.stores.threads(prefix)
+        return await asyncio.get_running_loop().run_in_executor(threads, function, prefix, *args)
 
     @property
     def _codec(self) -> Codec:
@@ -135,11 +137,11 @@ async def ask(
     `more` after them. Raises what the method raises, TypeError for what it must not return, and
     Unavailable when it takes more than `limit` seconds."""
     served = call.served
-    method = getattr(call.agent, call.operation)
+    method = getattr(call.place.agent, call.operation)
     about = [each for each in (first, call.of) if each is not None]
     with served.span(call.operation):
         try:
-            value = await within(limit, served.lane.run(method, *about, call, *more))
+            value = await within(limit, call.place.lane.run(method, *about, call, *more))
             check_returned(call.operation, value, served.offered.models.job)
             return value
         except asyncio.TimeoutError:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from flyteagents._agent import Agent
 from flyteagents._errors import InvalidTask, Throttled, VendorError
-from flyteagents._job import Job
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.call import CALL_LIMIT, ask, ask_patiently
 from flyteagents._kernel.cancel import Cancelling
@@ -25,6 +23,7 @@ from flyteagents._kernel.envelope import Parked, new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.keys import attempt_number
+from flyteagents._kernel.lost import stop_lost
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
@@ -279,26 +278,8 @@ class Flights:
         self._metrics.abandoned.add(served.task_type)
         log.warning("%s: a submit was not answered; its job may run", served.task_type)
         if flight.last_attempt or not self.adopts(served):
-            self._kernel.detached.start(self._stop_lost(flight))
-
-    async def _stop_lost(self, flight: Flight) -> None:
-        agent = flight.served.agent
-        job = agent.handle(flight.task)
-        if job is None and type(agent).find is not Agent.find:
-            # The callers' budget is over or closed, and `find` has to ask the vendor.
-            flight.flies_on(flight.work)
-            job = await ask_patiently(flight.call("find", flight.task))
-        if job is not None:
-            # The submit may arrive after the first look: unconfirmed, the cancel waits for its job.
-            self._stop(flight, job, unconfirmed=True)
-
-    def _stop(self, flight: Flight, job: Job, *, unconfirmed: bool = False) -> None:
-        """See a job stop that nobody has a name for."""
-        task = flight.task
-        envelope = new_envelope(task.identity, flight.key, task.type)
-        envelope = replace(envelope, unconfirmed=unconfirmed)
-        opened = OpenJob(flight.served, job, envelope, connection=flight.connection)
-        self._cancelling.detach(opened)
+            lost = stop_lost(self._kernel, self._cancelling, flight, flight.task)
+            self._kernel.detached.start(lost)
 
     def _made_unheard(self, flight: Flight, made: Made | Answer) -> None:
         """A job that Flyte has no name for: cancelled, where no attempt can find it."""
@@ -314,7 +295,9 @@ class Flights:
         )
         self._metrics.abandoned.add(served.task_type)
         if cancel:
-            self._stop(flight, made.job)
+            envelope = new_envelope(flight.task.identity, flight.key, flight.task.type)
+            opened = OpenJob(served, made.job, envelope, connection=flight.connection)
+            self._cancelling.detach(opened)
         else:
             fingerprint = str(flight.task.fingerprint)
             self._unheard.put(flight.key, Unheard(made, fingerprint, time.monotonic()))

@@ -16,12 +16,22 @@ T = TypeVar("T")
 
 
 class Lane:
-    """The place one agent runs in."""
+    """The place one agent runs in: its caller's loop or, with `first`, a thread with one of its
+    own, which awaits `first` before anything else."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, first: Callable[[], Awaitable[None]] | None = None) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        if first is not None:
+            self._loop = asyncio.new_event_loop()
+            # Before the loop runs, so that it is the first thing there. Kept, since asyncio holds
+            # its tasks only weakly, and one that nobody holds may be collected.
+            self._opening = self._loop.create_task(_completed(first))
+            # A daemon: a method that blocks for ever must not keep the process from ending.
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name=f"flyteagents-lane-{name}", daemon=True
+            )
+            self._thread.start()
 
     @property
     def isolated(self) -> bool:
@@ -37,26 +47,13 @@ class Lane:
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._loop))
 
-    def isolate(self, first: Callable[[], Awaitable[None]]) -> None:
-        """Give the lane a thread of its own, for all calls that begin from now on, and await
-        `first` there before them."""
-        if self._loop is None:
-            loop = asyncio.new_event_loop()
-            # Before the loop runs, so that it is the first thing there. Kept, since asyncio holds
-            # its tasks only weakly, and one that nobody holds may be collected.
-            self._opening = loop.create_task(_completed(first))
-            # A daemon: a method that blocks for ever must not keep the process from ending.
-            self._thread = threading.Thread(
-                target=loop.run_forever, name=f"flyteagents-lane-{self._name}", daemon=True
-            )
-            self._loop = loop  # last: calls may begin while another thread is here
-            self._thread.start()
-
     async def close(self) -> None:
         """End the thread; a method that blocks it for longer than a second is left behind."""
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join, 1.0)
+            if not self._thread.is_alive():
+                self._loop.close()
 
 
 async def _completed(first: Callable[[], Awaitable[None]]) -> None:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,10 +17,20 @@ from flyteagents._kernel.lane import Lane
 from flyteagents._kernel.offered import Offered
 from flyteagents._kernel.plugins import Plugin
 from flyteagents._kernel.settings import KernelSettings, prefix_of
+from flyteagents._kernel.stores import Stores
 from flyteagents._settings import Settings
 from flyteagents._telemetry.providers import Telemetry
 from flyteagents._vendor.http import VendorClient
 from flyteagents._vendor.secrets import Secrets
+
+
+@dataclass(frozen=True)
+class Place:
+    """The author's object, its connections, and where it runs: they belong together."""
+
+    agent: Any
+    client: VendorClient
+    lane: Lane
 
 
 class ServedAgent:
@@ -53,18 +64,23 @@ class ServedAgent:
         self._vendor_hosts = [*self._cls.hosts, *settings.allow_hosts, *of_settings]
         # As much again as for polls is for cancels, which have no limit of their own.
         self._connections = settings.max_creates + 2 * settings.max_polls
-        self.agent, self.client = self._make()
+        self.place = self._make(isolated=False)
 
         if telemetry is not None:
             for task_type in offered.task_types:
                 telemetry.metrics.serve(task_type, synchronous=self.is_sync)
         self.secrets = Secrets(settings.secrets_dir)
         self.threads = ThreadPoolExecutor(settings.max_threads, f"flyteagents-{self.task_type}")
+        self.stores = Stores(self.task_type)
         self.creates = Admission(settings.max_creates)
         self.polls = Admission(settings.max_polls)
-        self.lane = Lane(self.task_type)
 
-    def _make(self) -> tuple[Any, VendorClient]:
+    @property
+    def agent(self) -> Any:
+        """The author's object that calls begin with now."""
+        return self.place.agent
+
+    def _make(self, *, isolated: bool) -> Place:
         agent: Any = self._cls()
         agent.settings = self.offered.settings
         observe = None
@@ -74,18 +90,19 @@ class ServedAgent:
         client = VendorClient(
             self.task_type, self._vendor_hosts, max_connections=self._connections, observe=observe
         )
-        return agent, client
+        return Place(agent, client, Lane(self.task_type, agent.open if isolated else None))
 
     async def open(self) -> None:
         await self.agent.open()
 
     async def close(self) -> None:
         # The lane first: nothing of the agent's is to run there while its connections are closed.
-        await self.lane.close()
+        await self.place.lane.close()
         await self.agent.close()
-        await self.client.aclose()
+        await self.place.client.aclose()
         # Python cannot end a thread from outside: one that hangs would hold up the whole stop.
         self.threads.shutdown(wait=False, cancel_futures=True)
+        self.stores.close()
 
     def span(self, operation: str) -> AbstractContextManager[object]:
         """The span of the agent's own work."""
@@ -108,9 +125,9 @@ class ServedAgent:
         """Move the agent to a loop of its own, since it blocks the one it is on. What it and
         its connections hold belongs to the old loop, so it begins anew; calls under way end
         where they are."""
-        if not self.lane.isolated:
-            self.agent, self.client = self._make()
-            self.lane.isolate(self.agent.open)
+        if not self.place.lane.isolated:
+            # In one step: calls begin while the watch's thread is here.
+            self.place = self._make(isolated=True)
 
     def owns(self, module: str) -> bool:
         """Whether a module is of the package that the agent's class is in."""

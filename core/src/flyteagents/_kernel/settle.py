@@ -8,7 +8,6 @@ job of the last one, whose name it was not told
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from flyteagents._kernel.envelope import new_envelope
 from flyteagents._kernel.flight import Flight, Made
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.keys import attempt_number, earlier_attempts
+from flyteagents._kernel.lost import stop_lost
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.tasks import as_attempt
 from flyteagents._status import Phase, Status
@@ -55,12 +55,14 @@ async def settle(
             earlier = earlier[place:]
             break
 
-    for each in earlier:
+    for place, each in enumerate(earlier):
         try:
             settled = await each.job(others, cancelling)
         except VendorError:
             if flight.last_attempt:
-                each.abandon(cancelling)
+                # Also those that were not reached: nobody will look at them later.
+                for left in earlier[place:]:
+                    left.abandon(cancelling)
             raise
         if settled is not None:
             task_type = flight.served.task_type
@@ -161,15 +163,15 @@ class _Earlier:
 
     def abandon(self, cancelling: Cancelling) -> None:
         """No attempt can follow this one, so nobody will ever ask about its job: stop it."""
-        job = self._found or self._served.agent.handle(self._task)
-        if job is not None:
-            # What a handle names may not have arrived yet: unconfirmed, the cancel waits for it.
-            cancelling.detach(self._opened(job, unconfirmed=self._found is None))
+        if self._found is not None:
+            cancelling.detach(self._opened(self._found))
+        else:
+            lost = stop_lost(self._kernel, cancelling, self._flight, self._task)
+            self._kernel.detached.start(lost)
 
-    def _opened(self, job: Job, *, unconfirmed: bool = False) -> OpenJob:
+    def _opened(self, job: Job) -> OpenJob:
         task = self._task
         envelope = new_envelope(task.identity, task.key.hex, task.type, wrote=self._number)
-        envelope = replace(envelope, unconfirmed=unconfirmed)
         return OpenJob(self._served, job, envelope, task.output_prefix, self._flight.connection)
 
     async def _stop(self, job: Job, cancelling: Cancelling) -> None:

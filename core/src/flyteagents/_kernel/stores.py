@@ -1,11 +1,12 @@
 """Small files that a job wrote below its output prefix: on this machine, or where fsspec reaches.
 
-It blocks, so it runs in an agent's threads. The prefix came over the wire: only the two names that
+It blocks, so it runs in threads. The prefix came over the wire: only the two names that
 Flyte's own code writes are ever read, and no more of a file than Flyte would read of it.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,7 +17,42 @@ ERROR, OUTPUTS = "error.pb", "outputs.pb"
 SIZE_LIMIT = 10 << 20
 """Bytes. Flyte reads at most 2 MB of such a file by default, and 10 as its charts set it
 (flytestdlib/storage/config.go:36, charts/flyte-core/values.yaml:845)."""
+PLACES, THREADS = 32, 4
+"""Places that have threads of their own, the others share some; and how many each has."""
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs"}
+
+
+class Stores:
+    """Threads for one agent's reads, apart for each place. Python cannot end a thread: a store that
+    hangs keeps its own, and must not keep those that other tenants' stores are read with."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._threads: dict[str, ThreadPoolExecutor] = {}
+
+    def threads(self, prefix: str) -> ThreadPoolExecutor:
+        """Those for what lies below `prefix`."""
+        place = _place_of(prefix)
+        if place not in self._threads and len(self._threads) >= PLACES:
+            place = ""
+        made = self._threads.get(place)
+        if made is None:
+            made = ThreadPoolExecutor(THREADS, f"flyteagents-stores-{self._name}")
+            self._threads[place] = made
+        return made
+
+    def close(self) -> None:
+        """End those that nothing holds."""
+        for threads in self._threads.values():
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _place_of(prefix: str) -> str:
+    """What hangs as one: a bucket, or what may be a mount of its own."""
+    parts = urlsplit(prefix)
+    if parts.scheme in ("", "file"):
+        return str(Path(*Path(parts.path).parts[:3]))
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def read_file(prefix: str, name: str) -> bytes | None:

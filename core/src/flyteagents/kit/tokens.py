@@ -27,7 +27,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from flyteagents import Call
+from flyteagents import Call, VendorError
 
 __all__ = ["Identified", "Token", "Tokens"]
 
@@ -67,12 +67,13 @@ T = TypeVar("T", bound=Token)
 
 @dataclass
 class _Kept(Generic[T]):
-    """One identity's token, and the renewal that is under way."""
+    """One identity's token, the renewal that is under way, and the call in whose time it is."""
 
     token: T | None = None
     obtained: float = 0.0
     again: float = 0.0
     renewal: asyncio.Task[T] | None = None
+    payer: Call | None = None
 
     @property
     def idle(self) -> bool:
@@ -98,12 +99,25 @@ class Tokens(Generic[S, T]):
 
         refused = call.fresh and now - kept.obtained > JUST_NOW
         if token is None or refused or now >= token.expires - END:
-            # Shielded: others wait for it too, and this call may be given up.
-            return await asyncio.shield(self._renew(kept, source, call))
+            return await self._renewed(kept, source, call)
 
         if now > max(token.expires - AHEAD, kept.again) and kept.idle:
             self._renew(kept, source, call).add_done_callback(_tell)
         return token
+
+    async def _renewed(self, kept: _Kept[T], source: S, call: Call) -> T:
+        """A new token, with whoever else waits for it. Raises what `obtain` raises."""
+        while True:
+            renewal = self._renew(kept, source, call)
+            payer = kept.payer
+            try:
+                # Shielded: others wait for it too, and this call may be given up.
+                return await asyncio.shield(renewal)
+            except VendorError:
+                # It had the time of the call that began it. Where that was over, it says nothing
+                # of the token service, and a call that has time left pays for the next one.
+                if payer is None or payer is call or payer.remaining > 0 or call.remaining <= 0:
+                    raise
 
     def close(self) -> None:
         """Forget everything."""
@@ -126,10 +140,14 @@ class Tokens(Generic[S, T]):
         if kept.renewal is None or kept.idle:
             kept.again = time.time() + PAUSE
             kept.renewal = asyncio.ensure_future(self._ask(kept, source, call))
+            kept.payer = call
         return kept.renewal
 
     async def _ask(self, kept: _Kept[T], source: S, call: Call) -> T:
-        kept.token = token = await self._obtain(source, call)
+        try:
+            kept.token = token = await self._obtain(source, call)
+        finally:
+            kept.payer = None  # who waits knows it; a call holds its caller's secrets
         kept.obtained = time.time()
         return token
 
