@@ -1,0 +1,107 @@
+"""Submits that end without an answer: their jobs are counted, looked for, and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.unit.kernel_setup import Numbered, Setup, within
+from tests.unit.test_flight import begin, ends, given_up
+
+from flyteagents import Unavailable
+from flyteagents._kernel import lost
+from flyteagents._kernel.create import Creating
+
+JOB = Numbered(id="job-1")
+
+
+def abandoned(setup: Setup) -> float:
+    return setup.counted("abandoned").get(("scripted",), 0)
+
+
+async def unanswered(setup: Setup, **of: Any) -> None:
+    """A flight whose submit ends without an answer, when its caller has gone."""
+    held = asyncio.Event()
+    setup.agent.script["create"] = [held, Unavailable("no answer within 60 s")]
+    flight = begin(setup, **of)
+    await given_up(setup, flight)
+    held.set()
+    await ends(flight)
+    await asyncio.sleep(0.005)
+
+
+async def test_a_submit_without_an_answer_and_a_caller_is_counted(setup: Setup) -> None:
+    before = abandoned(setup)
+    await unanswered(setup)
+    assert abandoned(setup) - before == 1
+    assert setup.agent.asked == ["create"], "a next attempt may find the job"
+
+
+async def test_a_submit_whose_failure_was_heard_is_not_counted(setup: Setup) -> None:
+    before = abandoned(setup)
+    setup.agent.script["create"] = [Unavailable("down")]
+    flight = begin(setup, seconds=0.0)
+    await setup.flights.wait(flight, within(1))
+    await ends(flight)
+    assert abandoned(setup) == before
+
+
+async def test_a_job_that_may_be_there_is_looked_for_by_our_name_and_stopped(setup: Setup) -> None:
+    setup.agent.named = JOB
+    await unanswered(setup, generation=2, retries=0)
+    assert setup.agent.asked[:3] == ["create", "get", "cancel"]
+
+
+async def test_a_job_that_may_be_there_is_looked_for_by_its_key_and_stopped(setup: Setup) -> None:
+    setup.agent.script["find"] = [JOB]
+    await unanswered(setup, generation=2, retries=0)
+    assert setup.agent.asked[:4] == ["create", "find", "get", "cancel"]
+
+
+async def test_a_job_that_an_index_shows_late_is_stopped_too(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost, "FIRST_PAUSE", 0.0)
+    setup.agent.script["find"] = [None, None, Unavailable("busy"), None, JOB]
+    await unanswered(setup, generation=2, retries=0)
+    for _ in range(200):
+        if "cancel" not in setup.agent.asked:
+            await asyncio.sleep(0.01)
+    assert list(dict.fromkeys(setup.agent.asked)) == ["create", "find", "get", "cancel"]
+    assert setup.agent.asked.count("find") == 5
+
+
+async def test_a_drain_does_not_wait_for_an_index(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost, "FIRST_PAUSE", 0.0)
+    setup.kernel.detached.draining = True
+    await unanswered(setup, generation=2, retries=0)
+    assert setup.agent.asked == ["create", "find"]
+    assert len(setup.kernel.detached) == 0
+
+
+async def refused_in_time(setup: Setup, **of: Any) -> None:
+    """A create whose submit has lost its reply, and whose caller hears of that."""
+    setup.agent.script["create"] = [Unavailable("the reply was lost")]
+    setup.agent.script["find"] = [JOB]
+    creating = Creating(setup.kernel, setup.flights)
+    key = setup.task().key
+    envelope = await creating.create(setup.request(**of), key, "", within(0.01))
+    assert envelope.parked is not None
+    for _ in range(100):  # what goes on without a caller
+        await asyncio.sleep(0)
+
+
+async def test_a_lost_reply_that_a_caller_heard_of_leaves_no_job_where_no_attempt_follows(
+    setup: Setup,
+) -> None:
+    await refused_in_time(setup, generation=2, retries=0)
+    # By first mention: the budget may have room for another try.
+    assert list(dict.fromkeys(setup.agent.asked)) == ["create", "find", "get", "cancel"]
+
+
+async def test_a_lost_reply_that_a_caller_heard_of_is_the_next_attempts(setup: Setup) -> None:
+    await refused_in_time(setup, generation=2, retries=1)
+    assert set(setup.agent.asked) == {"create"}
