@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from tests.databricks.driving import EXISTING, Driver
 from tests.databricks.fake_databricks import FakeDatabricks
+from tests.databricks.runs import Plan
 from tests.databricks.workspace import error
 
-from flyteagents import Forbidden, Unavailable
+from flyteagents import Forbidden, Phase, Unavailable
 from flyteagents.testing import Response
 from flyteagents_databricks.delivery import entrypoint_text
 from flyteagents_databricks.settings import DatabricksSettings
@@ -95,6 +96,22 @@ async def test_a_folder_that_somebody_cleared_is_filled_again(
         monkeypatch.setattr("flyteagents_databricks.delivery.LOOKED_AT", 0.0)
         await driver.create(driver.task(EXISTING, execution="later"))
     assert databricks.workspace.read(path) == entrypoint_text()
+
+
+async def test_a_run_that_did_not_find_it_may_be_tried_again(databricks: FakeDatabricks) -> None:
+    async with Driver(databricks.url).opened() as driver:
+        job = await driver.create(driver.task(EXISTING))
+        for path, phase in (
+            (python_file(databricks), Phase.RETRYABLE_FAILED),
+            ("/Workspace/mine.py", Phase.FAILED),
+        ):
+            databricks.run.plan = Plan(
+                end="INTERNAL_ERROR",
+                code="RESOURCE_NOT_FOUND",
+                type="CLIENT_ERROR",
+                message=f"Cannot read the python file {path}",
+            )
+            assert (await driver.get(job)).phase is phase
 
 
 async def test_an_operator_may_put_it_somewhere_else(databricks: FakeDatabricks) -> None:

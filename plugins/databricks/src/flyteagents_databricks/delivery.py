@@ -33,7 +33,7 @@ EVERYBODY = frozenset({"users", "account users"})
 """Groups that all users of a workspace are in."""
 _WRITE = frozenset({"CAN_EDIT", "CAN_MANAGE"})
 _API = "/api/2.0"
-LOOKED_AT = 600.0
+LOOKED_AT = 60.0
 """Seconds after which the file is looked at again: somebody may have cleared the folder."""
 
 

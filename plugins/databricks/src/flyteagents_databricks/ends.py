@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from flyteagents import AgentError, Call, InvalidTask, Phase, Status, VendorError
+from flyteagents_databricks.delivery import NAME
 from flyteagents_databricks.failures import Failure, failure_of
 from flyteagents_databricks.job import DatabricksJob
 from flyteagents_databricks.left import error_left, tells_failures
@@ -92,7 +93,10 @@ class Ended:
             failure = replace(failure, recoverable=True)  # the cluster was lost as well
         if not self.reading.code_failed and failure.recoverable is None:
             message = failure.message or self.reading.message or "the run failed"
-            return replace(self.status, message=f"{message} | run={self.job}")
+            # Somebody has cleared the entrypoint's folder, and the next run finds it filled again.
+            lost = self.reading.code == "RESOURCE_NOT_FOUND" and NAME in message
+            phase = Phase.RETRYABLE_FAILED if lost else self.status.phase
+            return replace(self.status, phase=phase, message=f"{message} | run={self.job}")
         return self._of_code(failure)
 
     def _of_code(self, failure: Failure) -> Status:
