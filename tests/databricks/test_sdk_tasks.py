@@ -85,6 +85,7 @@ async def run(
         ("flytekit", "sums_on_serverless"),
         ("flyte-sdk", "sums_on_new"),
         ("flyte-sdk", "sums_on_existing"),
+        ("flyte-sdk", "sums_on_serverless"),
     ],
 )
 async def test_a_task_runs_from_its_inputs_to_its_outputs(
@@ -109,6 +110,7 @@ async def test_a_task_runs_from_its_inputs_to_its_outputs(
         ("flytekit", "serverless"),
         ("flyte-sdk", "new"),
         ("flyte-sdk", "existing"),
+        ("flyte-sdk", "serverless"),
     ],
 )
 async def test_code_that_raises_is_a_failure_with_its_own_message(

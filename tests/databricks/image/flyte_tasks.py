@@ -26,9 +26,21 @@ EXISTING = Databricks(
     databricks_instance=HOST,
     databricks_token=TOKEN,
 )
+SERVERLESS = Databricks(
+    databricks_conf={
+        "environment_key": "default",
+        "environments": [{"environment_key": "default", "spec": {"environment_version": "5"}}],
+    },
+    databricks_instance=HOST,
+    databricks_token=TOKEN,
+)
 new = flyte.TaskEnvironment("new", plugin_config=NEW, image="image:v1", env_vars={"COLOUR": "red"})
 existing = flyte.TaskEnvironment(
     "existing", plugin_config=EXISTING, image="image:v1", env_vars={"COLOUR": "red"}
+)
+
+serverless = flyte.TaskEnvironment(
+    "serverless", plugin_config=SERVERLESS, image="image:v1", env_vars={"COLOUR": "red"}
 )
 
 
@@ -45,6 +57,11 @@ async def sums_on_new(rows: int) -> tuple[int, str]:
 
 @existing.task
 async def sums_on_existing(rows: int) -> tuple[int, str]:
+    return added_up(rows)
+
+
+@serverless.task
+async def sums_on_serverless(rows: int) -> tuple[int, str]:
     return added_up(rows)
 
 
@@ -65,6 +82,16 @@ async def raises_without_outputs_on_new(rows: int) -> None:
 
 @existing.task
 async def raises_without_outputs_on_existing(rows: int) -> None:
+    raise ValueError(f"no rows like {rows}")
+
+
+@serverless.task
+async def raises_on_serverless(rows: int) -> int:
+    raise ValueError(f"no rows like {rows}")
+
+
+@serverless.task
+async def raises_without_outputs_on_serverless(rows: int) -> None:
     raise ValueError(f"no rows like {rows}")
 
 
