@@ -18,16 +18,15 @@ from tests.bench.slow import DELAY, compare
 
 IN_FLIGHT = (64, 512)
 JOBS = max(IN_FLIGHT)  # polls of one job would share a request
-# More polls than are in flight: by default those over 128 are answered from memory, without a
-# request, and that would flatter us.
-# A job's first poll may wait for its end; what is measured here are the many after it.
+# By default polls over 128 at once are answered from memory, without a request, which would flatter
+# us; and a job's first poll may wait for its end, where the many after it are what is measured.
 POLLS = {"FLYTEAGENTS_MAX_POLLS": "1024", "FLYTEAGENTS_FIRST_LOOK": "0"}
 Find = Callable[[Vendor], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The two agents of one vendor.
+    """The two agents of one vendor. Its stub is the module of `stubs` with the plugin's name.
 
     task: arguments of `task_template`. ours, theirs: the variables by which the agent finds a
     stub, and its credentials. python, modules: where flytekit's agent is installed, and what is

@@ -125,7 +125,7 @@ class Vendor(Process):
     which an agent trusts its certificate.
     """
 
-    def __init__(self, delay: float, dialect: str = "plain", tls: bool = False) -> None:
+    def __init__(self, delay: float, dialect: str = "bench", tls: bool = False) -> None:
         port = free_port()
         super().__init__("vendor", _module("vendor", port, dialect, delay), port)
         self._temporary = tempfile.TemporaryDirectory()
