@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from opentelemetry import trace
 
 from flyteagents import _redact
 from flyteagents._redact import redact, sendable
-from flyteagents._telemetry.logs import start_logging
+from flyteagents._telemetry.logs import describe, start_logging
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc+/=\nxyz\n-----END RSA PRIVATE KEY-----"
 Lines = Callable[[], list[dict[str, Any]]]
@@ -55,6 +56,14 @@ def test_without_a_terminal_each_line_is_json_with_extras(lines: Lines) -> None:
         "error_id": "ab12",
         "n": 1,
     }
+
+
+@pytest.mark.parametrize("created", [1.0625, 1_700_000_000.007, 1_700_000_000.999, 1_700_000_001.0])
+def test_a_line_has_its_time_to_the_millisecond(created: float) -> None:
+    line = describe(logging.makeLogRecord({"name": "x", "created": created}))
+    moment = datetime.fromtimestamp(created, timezone.utc)
+    assert abs(datetime.fromisoformat(str(line["time"])) - moment) <= timedelta(milliseconds=1)
+    assert len(str(line["time"])) == len(moment.isoformat(timespec="milliseconds"))
 
 
 def test_a_line_carries_the_ids_of_the_current_span(lines: Lines) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from datetime import datetime, timezone
+from functools import lru_cache
 from itertools import islice
 from typing import Literal, TextIO
 
@@ -57,12 +58,15 @@ class TextLines(logging.Formatter):
         return f"{text}\n{traceback}" if traceback else text
 
 
+@lru_cache(2)  # to spell it anew would be a sixth of a line
+def _second(since_epoch: int) -> str:
+    return f"{datetime.fromtimestamp(since_epoch, timezone.utc):%Y-%m-%dT%H:%M:%S}"
+
+
 def describe(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
     """What a line says. Texts are redacted; tracebacks show code, never values of variables."""
     line: dict[str, str | int | float | bool] = {
-        "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(
-            timespec="milliseconds"
-        ),
+        "time": f"{_second(int(record.created))}.{int(record.created % 1 * 1000):03}+00:00",
         "level": record.levelname,
         "logger": record.name,
         "message": record.getMessage(),
