@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from tests.unit.kernel_setup import PREFIX, RUNNING, SUCCEEDED, Setup, within
 
-from flyteagents import InvalidTask, Phase, Status
-from flyteagents._kernel import cancel
+from flyteagents import Forbidden, InvalidTask, Phase, Status
+from flyteagents._kernel import cancel, poll
 from flyteagents._kernel.answers import SMALL
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.keys import key_of
 from flyteagents._kernel.poll import Polling
+from flyteagents._kernel.settings import KernelSettings
 
 TRACE = "a" * 32
 
@@ -64,6 +65,42 @@ async def test_a_vendors_code_is_in_the_line(
     )
     (line,) = [each for each in caplog.records if "ended FAILED" in each.message]
     assert vars(line)["error_code"] == "accessDenied"
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (Forbidden("no", code="accessDenied"), {"error_code": "accessDenied"}),
+        (InvalidTask("no"), {}),
+    ],
+)
+async def test_the_code_of_what_is_refused_at_create_is_in_the_line(
+    setup: Setup,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    named: dict[str, str],
+) -> None:
+    caplog.set_level(logging.INFO)
+    setup.agent.script["create"] = [error]
+    creating = Creating(setup.kernel, setup.flights)
+    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(1))
+    (line,) = [each for each in caplog.records if "ended FAILED" in each.message]
+    assert {name: value for name, value in vars(line).items() if name.startswith("error_")} == named
+
+
+async def test_the_id_of_a_bug_is_in_the_line_of_the_job_that_it_ended(
+    setup: Setup, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(poll, "SERIES", 1)
+    setup.kernel.settings = KernelSettings(outage_patience=1e-9)
+    setup.agent.script["get"] = [KeyError("state")]
+    polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
+    answer = await polling.poll(setup.opened(), within(1))
+    (line,) = [each for each in caplog.records if "ended RETRYABLE_FAILED" in each.message]
+    (bug,) = [each for each in caplog.records if "raised KeyError" in each.message]
+    assert vars(line)["error_id"] == vars(bug)["error_id"]
+    assert vars(line)["error_id"] in answer.message
 
 
 async def test_what_is_refused_at_create_is_recorded(

@@ -18,7 +18,7 @@ from opentelemetry.trace import get_current_span
 
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.envelope import Envelope, cut
-from flyteagents._kernel.kernel import Kernel, log
+from flyteagents._kernel.kernel import ERROR_ID, Kernel, log
 from flyteagents._redact import redact
 from flyteagents._status import Phase, Status
 from flyteagents._task import Task
@@ -67,8 +67,8 @@ def record_end(
     # `created` is 0 where another connector wrote the envelope.
     seconds = max(ended - (envelope.created or started), 0.0)
     fields = _fields(envelope) | {"phase": phase, "seconds": round(seconds, 3)}
-    if status is not None and status.code:
-        fields["error_code"] = status.code
+    if answer.phase is not Phase.SUCCEEDED:
+        fields |= _error(kernel, task_type, answer.message, status)
     _tell(f"{task_type}: job {_named(envelope)} ended {phase}", fields)
 
     kernel.telemetry.tracing.job(
@@ -80,6 +80,16 @@ def record_end(
         attributes=attributes,
         failure=None if answer.phase is Phase.SUCCEEDED else answer.message,
     )
+
+
+def _error(kernel: Kernel, task_type: str, text: str, status: Status | None) -> dict[str, str]:
+    """What an error is searched by: its vendor's code and, for a bug, the id of the line with its
+    traceback. The user's text has both, so who was sent that finds this line."""
+    served = kernel.agents.get(task_type)
+    code = status.code if status is not None else served.code_in(text) if served else ""
+    bug = ERROR_ID.search(text)
+    named = {"error_code": code, "error_id": bug and bug[1]}
+    return {name: value for name, value in named.items() if value}
 
 
 def _tell(text: str, fields: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from flyteagents._telemetry.providers import Telemetry
 from flyteagents._tenants import fits_tenant
 
 log = logging.getLogger("flyteagents")
+ERROR_ID = re.compile(r"error id ([0-9a-f]{8})\b")
+"""In the user's text for a bug (`Kernel.tell`)."""
 
 
 @dataclass

@@ -121,6 +121,11 @@ class ServedAgent:
             code = f"{prefix}{code}"
         return f"[{code}] {message}"
 
+    def code_in(self, text: str) -> str:
+        """The vendor's code out of what `words` made; "" where it has none."""
+        prefix = "[" + prefix_of(self.plugin.name).removeprefix(PREFIX)
+        return text.removeprefix(prefix).partition("]")[0] if text.startswith(prefix) else ""
+
     def isolate(self) -> None:
         """Move the agent to a loop of its own, since it blocks the one it is on. What it and
         its connections hold belongs to the old loop, so it begins anew; calls under way end
