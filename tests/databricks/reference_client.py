@@ -47,6 +47,9 @@ def main(url: str, secret: str) -> dict[str, Any]:
     many = token.jobs.get_run(token.jobs.submit(tasks=submitted("many")).response.run_id)
     failing = token.jobs.get_run(token.jobs.submit(tasks=submitted("fails")).response.run_id)
     output = token.jobs.get_run_output((failing.tasks or [])[-1].run_id or 0)
+    repeated = token.jobs.get_run(token.jobs.submit(tasks=submitted("again")).response.run_id)
+    attempts = sorted(repeated.tasks or [], key=lambda task: task.attempt_number or 0)
+    first = token.jobs.get_run_output(attempts[0].run_id or 0)
     long = token.jobs.submit(tasks=submitted("forever")).response.run_id
     token.jobs.cancel_run(long).result()
     stopped = token.jobs.get_run(long)
@@ -69,6 +72,8 @@ def main(url: str, secret: str) -> dict[str, Any]:
         "page": run.run_page_url,
         "tasks": len(many.tasks or []),
         "error": output.error,
+        "attempts": [task.attempt_number for task in attempts],
+        "first": first.error,
         "termination": str(failing.status and failing.status.termination_details),
         "stopped": str(stopped.state and stopped.state.result_state),
         "missing": refused(token.jobs.get_run, 5),

@@ -36,6 +36,7 @@ async def test_databricks_own_client_understands_every_answer(databricks: FakeDa
         "fails",
         Plan(result="FAILED", code="RUN_EXECUTION_ERROR", message=text, error="ValueError: boom"),
     )
+    databricks.will("again", Plan(earlier=(Plan(result="FAILED", error="KeyError: first"),)))
     told = await asyncio.to_thread(reference_client, databricks.url, "the secret")
     assert told["same"]
     assert told["state"] == "RunResultState.SUCCESS"
@@ -43,6 +44,7 @@ async def test_databricks_own_client_understands_every_answer(databricks: FakeDa
     assert told["page"].startswith(f"{databricks.url}/?o=7011#job/")
     assert told["tasks"] == 230
     assert told["error"] == "ValueError: boom"
+    assert (told["attempts"], told["first"]) == ([0, 1], "KeyError: first")
     assert "RUN_EXECUTION_ERROR" in told["termination"]
     assert told["stopped"] == "RunResultState.CANCELED"
     assert told["missing"] == "ResourceDoesNotExist: Run 5 does not exist."
