@@ -78,6 +78,17 @@ def test_what_names_no_job_is_told(env: dict[str, str]) -> None:
     assert flyteagents("jobs", env=env).stdout == "no agent here remembers a job\n"
 
 
+def test_a_job_that_nobody_there_can_stop_is_not_said_to_be_cancelled(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    said = document(flyteagents("run", task(tmp_path, "select 1 as n"), "--json", env=env))
+    other = {**env, "FLYTEAGENTS_PLUGINS": "clocked"}
+    for command in ("cancel", "logs"):
+        done = flyteagents(command, said["resource_meta"], env=other)
+        assert done.returncode == 78
+        assert "no agent there serves task type 'duckdb_query'" in done.stderr
+
+
 def test_an_id_that_could_be_base64_of_json_is_an_id(env: dict[str, str], tmp_path: Path) -> None:
     file = task(tmp_path, "select 1 as n")
     for number in range(200):

@@ -201,6 +201,7 @@ def _asked(
     from flyteidl.core.tasks_pb2 import TaskTemplate
 
     from flyteagents._cli.own_server import OwnServer
+    from flyteagents._cli.serving import NotServed, serves
     from flyteagents._client.attempt import Attempt, FlyteTask
     from flyteagents._client.caller import Caller
     from flyteagents._client.process import ServerEnded
@@ -212,6 +213,8 @@ def _asked(
 
     async def talk(to: Remote) -> str:
         async with Caller(to.endpoint, tls=to.credentials) as caller:
+            # Else a cancel would be answered OK in the end, since nobody there can do it.
+            await serves(caller, envelope.task_type)
             return await work(caller, attempt)
 
     with ExitStack() as stack:
@@ -222,7 +225,10 @@ def _asked(
                 to = Remote(stack.enter_context(server).endpoint)
             except ServerEnded as error:
                 screen.fail(error.code or UNAVAILABLE, f"the server did not start:\n{server.rest}")
-        return asyncio.run(talk(to))
+        try:
+            return asyncio.run(talk(to))
+        except NotServed as error:
+            screen.fail(error.code, str(error))
 
 
 def _past(count: int) -> Iterator[Past]:

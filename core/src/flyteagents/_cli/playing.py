@@ -15,10 +15,10 @@ from flyteagents._cli.endpoint import Remote
 from flyteagents._cli.hung_up import Readers
 from flyteagents._cli.interrupts import Interrupts
 from flyteagents._cli.jobs import remember
+from flyteagents._cli.serving import serves
 from flyteagents._client.attempt import Attempt
 from flyteagents._client.caller import Caller
 from flyteagents._client.execution import Execution
-from flyteagents._client.exit_codes import CONFIG_ERROR, UNAVAILABLE
 from flyteagents._client.outcome import Outcome, Watch
 from flyteagents._client.polls import Rules
 from flyteagents._client.rpc import Rpc
@@ -33,14 +33,6 @@ _PAGES, _SHOWN = 20, 20
 """Pages of a failed job's log that are read, and lines at its end that are shown."""
 _LOOK = 0.5
 """Seconds between two looks whether somebody still reads what is printed."""
-
-
-class CannotPlay(Exception):
-    """There is no server, or none for this task. `code` is what to exit with."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 @dataclass
@@ -89,7 +81,7 @@ class Play:
 
     def to_its_end(self, interrupts: Interrupts) -> Outcome:
         """Until SUCCEEDED, FAILED, or the last RETRYABLE_FAILED; an interrupt cancels the job.
-        Raises CannotPlay; KeyboardInterrupt before there is anything to cancel."""
+        Raises NotServed; KeyboardInterrupt before there is anything to cancel."""
         outcome = asyncio.run(self._play(interrupts))
         if outcome is None:
             raise KeyboardInterrupt
@@ -109,7 +101,7 @@ class Play:
                 tls=self.server.credentials,
             )
             async with caller:
-                listing = asyncio.create_task(self._is_sync(caller))
+                listing = asyncio.create_task(serves(caller, self.first.task.type))
                 await _first(listing, interrupted)
                 if not listing.done():
                     listing.cancel()
@@ -148,21 +140,6 @@ class Play:
             patience=_PATIENCE,
             remote_outputs=True,
         )
-
-    async def _is_sync(self, caller: Caller) -> bool:
-        listed, task_type = await caller.list_agents(), self.first.task.type
-        if not listed.ok:
-            text = f"the server cannot be reached: {listed.message}; check --endpoint, --tls"
-            raise CannotPlay(UNAVAILABLE, text)
-        if task_type not in listed.agents:
-            there = ", ".join(sorted(listed.agents)) or "none"
-            raise CannotPlay(
-                CONFIG_ERROR,
-                f"no agent there serves task type {task_type!r}"
-                f"{screen.did_you_mean(task_type, listed.agents)}; served: {there}. Install the "
-                "plugin for it, or see `flyteagents list`",
-            )
-        return listed.agents[task_type]
 
     async def _until_no_use(self, interrupted: asyncio.Event) -> None:
         """Nobody reads what we print, or the agent has a bug: interrupts too."""

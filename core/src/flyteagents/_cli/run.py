@@ -205,7 +205,8 @@ def _play(
     server: OwnServer | None,
     interrupts: Interrupts,
 ) -> Outcome:
-    from flyteagents._cli.playing import CannotPlay, Play
+    from flyteagents._cli.playing import Play
+    from flyteagents._cli.serving import NotServed
     from flyteagents._cli.watching import watch
     from flyteagents._client.attempt import Attempt
 
@@ -229,7 +230,7 @@ def _play(
         )
         try:
             return play.to_its_end(interrupts)
-        except CannotPlay as error:
+        except NotServed as error:
             screen.fail(error.code, str(error))
 
 

@@ -148,6 +148,7 @@ def dump(envelope: Envelope) -> bytes:
     for dropped in (
         {"request": ""},
         {"why": "", "execution": "", "node": ""},
+        {"warnings": envelope.warnings[:1]},
         {"warnings": ()},
         {"declared": envelope.declared and UNKNOWN},
     ):
