@@ -328,3 +328,18 @@ async def test_the_check_says_who_one_is(
         told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
         assert "FLYTEAGENTS_SNOWFLAKE_ACCOUNT" in told
     assert NAME in os.environ
+
+
+async def test_the_check_makes_a_token_of_each_tenants_secret(
+    snowflake: FakeSnowflake, logins: Logins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NAME, private_key())
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES", private_key(1))
+    tenants = {"sales/*": "sales", "shop/*": "sales", "*/production": "robot"}
+    settings = {"account": "acct", "user": "me", "credentials": tenants}
+    async with Driver(snowflake.url, **settings).opened() as driver:
+        with pytest.raises(Unauthenticated, match="no secret 'robot'"):
+            await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
+        monkeypatch.setenv("FLYTEAGENTS_SECRET_ROBOT", "a-programmatic-token")
+        told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
+    assert told.endswith("a token for the secret sales; there is a token for the secret robot")

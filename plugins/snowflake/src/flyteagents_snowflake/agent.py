@@ -204,7 +204,13 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         desk = Desk(settings.database, settings.warehouse, settings.role)
         # A text costs nothing and needs no warehouse.
         [row] = await history.ask(desk, "SELECT CURRENT_USER(), ?", "flyteagents", call)
-        return f"{source.url} accepts {source.shown}; the user is {next(iter(row.values()))}"
+        told = [f"{source.url} accepts {source.shown}; the user is {next(iter(row.values()))}"]
+        for name in dict.fromkeys(settings.credentials.values()):
+            # Whose user it is only a task says, so Snowflake is not asked about it.
+            named = await credentials.source_named(call, name, source.subject, source.url)
+            await self._tokens.get(named, call)
+            told.append(f"there is a token for {named.shown}")
+        return "; ".join(told)
 
     async def _source(self, of: Task[SnowflakeConfig] | SnowflakeJob | None, call: Call) -> Source:
         settings = self.settings

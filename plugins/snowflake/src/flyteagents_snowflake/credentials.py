@@ -74,16 +74,23 @@ async def source_of(
             passphrase = await call.sent_secret(f"{names[kind]}_passphrase")
             return Source(kind, secret, f"the task's {names[kind]}", subject, url, passphrase)
     if named is not None:
-        secret = await call.secret(named)
-        passphrase = await call.find_secret(f"{named}_passphrase")
-        kind = login or kind_of(secret)
-        return Source(kind, secret, f"the secret {named}", subject, url, passphrase)
+        return await source_named(call, named, subject, url, login)
     for kind in wanted:
         if secret := await call.find_secret(names[kind]):
             passphrase = await call.find_secret(f"{names[kind]}_passphrase")
             return Source(kind, secret, f"the secret {names[kind]}", subject, url, passphrase)
     await call.secret(names[wanted[0]])  # says where it could be
     raise AssertionError("a secret that was not there is there")
+
+
+async def source_named(
+    call: Call, name: str, subject: str, url: str, login: Login | None = None
+) -> Source:
+    """The credentials in a secret of the service's. Raises Unauthenticated without it."""
+    secret = await call.secret(name)
+    passphrase = await call.find_secret(f"{name}_passphrase")
+    kind = login or kind_of(secret)
+    return Source(kind, secret, f"the secret {name}", subject, url, passphrase)
 
 
 def kind_of(secret: str) -> Login:
