@@ -171,6 +171,12 @@ def test_a_port_that_is_none_is_blamed_on_the_option_that_has_it(command: str) -
     assert "FLYTEAGENTS_PORT" not in done.stderr
 
 
+def test_jobs_are_cancelled_only_for_a_client_that_has_died() -> None:
+    done = flyteagents("serve", "--cancel-jobs")
+    assert done.returncode == 64
+    assert "--cancel-jobs goes with --until-stdin-ends" in done.stderr
+
+
 def test_check_does_not_wait_for_ever() -> None:
     began = time.monotonic()
     slow = environment(FLYTEAGENTS_CLOCKED_MOOD="slow")

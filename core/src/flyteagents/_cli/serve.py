@@ -54,6 +54,9 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_j
     Try it:
       FLYTEAGENTS_PLUGINS=duckdb flyteagents serve
     """
+    if cancel_jobs and not until_stdin_ends:
+        # At SIGTERM jobs go on: another replica is asked about them.
+        raise click.UsageError("--cancel-jobs goes with --until-stdin-ends")
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
         settings = read_settings(**given)
