@@ -15,6 +15,7 @@ from flyteagents._kernel.envelope import Envelope, dump
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.keys import key_of, prefix_of_task
+from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.opening import Known, know, open_job
 from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import CreateRequest, JobRequest
@@ -56,14 +57,19 @@ class Service:
     async def get(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """GetTask: never fails for the sake of a vendor, an agent, or another release."""
         known = self._know(request, rpc)
-        answer = await self._answer(known, request, deadline, rpc)
+        opened = self._opened(known, request)
+        if isinstance(opened, Answer):
+            answer = opened
+        else:
+            before = opened.seen.phase
+            answer = await self._polling.poll(opened, deadline)
+            rpc.changed = answer.phase is not before
         # With every answer: Flyte 1 shows the custom info of the first one while a job runs, and
         # that of the last one when it has ended.
         return warned(answer, known.envelope.warnings)
 
-    async def _answer(
-        self, known: Known, request: JobRequest, deadline: Deadline, rpc: Rpc
-    ) -> Answer:
+    def _opened(self, known: Known, request: JobRequest) -> OpenJob | Answer:
+        """The job that is to be polled, or the answer where none is."""
         envelope = known.envelope
         parked = envelope.parked or self.kernel.soft.late_ends.get(envelope.key)
         if parked is not None:
@@ -82,10 +88,7 @@ class Service:
             # In a rollout another replica may read it, and of errors Flyte forgives five in all
             # (flyteplugins .../internal/webapi/cache.go:99-110).
             return by_age(envelope)
-        before = seen.phase
-        answer = await self._polling.poll(opened, deadline)
-        rpc.changed = answer.phase is not before
-        return answer
+        return opened
 
     async def delete(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> None:
         """DeleteTask: OK for everything that does not run."""

@@ -197,21 +197,22 @@ class Rpc:
     """One RPC as its trace sees it. The span begins when the request is read, since the request
     says which trace it belongs to; it is dated back to the arrival."""
 
+    task_type = ""
+    changed = True
+    _traceparent: str | None = None
+    _created = 0.0
+    _span: Span | None = None
+
     def __init__(
         self, tracing: Tracing, service: str, method: str, metadata: Iterable[tuple[str, Any]]
     ) -> None:
-        self.task_type = ""
-        self.changed = True
         self._tracing = tracing
         self._name = f"{service}/{method}"
-        self._traceparent: str | None = None
         for key, value in metadata:
             if key == "traceparent":
                 self._traceparent = str(value)
         self._arrived = time.time_ns()
-        self._created = 0.0
         self._held = Held(tracing.vendor)
-        self._span: Span | None = None
 
     def begin(self, attempt: Attempt) -> None:
         """The request has been read: join the trace of its task."""
