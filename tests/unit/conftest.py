@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import pytest
 from tests.unit.kernel_setup import Setup
 
+from flyteagents import _redact
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
 
 
@@ -22,3 +24,9 @@ def quiet_telemetry() -> Iterator[Telemetry]:
 def setup(quiet_telemetry: Telemetry) -> Setup:
     """A kernel around a scripted agent."""
     return Setup(quiet_telemetry)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret of one test is masked for the life of the process, also where another says it."""
+    monkeypatch.setattr(_redact, "_known", OrderedDict())
