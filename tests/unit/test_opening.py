@@ -11,8 +11,9 @@ from tests.unit.kernel_setup import WHO, Numbered, Setup
 from flyteagents._kernel import opening
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.envelope import Envelope, dump, new_envelope
-from flyteagents._kernel.opening import know
+from flyteagents._kernel.opening import know, open_job
 from flyteagents._kernel.requests import Connection, JobRequest
+from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._kernel.soft_state import REQUESTS, SoftState
 
@@ -35,6 +36,20 @@ def test_a_job_is_read_and_checked_once(setup: Setup, monkeypatch: pytest.Monkey
     monkeypatch.setattr(opening, "load", None)
     assert know(setup.kernel, request) is first
     assert first.attempt.root.trace_id == int("a" * 32, 16)
+
+
+def test_a_poll_that_comes_again_is_of_the_same_job_while_its_memory_is_there(
+    setup: Setup,
+) -> None:
+    request = ask(meta())
+    known = know(setup.kernel, request)
+    seen, another = Seen(), Seen()
+    opened = open_job(known, request, seen)
+    assert opened is not None
+    assert open_job(known, request, seen) is opened
+    again = open_job(known, request, another)
+    assert again is not None
+    assert again.seen is another
 
 
 @pytest.mark.parametrize(
