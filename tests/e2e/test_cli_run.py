@@ -169,7 +169,7 @@ def test_a_server_with_a_private_authority_is_talked_to(tmp_path: Path) -> None:
         job = (document(done)["resource_meta"], *to)
         assert flyteagents("cancel", *job, "--ca", certificate).returncode == 0
         assert "clocked_job has no logs" in flyteagents("logs", *job, "--ca", certificate).stderr
-        assert flyteagents("cancel", *job).returncode == 1
+        assert flyteagents("cancel", *job).returncode == 69
     finally:
         server.kill()
         server.communicate()
