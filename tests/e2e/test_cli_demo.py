@@ -15,9 +15,12 @@ DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
+    """With `folder`/temporary for what goes away, and `folder`/result for what stays."""
+    temporary = folder / "temporary"
+    temporary.mkdir()
     return subprocess.Popen(
-        [sys.executable, str(DEMO)],
-        env={**os.environ, "TMPDIR": str(folder), "FLYTEAGENTS_PORT": "not for the demo"},
+        [sys.executable, str(DEMO), str(folder / "result")],
+        env={**os.environ, "TMPDIR": str(temporary), "FLYTEAGENTS_PORT": "not for the demo"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -25,7 +28,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_the_demo_runs_a_query_shows_its_trace_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_demo_runs_a_query_shows_its_trace_and_leaves_its_result(tmp_path: Path) -> None:
     process = start(tmp_path)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
@@ -38,6 +41,11 @@ def test_the_demo_runs_a_query_shows_its_trace_and_leaves_nothing(tmp_path: Path
     assert "job duckdb_query" in out
     assert "the server got SIGTERM and ended with exit code 0" in out
     assert nothing_left(out, tmp_path)
+    shown = re.search(r"^results = (\S+)", out, re.MULTILINE)
+    assert shown is not None
+    assert Path(shown[1]).is_relative_to(tmp_path / "result")
+    [file] = Path(shown[1]).glob("*.parquet")
+    assert file.read_bytes().startswith(b"PAR1")
 
 
 @pytest.mark.slow
@@ -57,7 +65,7 @@ def test_a_demo_that_is_stopped_cancels_its_job_and_leaves_nothing(tmp_path: Pat
 
 
 def nothing_left(out: str, folder: Path) -> bool:
-    """No process of the server's, none that knows the folder, and an empty folder."""
+    """No process of the server's, none that knows the folder, and nothing temporary."""
     server = re.search(r"is process (\d+)", out)
     assert server is not None
     commands = []
@@ -67,4 +75,8 @@ def nothing_left(out: str, folder: Path) -> bool:
         except OSError:
             continue
     left = [command for command in commands if str(folder).encode() in command]
-    return not left and not Path(f"/proc/{server[1]}").exists() and not list(folder.iterdir())
+    return (
+        not left
+        and not Path(f"/proc/{server[1]}").exists()
+        and not list((folder / "temporary").iterdir())
+    )
