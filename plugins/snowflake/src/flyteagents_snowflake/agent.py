@@ -194,6 +194,12 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         return page(log_lines(found, children), token, lines)
 
     async def check(self, call: Call) -> str:
+        # The tenants' first: they may be all that there is.
+        names = dict.fromkeys(self.settings.credentials.values())
+        tenants = [await self._check_tenants(name, call) for name in names]
+        return "; ".join([await self._check_default(call), *tenants])
+
+    async def _check_default(self, call: Call) -> str:
         settings = self.settings
         if not settings.account or not settings.user:
             return (
@@ -204,13 +210,15 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         desk = Desk(settings.database, settings.warehouse, settings.role)
         # A text costs nothing and needs no warehouse.
         [row] = await history.ask(desk, "SELECT CURRENT_USER(), ?", "flyteagents", call)
-        told = [f"{source.url} accepts {source.shown}; the user is {next(iter(row.values()))}"]
-        for name in dict.fromkeys(settings.credentials.values()):
-            # Whose user it is only a task says, so Snowflake is not asked about it.
-            named = await credentials.source_named(call, name, source.subject, source.url)
-            await self._tokens.get(named, call)
-            told.append(f"there is a token for {named.shown}")
-        return "; ".join(told)
+        return f"{source.url} accepts {source.shown}; the user is {next(iter(row.values()))}"
+
+    async def _check_tenants(self, name: str, call: Call) -> str:
+        """Whose user it is, and of which account, only a task says, so Snowflake is not asked."""
+        source = await credentials.source_named(call, name, "ANY.USER", "")
+        if credentials.asks_its_account(source):
+            return f"{source.shown} is there"
+        await self._tokens.get(source, call)
+        return f"there is a token for {source.shown}"
 
     async def _source(self, of: Task[SnowflakeConfig] | SnowflakeJob | None, call: Call) -> Source:
         settings = self.settings

@@ -165,15 +165,17 @@ def _fingerprint(key: Any) -> str:
     return f"SHA256:{base64.b64encode(hashlib.sha256(raw).digest()).decode()}"
 
 
+def asks_its_account(source: Source) -> bool:
+    """Whether its token comes from the account's own endpoint. Raises Unauthenticated for an OAuth
+    client that is none."""
+    if source.login != "oauth" or kind_of(source.secret) != "oauth":
+        return False
+    return not _client(source).get("token_url")
+
+
 async def _granted(source: Source, call: Call) -> Token:
     """From the token endpoint of the secret's client, or else the account's own."""
-    try:
-        client = json.loads(source.secret)
-        name, secret = str(client["client_id"]), str(client["client_secret"])
-    except (ValueError, KeyError, TypeError):
-        raise Unauthenticated(
-            f"{source.shown} is no JSON object with client_id and client_secret"
-        ) from None
+    client = _client(source)
     refresh = client.get("refresh_token")
     grant: Literal["refresh_token", "client_credentials"] = (
         "refresh_token" if refresh else "client_credentials"
@@ -183,5 +185,17 @@ async def _granted(source: Source, call: Call) -> Token:
         call,
         str(client.get("token_url") or f"{source.url}/oauth/token-request"),
         form={key: str(value) for key, value in form.items() if value},
-        basic=(name, secret),
+        basic=(str(client["client_id"]), str(client["client_secret"])),
     )
+
+
+def _client(source: Source) -> Mapping[str, Any]:
+    """The OAuth client that a secret holds."""
+    try:
+        client: Mapping[str, Any] = json.loads(source.secret)
+        _ = client["client_id"], client["client_secret"]
+    except (ValueError, KeyError, TypeError):
+        raise Unauthenticated(
+            f"{source.shown} is no JSON object with client_id and client_secret"
+        ) from None
+    return client
