@@ -93,6 +93,43 @@ async def test_a_call_runs_where_it_was_made_though_its_agent_is_moved_meanwhile
     await setup.served.close()
 
 
+async def test_an_agent_that_was_moved_closes_what_it_had_on_both_loops() -> None:
+    closed: list[tuple[object, str]] = []
+
+    class Asking(Scripted):
+        async def endpoint(self, of: object, call: Call) -> Endpoint:
+            return Endpoint(vendor.url)
+
+        async def get(self, job: Numbered, call: Call) -> Status:
+            await call.http.get("/")
+            return RUNNING
+
+        async def close(self) -> None:
+            closed.append((self, threading.current_thread().name))
+
+    async def answer(request: Request) -> Response:
+        return Response(200)
+
+    async with FakeVendor(answer) as vendor:
+        setup = Setup(cls=Asking, settings=KernelSettings(allow_hosts=("127.0.0.1",)))
+        places = []
+        for _ in range(2):
+            call = setup.opened().call("get", Budget(time.monotonic() + 2))
+            await ask(call)
+            places.append(call.place)
+            await asyncio.to_thread(setup.served.isolate)
+        sessions = [(await place.client.pool()).enter() for place in places]
+        for place in places:
+            await (await place.client.pool()).leave()
+        await setup.served.close()
+
+    assert [session.closed for session in sessions] == [True, True]
+    assert closed == [
+        (places[0].agent, threading.current_thread().name),
+        (places[1].agent, "flyteagents-lane-scripted"),
+    ]
+
+
 async def test_a_store_that_hangs_holds_up_no_other_and_none_of_the_agents_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

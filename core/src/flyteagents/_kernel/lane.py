@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -47,9 +48,18 @@ class Lane:
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._loop))
 
-    async def close(self) -> None:
-        """End the thread; a method that blocks it for longer than a second is left behind."""
-        if self._loop is not None and self._thread is not None:
+    async def close(self, last: Callable[[], Awaitable[None]]) -> None:
+        """Await `last` in the lane, then end its thread; a method that blocks the thread for longer
+        than a second is left behind."""
+        if self._loop is None or self._thread is None:
+            await last()
+            return
+
+        ending = asyncio.run_coroutine_threadsafe(_completed(last), self._loop)
+        try:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(ending), 1.0)
+        finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join, 1.0)
             if not self._thread.is_alive():

@@ -32,6 +32,16 @@ class Place:
     client: VendorClient
     lane: Lane
 
+    async def close(self) -> None:
+        # In the lane, and all at once: what the agent and its connections hold belongs to its loop.
+        await self.lane.close(self._end)
+
+    async def _end(self) -> None:
+        try:
+            await self.agent.close()
+        finally:
+            await self.client.aclose()
+
 
 class ServedAgent:
     """Serves one agent: `agent` is the author's object, `call.ask` the way to its methods.
@@ -65,6 +75,7 @@ class ServedAgent:
         # As much again as for polls is for cancels, which have no limit of their own.
         self._connections = settings.max_creates + 2 * settings.max_polls
         self.place = self._make(isolated=False)
+        self._left: list[Place] = []
 
         if telemetry is not None:
             for task_type in offered.task_types:
@@ -96,10 +107,8 @@ class ServedAgent:
         await self.agent.open()
 
     async def close(self) -> None:
-        # The lane first: nothing of the agent's is to run there while its connections are closed.
-        await self.place.lane.close()
-        await self.agent.close()
-        await self.place.client.aclose()
+        for place in (*self._left, self.place):
+            await place.close()
         # Python cannot end a thread from outside: one that hangs would hold up the whole stop.
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.stores.close()
@@ -129,8 +138,9 @@ class ServedAgent:
     def isolate(self) -> None:
         """Move the agent to a loop of its own, since it blocks the one it is on. What it and
         its connections hold belongs to the old loop, so it begins anew; calls under way end
-        where they are."""
+        where they are, and what they use is closed with the rest."""
         if not self.place.lane.isolated:
+            self._left.append(self.place)
             # In one step: calls begin while the watch's thread is here.
             self.place = self._make(isolated=True)
 
