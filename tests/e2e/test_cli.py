@@ -227,6 +227,32 @@ def test_bad_settings_of_the_kernel_and_of_plugins_are_told_at_once(command: str
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_TRACES_EXPORTER", "oltp"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "foo"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grcp"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+        ("FLYTEAGENTS_HOST", "no-such-host.invalid"),
+        ("FLYTEAGENTS_METRICS_HOST", "no-such-host.invalid"),
+        ("FLYTEAGENTS_METRICS_PORT", "8000"),
+        ("FLYTEAGENTS_TLS_CERT", "/not/there"),
+    ],
+)
+def test_check_refuses_what_a_server_would_not_start_with(name: str, value: str) -> None:
+    with_others = {
+        "OTEL_BSP_MAX_QUEUE_SIZE": {"OTEL_TRACES_EXPORTER": "otlp"},
+        "OTEL_EXPORTER_OTLP_PROTOCOL": {"OTEL_TRACES_EXPORTER": "otlp"},
+        "FLYTEAGENTS_TLS_CERT": {"FLYTEAGENTS_TLS_KEY": "/not/there"},
+    }
+    env = environment(**{name: value, **with_others.get(name, {})})
+    for command in ("serve", "check"):
+        done = flyteagents(command, env=env)
+        assert done.returncode == 78, (command, done.stdout, done.stderr)
+        assert name.removesuffix("_MAX_QUEUE_SIZE") in done.stderr
+
+
+@pytest.mark.parametrize(
     "form",
     [
         lambda raw: base64.b64encode(raw).decode(),

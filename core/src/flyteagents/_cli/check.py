@@ -19,7 +19,7 @@ import click
 from pydantic import BaseModel, SecretStr
 
 from flyteagents._cli import screen
-from flyteagents._cli.listing import kernel_settings
+from flyteagents._cli.bad_settings import all_that_is_bad, settings_to_serve
 from flyteagents._client.exit_codes import CONFIG_ERROR
 from flyteagents._environment import PREFIX
 from flyteagents._errors import AgentError
@@ -34,9 +34,9 @@ from flyteagents._kernel.settings import (
     prefix_of,
     unknown_variables,
 )
-from flyteagents._kernel.tls import check_tls
 from flyteagents._redact import redact
 from flyteagents._task import Identity
+from flyteagents._telemetry.providers import BadTelemetry, start_telemetry
 from flyteagents._vendor.budget import Budget
 
 _SECRET = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|_KEY)$")
@@ -74,13 +74,14 @@ class Verdict:
 @click.option("-q", "--quiet", is_flag=True, help="Leave the settings out; show what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
 def command(timeout: float, quiet: bool, as_json: bool) -> None:
-    """Show all settings and try the credentials of every plugin. Starts no job.
+    """Show all settings and try the credentials of every plugin. Starts no job, takes no port.
 
     Settings are environment variables; those that are set are marked with *. Variables that
     begin with FLYTEAGENTS_ and that nothing reads are named: a misspelt one is easy to miss.
 
-    Exits with 78 when a setting is bad, a plugin is broken or an agent cannot be opened: a server
-    would not start. Exits with 1 when an agent's check of its credentials fails.
+    Exits with 78 when a setting or a variable OTEL_* is bad, a plugin is broken or an agent cannot
+    be opened: a server would not start. Exits with 1 when an agent's check of its credentials
+    fails.
 
     \b
     Examples:
@@ -88,11 +89,12 @@ def command(timeout: float, quiet: bool, as_json: bool) -> None:
       FLYTEAGENTS_PLUGINS=bigquery flyteagents check --quiet
       flyteagents check --json | jq '.agents[] | select(.ok | not)'
     """
-    kernel = kernel_settings()
     try:
-        check_tls(kernel)
-    except BadSettings as error:
-        screen.fail(CONFIG_ERROR, str(error))
+        kernel = settings_to_serve()
+        # As a server's; nothing is measured here, so it has nothing to send.
+        start_telemetry()
+    except (BadSettings, BadTelemetry) as error:
+        screen.fail(CONFIG_ERROR, all_that_is_bad(error))
     found = discover(kernel.plugins)
     sections = dict(_sections(kernel, found))
     known = [setting.name for settings in sections.values() for setting in settings]

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from flyteagents._app import BrokenPlugins, serve
+from flyteagents._cli.bad_settings import all_that_is_bad, settings_to_serve
 from flyteagents._client.exit_codes import CONFIG_ERROR, UNAVAILABLE
-from flyteagents._kernel.settings import BadSettings, read_settings
-from flyteagents._kernel.tls import check_tls
+from flyteagents._kernel.settings import BadSettings
 from flyteagents._telemetry.logs import start_logging
 from flyteagents._telemetry.providers import BadTelemetry
 
@@ -59,11 +59,8 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_j
         raise click.UsageError("--cancel-jobs goes with --until-stdin-ends")
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
-        settings = read_settings(**given)
-        check_tls(settings)
+        settings = settings_to_serve(**given)
     except BadSettings as error:
-        from flyteagents._cli.bad_settings import all_that_is_bad
-
         _stop(CONFIG_ERROR, BadSettings(all_that_is_bad(error)))
     orphaned = threading.Event()
     if until_stdin_ends:
