@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 
 from tests.databricks.cluster import RealCluster, missing, spark
@@ -44,7 +45,13 @@ async def main(command: list[str]) -> int:
 
 if __name__ == "__main__":
     if not sys.argv[1:]:
-        raise SystemExit("say what to run against it: python -m tests.databricks COMMAND")
+        raise SystemExit(__doc__)
+    if sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        raise SystemExit
+    # Before Spark starts, which takes its time.
+    if shutil.which(sys.argv[1]) is None:
+        raise SystemExit(f"{sys.argv[1]}: no such command; say what to run against the workspace")
     if reason := missing():
         raise SystemExit(reason)
     raise SystemExit(asyncio.run(main(sys.argv[1:])))

@@ -12,6 +12,24 @@ from tests.databricks.cluster import ROOT, need_cluster
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.parametrize(
+    ("word", "code", "words"),
+    [("nosuchcmd", 1, "nosuchcmd: no such command"), ("--help", 0, "python -m tests.databricks")],
+)
+def test_what_is_no_command_is_told_in_a_few_words(word: str, code: int, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.databricks", word],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def told(*module: str, **variables: str) -> str:
     """What `python -m ...` says against a workspace that really runs what is submitted."""
     need_cluster()

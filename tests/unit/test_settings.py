@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 
@@ -164,6 +165,9 @@ def test_the_page_in_docs_lists_every_setting_with_its_default() -> None:
     ):
         assert name in documented, f"docs/settings.md does not list {name}"
         assert str(field.description) in documented[name], f"docs/settings.md: {name}"
+        allowed = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        for value in allowed:
+            assert f"`{value}`" in documented[name], f"docs/settings.md: {name} may be {value}"
         default = field.default
         if isinstance(default, tuple):
             default = ",".join(default)

@@ -144,6 +144,25 @@ async def test_it_is_told_of_a_task_that_was_refused_at_its_create_too() -> None
     assert answer.info == {"warnings": [THREAD]}
 
 
+@pytest.mark.parametrize(
+    ("config", "shown"),
+    [
+        ({"threads": "many"}, "threads='many': Input should be a valid integer"),
+        ({"threads": "dapi0123456789abcdef"}, "threads: Input should be a valid integer"),
+        ({"script": ["hunter2"]}, "script: Input should be a valid string"),
+        ({"threads": {"a": "hunter2"}}, "threads: Input should be a valid integer"),
+    ],
+)
+async def test_a_wrong_value_is_told_unless_it_may_be_a_secret(
+    config: Mapping[str, object], shown: str
+) -> None:
+    _, (answer,) = await answered(Plain, config)
+    assert answer.phase is Phase.FAILED
+    assert shown in answer.message
+    assert "hunter2" not in answer.message
+    assert "dapi" not in answer.message
+
+
 async def test_what_the_vendor_warns_of_comes_after_it() -> None:
     _, (answer,) = await answered(Adds, {"thread": 2})
     assert answer.info["warnings"] == [THREAD, "of the vendor's"]

@@ -40,7 +40,9 @@ class KernelSettings(FromEnvironment):
         examples=["bigquery,duckdb"],
     )
     on_broken_plugin: Literal["stop", "skip"] = Field(
-        "stop", description="What to do at start when a plugin cannot be loaded."
+        "stop",
+        description="What to do at start when a plugin cannot be loaded: `stop`, or `skip` to "
+        "start without it.",
     )
     cluster: str = Field(
         "",
@@ -104,10 +106,10 @@ class KernelSettings(FromEnvironment):
         None, description="Directory with a file for each secret; read when they change."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="How much is logged."
+        "INFO", description="How much is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
     log_format: Literal["auto", "json", "text"] = Field(
-        "auto", description="`auto` is text on a terminal and JSON elsewhere."
+        "auto", description="`json`, `text`, or `auto`: text on a terminal and JSON elsewhere."
     )
 
     @classmethod

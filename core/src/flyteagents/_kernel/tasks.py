@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from flyteagents._config_keys import do_nothing, key_names
 from flyteagents._errors import InvalidTask
@@ -12,6 +13,7 @@ from flyteagents._kernel.copies import copied
 from flyteagents._kernel.keys import fingerprint_of, key_of, prefix_of_attempt
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
+from flyteagents._kernel.settings import SHORT
 from flyteagents._task import Key, Task
 
 # Flyte 2 reads these out of `custom` itself; they are not the agent's.
@@ -28,11 +30,7 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
     try:
         config = model.model_validate(given)
     except ValidationError as error:
-        # Without the values: a config may hold a secret, and the text is shown to users.
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'config'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)[:5]
-        )
+        problems = "; ".join(map(_told, error.errors(include_url=False)[:5]))
         if model.model_config.get("extra", "ignore") == "ignore":
             # A field that is missing may be there under another name.
             problems = "; ".join([problems, *do_nothing(unread, known)])
@@ -41,6 +39,15 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
     # A run has no job to compare with.
     work = {} if served.is_sync else served.agent.fingerprint(task)
     return copied(task, fingerprint=fingerprint_of(work))
+
+
+def _told(problem: ErrorDetails) -> str:
+    name, value = ".".join(map(str, problem["loc"])), problem["input"]
+    # A config may hold a secret, and the text is shown to users. None is short, or stands where a
+    # number, a time or one of a few words belongs.
+    harmless = problem["type"].endswith("_parsing") or problem["type"] == "literal_error"
+    shown = f"={value!r}" if harmless and isinstance(value, str) and len(value) <= SHORT else ""
+    return f"{name or 'config'}{shown}: {problem['msg']}"
 
 
 def as_attempt(task: Task[Any], cluster: str, number: int) -> Task[Any]:
