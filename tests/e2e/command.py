@@ -44,10 +44,8 @@ def started(
     return subprocess.Popen(
         [sys.executable, "-m", "flyteagents", *arguments],
         env=environment() if env is None else env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
-        **pipes,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **pipes},
     )
 
 

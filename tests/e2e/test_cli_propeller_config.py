@@ -213,3 +213,10 @@ def test_without_agents_there_is_no_configuration() -> None:
     )
     assert done.returncode == 78
     assert "install a plugin" in done.stderr
+
+
+def test_both_generations_at_once_are_wrong_usage() -> None:
+    done = flyteagents("propeller-config", "--flyte2", "--agent-service")
+    assert done.returncode == 64
+    assert done.stdout == ""
+    assert "give one of them" in done.stderr

@@ -121,6 +121,18 @@ def test_a_reader_that_has_seen_enough_of_the_result_makes_no_failure_of_it(
     process.stderr.close()
 
 
+def test_a_full_disk_is_told_in_a_line_and_no_job_is_started(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    for arguments in (("run", task(tmp_path)), ("list",), ("run", "--help")):
+        with Path("/dev/full").open("w") as full:
+            process = started(*arguments, env=env, stdout=full)
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == 74, arguments
+        assert err == "flyteagents: cannot write: No space left on device\n"
+    assert not list(tmp_path.glob("*.json"))
+
+
 def test_the_end_of_the_terminal_cancels_the_job(env: dict[str, str], tmp_path: Path) -> None:
     process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
     wait_for(process.stdout, "RUNNING")
@@ -167,11 +179,23 @@ def test_a_bug_of_the_agents_ends_it_after_a_few_polls_with_the_agents_own_lines
     assert cancelled(tmp_path)
 
 
-def test_a_server_of_our_own_that_dies_ends_it(env: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "ending"), [(signal.SIGKILL, "signal SIGKILL"), (signal.SIGTERM, "exit code 0")]
+)
+def test_a_server_of_our_own_that_dies_ends_it_and_the_job_can_still_be_stopped(
+    env: dict[str, str], tmp_path: Path, number: signal.Signals, ending: str
+) -> None:
     process = started("run", task(tmp_path, seconds=60), "--every", "0.1", env=env)
     server = int(wait_for(process.stdout, "is process ").split("is process ")[1].split()[0])
     wait_for(process.stdout, "RUNNING")
-    os.kill(server, signal.SIGKILL)
-    _, err = process.communicate(timeout=30)
+    os.kill(server, number)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == 69
-    assert "stopped answering" in err
+    said = f"the server that run started has ended ({ending}); the job may run on"
+    assert f"no result: {said}" in out
+    assert f"stopped answering: {said}; to stop it:" in err
+    assert not cancelled(tmp_path)
+
+    command = next(line for line in err.splitlines() if line.startswith("  flyteagents cancel "))
+    assert flyteagents(*command.split()[1:], env=env).returncode == 0
+    assert cancelled(tmp_path)

@@ -11,7 +11,12 @@ from flyteagents import Forbidden, JobNotFound, Phase, Status, Unavailable
 from flyteagents._kernel import cancel
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.cancel import dying
+from flyteagents._kernel.envelope import dump
 from flyteagents._kernel.open_job import YOUNG, OpenJob
+from flyteagents._kernel.requests import JobRequest
+from flyteagents._kernel.service import Service
+from flyteagents._kernel.settings import KernelSettings
+from flyteagents._telemetry.tracing import Rpc
 
 STOPPED = Status(Phase.ABORTED)
 STOPPING = Status(Phase.RUNNING, cancelling=True)
@@ -102,6 +107,16 @@ async def test_a_job_is_dying_while_it_is_being_stopped(setup: Setup) -> None:
     looks.set()
     await stopping
     assert not dying(setup.kernel, setup.served, opened.job)
+
+
+async def test_a_cancel_for_a_tenant_that_is_not_served_is_ok_and_counted(setup: Setup) -> None:
+    setup.kernel.settings = KernelSettings(allow=("other/*",))
+    before = setup.counted("cancels_unconfirmed").get(("scripted", "not served"), 0)
+    request = JobRequest("scripted", dump(setup.opened().envelope))
+    rpc = Rpc(setup.kernel.telemetry.tracing, "service", "DeleteTask", ())
+    await Service(setup.kernel).delete(request, within(1), rpc)
+    assert setup.counted("cancels_unconfirmed")["scripted", "not served"] == before + 1
+    assert setup.agent.asked == []
 
 
 async def test_what_is_forbidden_is_ok_and_counted(setup: Setup) -> None:

@@ -17,6 +17,7 @@ from flyteagents import (
     Blob,
     Call,
     CommaList,
+    Forbidden,
     InvalidTask,
     Job,
     JobNotFound,
@@ -41,6 +42,7 @@ class ClockSettings(Settings):
     input_prefixes: CommaList = Field((), description="Where files may be read from.")
     output_prefixes: CommaList = Field((), description="Where outputs may go; none: anywhere.")
     mood: str = Field("good", description="What `check` says: good, bad or slow.")
+    locked: bool = Field(False, description="Whether jobs may neither be seen nor cancelled.")
 
 
 class ClockConfig(BaseModel):
@@ -78,6 +80,7 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
         return ClockJob(id=task.key.hex)
 
     async def get(self, job: ClockJob, call: Call) -> Status:
+        self._enter()
         try:
             state = json.loads(self._file(job.id).read_text())
         except OSError:
@@ -101,6 +104,7 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
         return Status(Phase.SUCCEEDED, outputs=outputs, info=info, statistics=statistics)
 
     async def cancel(self, job: ClockJob, call: Call) -> None:
+        self._enter()
         file = self._file(job.id)
         if file.exists() and json.loads(file.read_text())["stubborn"]:
             await asyncio.sleep(60)
@@ -116,6 +120,10 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
         if self.settings.mood == "bad":
             raise JobNotFound("the clock has stopped")
         return "the clock ticks"
+
+    def _enter(self) -> None:
+        if self.settings.locked:
+            raise Forbidden("the clock is locked")
 
     def _file(self, name: str) -> Path:
         return self.settings.directory / f"{name}.json"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from flyteagents._cli import screen
-from flyteagents._client.exit_codes import USAGE
+from flyteagents._client.exit_codes import UNWRITTEN, USAGE
 
 # gRPC's C core writes lines of its own, also when nothing is wrong with what we do. It reads this
 # when it is imported, which happens in the subcommands.
@@ -64,11 +66,11 @@ class Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (*_, text) in _COMMANDS.items()])
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _misused():
+        with _misused(), _written():
             return super().make_context(*args, **{"color": screen.colour(), **extra})
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _misused():
+        with _misused(), _written():
             return super().invoke(ctx)
 
 
@@ -79,6 +81,22 @@ def _misused() -> Iterator[None]:
     except click.UsageError as error:
         error.exit_code = USAGE  # type: ignore[misc] # click reads it off the instance
         raise
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """A full disk is told in a line. What is still in a buffer counts too."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        # Python writes the rest at its end, and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        screen.fail(UNWRITTEN, f"cannot write: {error.strerror}")
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,14 @@ from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, dump, load
 if TYPE_CHECKING:
     from flyteagents._client.attempt import Attempt
     from flyteagents._client.caller import Caller
+    from flyteagents._client.rpc import Rpc
 
 _ID = 12
 """Letters of a key that are shown."""
 _ID_FORM = re.compile("[0-9a-f]{6,40}")
 """What names a job: the begin of its key, of six letters at least."""
 _PAGE = 500
-_CANCELS = 11
+_RUNS_ON = "the job could not be cancelled and may still run"
 
 
 @dataclass(frozen=True)
@@ -118,38 +120,59 @@ def logs(job: str | None, remote: Remote | None) -> None:
 @click.argument("job", required=False)
 @remote_options
 def cancel(job: str | None, remote: Remote | None) -> None:
-    """Cancel a job, and wait until it has stopped. A job that has ended is left as it is.
+    """Cancel a job, and wait until it is seen to have stopped. One that has ended is left as it
+    is.
 
     JOB is a resource_meta, as `inspect` takes it, or the id that `jobs` shows. Without it, the
     last run's.
+
+    Exits with 1 when the job was not seen to stop, and may still run.
 
     \b
     Examples:
       flyteagents cancel
       flyteagents cancel 3f2a91c04d5e
     """
-    meta, envelope = _named(job)
+    from flyteagents._cli.cancelling import Cancel, NotStopped
+    from flyteagents._cli.standing import onlooker, refused
 
-    # Only of a server of our own: a poll needs the task's output prefix, which nobody here knows,
-    # and what it takes for the job's end would be told to Flyte too.
-    said = "the job has stopped: cancelled, or ended before"
+    meta, envelope = _named(job)
+    # Without a name it is the last run's, and that may be another one than the user thinks of.
+    click.echo(f"to be cancelled: {_described(envelope)}", err=True)
+    if remote is None and envelope.parked is None and (why := refused(envelope)):
+        screen.fail(FAILED, f"{_RUNS_ON}: {why}")
+    said = ""
 
     async def cancelled(caller: Caller, attempt: Attempt) -> str:
         nonlocal said
-        if remote is None:
-            now = await caller.get(attempt, meta)
-            had_ended = now.phase is not None and now.phase.terminal
-            said = "the job had ended before" if had_ended else "the job was cancelled"
-        for _ in range(_CANCELS):
-            rpc = await caller.delete(attempt, meta)
-            if rpc.ok:
-                return ""
-            await asyncio.sleep(1)
-        return rpc.error
+
+        def delete() -> Awaitable[Rpc]:
+            return caller.delete(attempt, meta)
+
+        try:
+            # Only here: a server's own polls are Flyte's, and what we ask could end the task.
+            if remote is not None:
+                said = await Cancel(delete).done()
+            elif envelope.parked is not None:
+                said = "no job was started: the attempt ended when it was created"
+            else:
+                async with onlooker(envelope) as looking:
+                    said = await Cancel(delete, looking).done()
+        except NotStopped as error:
+            return str(error)
+        return ""
 
     if problem := _asked(remote, envelope, cancelled):
-        screen.fail(FAILED, f"the job could not be cancelled and may still run: {problem}")
+        screen.fail(FAILED, f"{_RUNS_ON}: {problem}")
     click.echo(said)
+
+
+def _described(envelope: Envelope) -> str:
+    """What a user knows a job by."""
+    began = datetime.fromtimestamp(envelope.created, timezone.utc)
+    job = "" if envelope.job is None else f" {json.dumps(envelope.job, ensure_ascii=False)}"
+    task = "/".join(filter(None, (envelope.project, envelope.domain, envelope.execution)))
+    return f"{envelope.task_type} job {envelope.key[:_ID]}{job} of {task}, started {_clock(began)}"
 
 
 def remember(meta: bytes) -> None:

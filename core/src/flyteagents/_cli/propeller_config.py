@@ -34,11 +34,10 @@ ENDPOINT = "dns:///flyteagents.flyte.svc.cluster.local:8000"
     "with commas between them; without, what no other service is named for. Repeat for each.",
 )
 @click.option("--tls", is_flag=True, help="Flyte is to use TLS; the default is plain text.")
-@click.option("--flyte2", "dialect", flag_value="flyte2", help="For the Flyte 2 executor.")
+@click.option("--flyte2", is_flag=True, help="For the Flyte 2 executor.")
 @click.option(
     "--agent-service",
-    "dialect",
-    flag_value="agent-service",
+    is_flag=True,
     help="For a FlytePropeller that has no section connector-service yet.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, which Flyte reads too.")
@@ -46,7 +45,8 @@ def command(
     endpoint: str | None,
     written: tuple[str, ...],
     tls: bool,
-    dialect: str | None,
+    flyte2: bool,
+    agent_service: bool,
     as_json: bool,
 ) -> None:
     """Print the Flyte configuration that routes task types to one or several services.
@@ -64,6 +64,12 @@ def command(
       flyteagents propeller-config --flyte2
       flyteagents propeller-config --service warehouse=dns:///warehouse.flyte:8000=snowflake,bigquery
     """
+    if flyte2 and agent_service:
+        raise click.UsageError(
+            "--flyte2 is for the Flyte 2 executor, and --agent-service for an older FlytePropeller "
+            "(Flyte 1); give one of them"
+        )
+    dialect = "flyte2" if flyte2 else "agent-service" if agent_service else None
     found = discover(kernel_settings().plugins)
     for broken in found.broken:
         click.echo(f"flyteagents: left out: {broken}", err=True)

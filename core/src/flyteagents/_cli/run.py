@@ -6,6 +6,7 @@ what can be wrong. Imports are inside, so that --help is quick.
 
 from __future__ import annotations
 
+import base64
 import secrets
 import sys
 import tempfile
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from flyteagents._cli.own_server import OwnServer
     from flyteagents._cli.task_file import TaskFile
     from flyteagents._client.attempt import FlyteTask
-    from flyteagents._client.outcome import Outcome
+    from flyteagents._client.outcome import Outcome, Try
     from flyteagents.testing.otlp import OtlpReceiver
 
 
@@ -114,6 +115,7 @@ def command(**options: Any) -> None:
       65   the file is no task
       69   the server cannot be reached, or stopped answering
       70   SUCCEEDED, and then the server that was started did not end cleanly
+      74   what was to be printed could not be written
       78   a setting is bad, a plugin is broken, or no agent serves the task type
       130  interrupted
 
@@ -150,6 +152,9 @@ def _run(options: Options, interrupts: Interrupts, stack: ExitStack) -> int:
 
     ended = _play(options, task, folder, server, interrupts)
 
+    rescue = ""
+    if server is not None and results.lost(ended):
+        rescue = _bereft(server, ended.tries[-1])
     unclean = server is not None and not _stop(server, options.as_json)
     statistics, tree = _trace(receiver, ended.tries[-1].meta)
     outputs = results.outputs_of(ended, read.outputs)
@@ -164,7 +169,7 @@ def _run(options: Options, interrupts: Interrupts, stack: ExitStack) -> int:
 
     _told(tell)
     if results.lost(ended):
-        text = f"flyteagents: the server stopped answering: {ended.tries[-1].message}"
+        text = f"flyteagents: the server stopped answering: {ended.tries[-1].message}{rescue}"
         click.echo(text, err=True)
     return results.exit_code(ended) or (UNCLEAN if unclean else 0)
 
@@ -256,6 +261,15 @@ def _server(
         return stack.enter_context(server)
     except ServerEnded as error:
         screen.fail(error.code or CONFIG_ERROR, f"the server did not start:\n{server.rest}")
+
+
+def _bereft(server: OwnServer, last: Try) -> str:
+    """Say it in the attempt's message where its server has ended; and what to do, in words."""
+    if server.running:
+        return ""
+    last.message = f"the server that run started has ended ({server.ending}); the job may run on"
+    meta = base64.b64encode(last.meta).decode()
+    return f"; to stop it:\n  flyteagents cancel {meta}"
 
 
 def _stop(server: OwnServer, as_json: bool) -> bool:

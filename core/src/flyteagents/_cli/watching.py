@@ -57,8 +57,9 @@ class LineWatch:
         self._print(text)
 
     def _print(self, text: str) -> None:
-        # Not by rich, which ends the program where the reader has gone.
-        with suppress(BrokenPipeError):
+        # Not by rich, which ends the program where the reader has gone. Nor does a full disk end a
+        # job; the result tells of it.
+        with suppress(OSError):
             self._out.file.write(f"{text}\n")
             self._out.file.flush()
 

@@ -97,6 +97,12 @@ class ServerProcess:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def ending(self) -> str:
+        """How a server that has ended did so, in words."""
+        code = self._started().returncode
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
     def start(self) -> None:
         """Start it, and wait until its health says SERVING. Raises ServerEnded."""
         while not self._ready():

@@ -103,6 +103,7 @@ class Service:
             log.error(
                 "not cancelling a job of %s/%s: not served", envelope.project, envelope.domain
             )
+            self._may_run_on(envelope, "not served")
             return
         seen = self.kernel.soft.seen(request, envelope.task_type)
         opened = open_job(known, request, seen)
@@ -163,5 +164,8 @@ class Service:
         if seen.refuses_cancel():
             raise Refused("UNAVAILABLE", text)
         log.error("%s, and nobody else did: it may run on", text)
+        self._may_run_on(envelope, "no agent")
+
+    def _may_run_on(self, envelope: Envelope, why: str) -> None:
         label = self.kernel.label(envelope.task_type)
-        self.kernel.telemetry.metrics.cancels_unconfirmed.add(label, "no agent")
+        self.kernel.telemetry.metrics.cancels_unconfirmed.add(label, why)
