@@ -170,7 +170,9 @@ def cancel(job: str | None, remote: Remote | None) -> None:
 def _described(envelope: Envelope) -> str:
     """What a user knows a job by."""
     began = datetime.fromtimestamp(envelope.created, timezone.utc)
-    job = "" if envelope.job is None else f" {json.dumps(envelope.job, ensure_ascii=False)}"
+    # What is not set says nothing to a reader.
+    named = {name: value for name, value in (envelope.job or {}).items() if value}
+    job = f" {json.dumps(named, ensure_ascii=False)}" if named else ""
     task = "/".join(filter(None, (envelope.project, envelope.domain, envelope.execution)))
     return f"{envelope.task_type} job {envelope.key[:_ID]}{job} of {task}, started {_clock(began)}"
 
