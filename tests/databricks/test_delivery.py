@@ -114,6 +114,38 @@ async def test_a_run_that_did_not_find_it_may_be_tried_again(databricks: FakeDat
             assert (await driver.get(job)).phase is phase
 
 
+async def test_after_a_run_that_did_not_find_it_the_next_one_does(
+    databricks: FakeDatabricks,
+) -> None:
+    async with Driver(databricks.url).opened() as driver:
+        job = await driver.create(driver.task(EXISTING))
+        path = python_file(databricks)
+        databricks.workspace.files.clear()
+        databricks.run.plan = Plan(
+            end="INTERNAL_ERROR",
+            code="RESOURCE_NOT_FOUND",
+            type="CLIENT_ERROR",
+            message=f"Cannot read the python file {path}",
+        )
+        await driver.get(job)
+        await driver.create(driver.task(EXISTING, number=1))
+    assert databricks.workspace.read(path) == entrypoint_text()
+
+
+async def test_the_end_of_ones_time_is_not_the_end_of_those_who_wait_for_the_same_delivery(
+    databricks: FakeDatabricks,
+) -> None:
+    async with Driver(databricks.url).opened() as driver:
+        creates = [
+            driver.create(driver.task(EXISTING, execution=f"e{seconds}"), seconds=seconds)
+            for seconds in (0.0, 8.0)
+        ]
+        hasty, patient = await asyncio.gather(*creates, return_exceptions=True)
+    assert isinstance(hasty, Unavailable)
+    assert not isinstance(patient, BaseException)
+    assert len(databricks.runs) == 1
+
+
 async def test_an_operator_may_put_it_somewhere_else(databricks: FakeDatabricks) -> None:
     async with Driver(databricks.url, entrypoint_path="/Volumes/a/b/e.py").opened() as driver:
         await driver.create(driver.task(EXISTING))

@@ -89,6 +89,7 @@ KIT = {
     "outputs": ["TABLES", "first_fitting", "table_output"],
     "pages": ["page"],
     "settings": ["BaseUrl"],
+    "shared": ["Shared"],
     "tags": ["TagRules", "flyte_ids"],
     "tokens": ["Identified", "Token", "Tokens"],
     "values": ["json_text"],

@@ -3,6 +3,7 @@
 | module | has |
 |---|---|
 | `kit.tokens` | access tokens: kept, shared, renewed ahead of their end |
+| `kit.shared` | work that many calls wait for, done once |
 | `kit.oauth` | a token from an OAuth token endpoint |
 | `kit.credentials` | credentials of their own for some projects and domains |
 | `kit.settings` | types of settings |

@@ -18,6 +18,7 @@ async def endpoint(self, of: object, call: Call) -> Endpoint:
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
 import secrets
@@ -27,7 +28,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from flyteagents import Call, VendorError
+from flyteagents import Call
+from flyteagents.kit.shared import Shared
 
 __all__ = ["Identified", "Token", "Tokens"]
 
@@ -67,17 +69,12 @@ T = TypeVar("T", bound=Token)
 
 @dataclass
 class _Kept(Generic[T]):
-    """One identity's token, the renewal that is under way, and the call in whose time it is."""
+    """One identity's token, and its renewal."""
 
     token: T | None = None
     obtained: float = 0.0
     again: float = 0.0
-    renewal: asyncio.Task[T] | None = None
-    payer: Call | None = None
-
-    @property
-    def idle(self) -> bool:
-        return self.renewal is None or self.renewal.done()
+    renewal: Shared[T] = field(default_factory=Shared)
 
 
 class Tokens(Generic[S, T]):
@@ -99,31 +96,17 @@ class Tokens(Generic[S, T]):
 
         refused = call.fresh and now - kept.obtained > JUST_NOW
         if token is None or refused or now >= token.expires - END:
-            return await self._renewed(kept, source, call)
+            return await kept.renewal.get(functools.partial(self._ask, kept, source), call)
 
-        if now > max(token.expires - AHEAD, kept.again) and kept.idle:
-            self._renew(kept, source, call).add_done_callback(_tell)
+        if now > max(token.expires - AHEAD, kept.again) and kept.renewal.idle:
+            obtain = functools.partial(self._ask, kept, source)
+            kept.renewal.begin(obtain, call).add_done_callback(_tell)
         return token
-
-    async def _renewed(self, kept: _Kept[T], source: S, call: Call) -> T:
-        """A new token, with whoever else waits for it. Raises what `obtain` raises."""
-        while True:
-            renewal = self._renew(kept, source, call)
-            payer = kept.payer
-            try:
-                # Shielded: others wait for it too, and this call may be given up.
-                return await asyncio.shield(renewal)
-            except VendorError:
-                # It had the time of the call that began it. Where that was over, it says nothing
-                # of the token service, and a call that has time left pays for the next one.
-                if payer is None or payer is call or payer.remaining > 0 or call.remaining <= 0:
-                    raise
 
     def close(self) -> None:
         """Forget everything."""
         for kept in self._kept.values():
-            if kept.renewal is not None:
-                kept.renewal.cancel()
+            kept.renewal.cancel()
         self._kept.clear()
 
     def _entry(self, source: S) -> _Kept[T]:
@@ -136,18 +119,9 @@ class Tokens(Generic[S, T]):
             self._kept.popitem(last=False)
         return kept
 
-    def _renew(self, kept: _Kept[T], source: S, call: Call) -> asyncio.Task[T]:
-        if kept.renewal is None or kept.idle:
-            kept.again = time.time() + PAUSE
-            kept.renewal = asyncio.ensure_future(self._ask(kept, source, call))
-            kept.payer = call
-        return kept.renewal
-
     async def _ask(self, kept: _Kept[T], source: S, call: Call) -> T:
-        try:
-            kept.token = token = await self._obtain(source, call)
-        finally:
-            kept.payer = None  # who waits knows it; a call holds its caller's secrets
+        kept.again = time.time() + PAUSE
+        kept.token = token = await self._obtain(source, call)
         kept.obtained = time.time()
         return token
 

@@ -143,7 +143,17 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         run = await runs.with_all_tasks(run)
         numbers, ended = run_statistics(run), moment(run.end_time)
         status = replace(status, statistics=numbers, ended=ended)
-        return await Ended(job, run, reading, status, runs, call, self.settings).told()
+        ended_run = Ended(
+            job=job,
+            run=run,
+            reading=reading,
+            status=status,
+            runs=runs,
+            call=call,
+            settings=self.settings,
+            delivery=self._delivery,
+        )
+        return await ended_run.told()
 
     async def cancel(self, job: DatabricksJob, call: Call) -> None:
         await self._runs(job, call).cancel()

@@ -10,18 +10,20 @@ https://docs.databricks.com/api/workspace/workspace
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import functools
 import hashlib
 import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 from flyteagents import Call, Forbidden, JobNotFound, Unavailable
 from flyteagents.kit.answers import AnswerPart
+from flyteagents.kit.shared import Shared
 from flyteagents_databricks.request import Entrypoint
 from flyteagents_databricks.settings import DatabricksSettings
 
@@ -50,6 +52,15 @@ def entrypoint_text() -> bytes:
     return resources.files(__package__).joinpath("entrypoint.py").read_bytes()
 
 
+@dataclass
+class _Place:
+    """Where one principal's entrypoint is, and when it was last seen there (`time.monotonic()`)."""
+
+    looks: Shared[Entrypoint] = field(default_factory=Shared)
+    entrypoint: Entrypoint | None = None
+    seen: float = -math.inf
+
+
 class Delivery:
     """Delivers once for each workspace and principal; make it in the agent's `open`."""
 
@@ -57,7 +68,7 @@ class Delivery:
         self._settings = settings
         self._text = entrypoint_text()
         self._hash = hashlib.sha256(self._text).hexdigest()
-        self._deliveries: dict[str, tuple[float, asyncio.Task[Entrypoint]]] = {}
+        self._places: dict[str, _Place] = {}
 
     @property
     def name(self) -> str:
@@ -71,18 +82,19 @@ class Delivery:
             return Entrypoint(settings.entrypoint_path, self._git())
         # Hashed: the identity has a token or a secret in it, and this dictionary lives long.
         name = hashlib.sha256(identity.encode()).hexdigest()
-        began, delivery = self._deliveries.get(name, (-math.inf, None))
-        # cancelled() first: exception() of a cancelled task raises.
-        failed = delivery and delivery.done() and (delivery.cancelled() or delivery.exception())
-        if delivery is None or failed or time.monotonic() - began > LOOKED_AT:
-            # A task of its own: others wait for it too, and this call may be given up.
-            delivery = asyncio.ensure_future(self._deliver(call))
-            self._deliveries[name] = (time.monotonic(), delivery)
-        return await asyncio.shield(delivery)
+        place = self._places.setdefault(name, _Place())
+        if place.entrypoint is None or time.monotonic() - place.seen > LOOKED_AT:
+            return await place.looks.get(functools.partial(self._deliver, place), call)
+        return place.entrypoint
+
+    def look_again(self) -> None:
+        """A run did not find its entrypoint: no later one is to be sent there unseen."""
+        for place in self._places.values():
+            place.seen = -math.inf
 
     def close(self) -> None:
-        for _, delivery in self._deliveries.values():
-            delivery.cancel()
+        for place in self._places.values():
+            place.looks.cancel()
 
     def _git(self) -> Mapping[str, str]:
         settings = self._settings
@@ -94,7 +106,8 @@ class Delivery:
             "git_commit": settings.entrypoint_git_commit or "",
         }
 
-    async def _deliver(self, call: Call) -> Entrypoint:
+    async def _deliver(self, place: _Place, call: Call) -> Entrypoint:
+        began = time.monotonic()
         folder = self._settings.entrypoint_folder
         if folder is None:
             me = await call.http.get(f"{_API}/preview/scim/v2/Me", into=_Me)
@@ -110,7 +123,9 @@ class Delivery:
         # Also for a file that was there before: rights can change later.
         await self._check_writers(folder, call)
         log.info("the entrypoint of jobs is %s", path)
-        return Entrypoint(path)
+        found = Entrypoint(path)
+        place.entrypoint, place.seen = found, began
+        return found
 
     async def _read(self, path: str, call: Call) -> bytes | None:
         # direct_download: the bytes themselves; else they come in JSON, as base64.

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from flyteagents import AgentError, Call, InvalidTask, Phase, Status, VendorError
-from flyteagents_databricks.delivery import NAME
+from flyteagents import AgentError, Call, Forbidden, InvalidTask, Phase, Status, VendorError
+from flyteagents_databricks.delivery import NAME, Delivery
 from flyteagents_databricks.failures import Failure, failure_of
 from flyteagents_databricks.job import DatabricksJob
 from flyteagents_databricks.left import error_left, tells_failures
@@ -28,6 +28,7 @@ class Ended:
     runs: Runs
     call: Call
     settings: DatabricksSettings
+    delivery: Delivery
 
     async def told(self) -> Status:
         """What Flyte is told."""
@@ -47,8 +48,9 @@ class Ended:
         except AgentError as error:
             if tells_failures(self.run.tasks, self.settings.entrypoint_path):
                 return await self._with_outputs()
-            # The store may answer the next poll, and a success that Flyte was told stays one.
-            if isinstance(error, VendorError):
+            # The store may answer the next poll, and a success that Flyte was told stays one. Where
+            # it goes on to refuse, the next attempt is told so before it runs (`will_be_known`).
+            if isinstance(error, VendorError | Forbidden):
                 raise
             text = (
                 "the run ended well at Databricks, and whether the task's code failed stands in "
@@ -95,6 +97,8 @@ class Ended:
             message = failure.message or self.reading.message or "the run failed"
             # Somebody has cleared the entrypoint's folder, and the next run finds it filled again.
             lost = self.reading.code == "RESOURCE_NOT_FOUND" and NAME in message
+            if lost:
+                self.delivery.look_again()
             phase = Phase.RETRYABLE_FAILED if lost else self.status.phase
             return replace(self.status, phase=phase, message=f"{message} | run={self.job}")
         return self._of_code(failure)
