@@ -12,10 +12,13 @@ from tests.databricks.driving import EXISTING, HOST, NEW, Driver
 from tests.databricks.fake_databricks import FIRST, FakeDatabricks
 from tests.databricks.runs import Plan
 from tests.databricks.stored import error_pb, outputs_pb
+from tests.vendors.refusing import refusing_reads
 
-from flyteagents import JobNotFound, Kind, Phase, Status, Type, Unavailable
+from flyteagents import Forbidden, JobNotFound, Kind, Phase, Status, Type, Unavailable
 from flyteagents.testing import Response
 from flyteagents_databricks.job import DatabricksJob
+from flyteagents_databricks.run import RunTask
+from flyteagents_databricks.runs import CUT, last_attempts
 
 FAILED = Plan(
     result="FAILED",
@@ -141,6 +144,13 @@ async def test_of_a_task_that_databricks_made_again_the_last_attempt_counts(
     assert ("the last" in str(status.message)) is bool(last.error)
 
 
+def test_tasks_whose_long_keys_were_cut_are_not_taken_for_attempts_of_one() -> None:
+    for letters, kept in ((CUT - 1, [2]), (CUT, [1, 2])):
+        key = "k" * letters
+        tasks = [RunTask(task_key=key, run_id=n + 1, attempt_number=n) for n in range(2)]
+        assert [task.run_id for task in last_attempts(tasks)] == kept
+
+
 async def test_a_notebook_beside_a_file_does_not_hide_what_the_files_code_left(
     databricks: FakeDatabricks, driver: Driver, tmp_path: Path
 ) -> None:
@@ -181,6 +191,14 @@ async def test_a_success_that_cannot_be_checked_is_none(
     assert status.phase is Phase.FAILED
     assert status.message is not None
     assert "nowhere://x/0/error.pb" in status.message
+
+
+async def test_a_success_whose_store_refuses_waits_for_the_right_to_read(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    job = await driver.create(driver.task(OWN_FILE))
+    with refusing_reads(), pytest.raises(Forbidden, match="the right to read"):
+        await driver.get(job, prefix="memory://x/0")
 
 
 @pytest.mark.parametrize("conf", [EXISTING, {**NEW, "python_file": "/mine.py"}])

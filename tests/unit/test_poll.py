@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from flyteidl.core import literals_pb2
 from tests.unit.kernel_setup import RUNNING, SUCCEEDED, Setup, within
+from tests.vendors.refusing import refusing_reads
 
 from flyteagents import (
     Forbidden,
@@ -353,13 +354,15 @@ async def test_outputs_that_the_job_wrote_itself_are_looked_at(
         assert "lines" in answer.message
 
 
+@pytest.mark.parametrize("prefix", ["odd://b/data/0", "memory://b/data/0"])
 async def test_outputs_that_cannot_be_looked_at_are_warned_of(
-    setup: Setup, polling: Polling, caplog: pytest.LogCaptureFixture
+    setup: Setup, polling: Polling, caplog: pytest.LogCaptureFixture, prefix: str
 ) -> None:
     declared = setup.kernel.codec.declared_text({"lines": Type(Kind.INTEGER)})
     setup.agent.script["get"] = [Status(Phase.SUCCEEDED)]
-    opened = replace(setup.opened(declared=declared), output_prefix="odd://b/data/0")
-    assert (await polling.poll(opened, within(1))).phase is Phase.SUCCEEDED
+    opened = replace(setup.opened(declared=declared), output_prefix=prefix)
+    with refusing_reads():
+        assert (await polling.poll(opened, within(1))).phase is Phase.SUCCEEDED
     assert "cannot see what the job wrote" in caplog.text
 
 

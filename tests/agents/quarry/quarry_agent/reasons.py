@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from flyteagents import Call, Phase, Unsupported
+from flyteagents import Call, Forbidden, Phase, Unsupported
 from quarry_agent.states import Statement
 
 PASSING = frozenset({"OVERLOADED"})
@@ -16,7 +16,7 @@ async def failure(found: Statement, call: Call) -> tuple[Phase, str, str]:
     if found.code == PROCEDURE:
         # A procedure is the task's own code, which knows more than quarry does. Where its file
         # cannot be read from here, quarry's words must do.
-        with contextlib.suppress(Unsupported):
+        with contextlib.suppress(Unsupported, Forbidden):
             document = await call.read_error()
             if document is not None:
                 phase = Phase.RETRYABLE_FAILED if document.recoverable else Phase.FAILED
