@@ -208,37 +208,6 @@ async def test_a_notebook_gets_the_inputs_as_parameters(
     assert databricks.workspace.imports == []
 
 
-@pytest.mark.parametrize(
-    ("conf", "more", "words"),
-    [
-        ({}, {}, "nothing about compute"),
-        ({"tasks": [], **EXISTING}, {}, "has tasks"),
-        (EXISTING, {"databricksInstance": "not a host"}, "databricks_instance"),
-        (EXISTING, {"databricksTokenSecret": "../x"}, "its databricks_token_secret"),
-        ({"existing_cluster_id": 923}, {}, "its existing_cluster_id"),
-        (EXISTING, {"env": {"A": "x" * 10_000}}, "parameters take"),
-    ],
-)
-async def test_a_task_that_cannot_work_is_refused_before_anything_is_sent(
-    databricks: FakeDatabricks,
-    driver: Driver,
-    conf: dict[str, Any],
-    more: dict[str, Any],
-    words: str,
-) -> None:
-    with pytest.raises(InvalidTask, match=words):
-        await driver.create(driver.task(conf, **more))
-    assert databricks.submits == []
-
-
-async def test_a_spark_task_without_databricks_conf_says_that_it_came_the_wrong_way(
-    driver: Driver,
-) -> None:
-    task = driver.task(EXISTING, databricksConf=None)
-    with pytest.raises(InvalidTask, match="Kubernetes"):
-        await driver.create(task)
-
-
 async def test_the_answer_names_the_run_and_its_page(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:

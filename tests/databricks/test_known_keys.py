@@ -27,6 +27,12 @@ def test_what_stands_beside_the_conf_and_nobody_reads_does_nothing() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["databricksToken", "driverPod", "executorPod", "hadoopConf"])
+def test_what_only_a_user_sets_and_nobody_reads_is_told(name: str) -> None:
+    [sentence] = told(EXISTING, **{name: {"a": "b"}})
+    assert sentence.startswith(f"{name!r} in the task's config is not known and does nothing")
+
+
 def test_what_databricks_gets_is_told_when_it_looks_like_a_slip() -> None:
     assert told({**EXISTING, "timeout_second": 5, "newest_key": 1}) == [
         "'timeout_second' in databricksConf is not known to this agent and was passed on as it "

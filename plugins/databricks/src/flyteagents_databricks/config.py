@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flyteagents import InvalidTask
 from flyteagents_databricks.settings import AuthType
+from flyteagents_databricks.shape import check_shape
 
 # What has no part in what a run does, so that runs which differ in it are the same work.
 _INCIDENTAL = frozenset(
@@ -30,7 +31,8 @@ _INCIDENTAL = frozenset(
 
 
 class DatabricksConfig(BaseModel):
-    """What has no field here is for Spark on Kubernetes.
+    """What has no field here does nothing: it is for Spark on Kubernetes, or nobody knows it. The
+    author is told, but of what the SDKs write for every task (known_keys.py).
 
     A file with a token, which flytekit's tasks may name, is not taken from a task: whoever writes
     tasks could have any file of the service's sent to a host that the task names too.
@@ -82,6 +84,7 @@ class DatabricksConfig(BaseModel):
             )
         if "tasks" in self.conf:
             raise InvalidTask("databricks_conf has tasks; the agent makes the run's one task")
+        check_shape(self.conf)
         copied: dict[str, Any] = _copy(self.conf)
         return copied
 

@@ -46,13 +46,13 @@ def serverless_environment(conf: dict[str, Any], variables: dict[str, str]) -> t
     """The key of the environment that the task runs in, made where it is missing, and whether
     `conf` could take the variables."""
     key = conf.pop("environment_key", None) or "default"
-    environments = conf.setdefault("environments", [])
+    environments = conf["environments"] = conf.get("environments") or []
     found = [one for one in environments if one.get("environment_key") == key]
     if not found:
         # `client` is the older name of `environment_version`; flytekit's connector writes this.
         found = [{"environment_key": key, "spec": {"client": "1"}}]
         environments += found
-    spec = found[0].setdefault("spec", {})
+    spec = found[0]["spec"] = found[0].get("spec") or {}
 
     # A user who wrote this field meant it; ours win, as they do in flytekit's connector.
     for name, value in (spec.pop("environment_vars", None) or {}).items():
@@ -68,7 +68,7 @@ def _versioned(conf: dict[str, Any], spec: Mapping[str, Any], variables: dict[st
         for name, value in ((entry.get("spec") or {}).get("variables") or {}).items():
             variables.setdefault(name, str(value))
     fits = len(variables) <= COUNT and all(len(value) <= LENGTH for value in variables.values())
-    if not version.isdigit() or int(version) < FIRST_VERSION or not fits:
+    if not version.isdecimal() or int(version) < FIRST_VERSION or not fits:
         return False
     # One entry for all, since a task refers to one key only.
     entry = {"environment_variables_key": KEY, "spec": {"variables": variables}}

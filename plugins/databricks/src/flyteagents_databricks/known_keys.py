@@ -14,10 +14,10 @@ from flyteagents.kit.config_keys import do_nothing, key_names, passed_on
 from flyteagents_databricks.config import DatabricksConfig
 
 # For Spark on Kubernetes; the SDKs write them for every task (flyteidl's plugins/spark.proto).
+# Other fields they write only where a user has set them: those do nothing either, and are told.
 _SILENT = frozenset(
     """
-    applicationType databricksToken driverPod executorPath executorPod hadoopConf
-    mainApplicationFile mainClass primary_container_name
+    applicationType executorPath mainApplicationFile mainClass primary_container_name
     """.split()  # noqa: SIM905 # read at a glance
 )
 _TOKEN_FILE = "databricksOidcTokenFile"  # noqa: S105 # a key

@@ -223,7 +223,11 @@ def _text(value: object) -> str:
     if isinstance(value, timedelta):
         return str(value.total_seconds())
     uri = getattr(value, "uri", None)
-    return uri if isinstance(uri, str) else json.dumps(value, default=_text)
+    if isinstance(uri, str):
+        return uri
+    if not isinstance(value, dict | list | tuple | int | float):
+        raise InvalidTask(f"a notebook takes no {type(value).__name__} as a parameter; pass a file")
+    return json.dumps(value, default=_text)
 
 
 def _check_length(parameters: object) -> None:

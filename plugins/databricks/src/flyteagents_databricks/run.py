@@ -55,7 +55,7 @@ class PythonFile(AnswerPart):
 
 
 class NewCluster(AnswerPart):
-    spark_env_vars: Mapping[str, str] = {}
+    spark_env_vars: Mapping[str, Any] = {}
 
 
 class Cluster(AnswerPart):

@@ -15,6 +15,8 @@ from flyteagents_databricks.run import PythonFile, Run, RunOutput, RunTask, Subm
 
 PAGES = 100
 """Pages of a run's tasks that are followed."""
+CUT = 100
+"""Letters to which a longer key of a task is cut in answers."""
 
 
 def last_attempts(tasks: Sequence[RunTask]) -> list[RunTask]:
@@ -23,8 +25,12 @@ def last_attempts(tasks: Sequence[RunTask]) -> list[RunTask]:
     last: dict[str, int] = {}
     for task in tasks:
         last[task.task_key] = max(task.attempt_number, last.get(task.task_key, 0))
-    # Not one for each key: long keys come back cut, and then two tasks may have the same.
-    kept = [task for task in tasks if task.attempt_number == last[task.task_key]]
+    # Not one for each key, and all with one that may be cut: two tasks may have the same then.
+    kept = [
+        task
+        for task in tasks
+        if task.attempt_number == last[task.task_key] or len(task.task_key) >= CUT
+    ]
     return sorted(kept, key=lambda task: task.start_time)
 
 
