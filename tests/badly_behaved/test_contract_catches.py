@@ -105,6 +105,11 @@ CASES: list[tuple[str, str, str]] = [
     ("goes_backwards", "test_a_phase_is_never_taken_back", "INITIALIZING"),
     ("links_later", "test_a_phase_is_never_taken_back", "Link"),
     ("forgets_its_info", "test_what_custom_info_says_is_said_until_the_end[well]", "['ahead']"),
+    (
+        "ends_its_info_with_null",
+        "test_what_custom_info_says_is_said_until_the_end[well]",
+        "null for ['ahead']",
+    ),
     ("asks_too_much", "test_polls_that_overlap_share_one_look", "one poll made 4 requests"),
     (
         "takes_missing_for_done",

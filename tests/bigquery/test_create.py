@@ -264,7 +264,8 @@ async def test_a_dry_run_starts_nothing_and_tells_its_bytes(
     task = driver.task("SELECT 1", {**CUSTOM, "dryRun": True})
     status = await driver.run(task)
     assert status.phase is Phase.SUCCEEDED
-    assert status.info == {"bytes_processed": 123}
+    assert status.info == {"state": "DONE", "bytes_processed": 123}
+    assert status.statistics == {"bytes_processed": 123}
     assert bigquery.jobs == {}
     job = await driver.create(task)
     await driver.cancel(job)

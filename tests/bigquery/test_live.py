@@ -183,4 +183,4 @@ async def test_a_mistake_is_told_in_bigquerys_words(live: Live) -> None:
 async def test_a_dry_run_tells_its_bytes(live: Live) -> None:
     task = live.task("SELECT 1", {**live.custom, "dryRun": True}, execution=f"{RUN}-dry")
     status = await live.ended(await live.create(task))
-    assert status.info == {"bytes_processed": 0}
+    assert status.info == {"state": "DONE", "bytes_processed": 0}

@@ -65,6 +65,7 @@ async def test_a_finished_jobs_numbers_are_told(bigquery: FakeBigQuery, driver: 
         "state": "DONE",
         "average_slots": 4.0,
         "billing_tier": 1,
+        "completion_ratio": 1.0,
         "referenced_tables": ["p.ds.t1", "p.ds.t2"],
         "destination_table": f"p.{table['datasetId']}.{table['tableId']}",
     }
@@ -95,6 +96,15 @@ async def test_a_running_job_tells_how_far_it_is(bigquery: FakeBigQuery, driver:
     assert status.phase is Phase.RUNNING
     assert status.info["completion_ratio"] == 0.5
     assert status.ended is None
+
+
+async def test_no_ratio_of_a_running_job_outlasts_it(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    bigquery.will("SELECT", Plan(error=("invalidQuery", "division by zero")))
+    assert (await driver.run(driver.task())).info["completion_ratio"] == 0.0
+    bigquery.will("SELECT", Plan())
+    assert (await driver.run(driver.task(number=1))).info["completion_ratio"] == 1.0
 
 
 async def test_numbers_that_make_no_sense_fail_no_poll(

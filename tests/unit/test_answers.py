@@ -32,7 +32,7 @@ from flyteagents._kernel.kernel import Kernel
 from flyteagents._kernel.offered import models_of, offer
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.plugins import Plugin
-from flyteagents._kernel.poll import Polling
+from flyteagents._kernel.poll import STARTING, Polling
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._wire.messages import codec, get_response
@@ -62,9 +62,9 @@ async def test_a_hiccup_is_told_after_a_good_poll_and_no_longer_than_it_lasts(
     [
         (Status(Phase.INITIALIZING, info={"ahead": 18}), {"ahead": 18}),
         (Status(Phase.INITIALIZING), {}),
-        (RUNNING, {"ahead": 0, "state": None}),
+        (RUNNING, {"ahead": 0, "state": "unknown"}),
         (replace(SUCCEEDED, outputs={}, info={"state": "done"}), {"ahead": 0, "state": "done"}),
-        (InvalidTask("no"), {"ahead": 0, "state": None}),
+        (InvalidTask("no"), {"ahead": 0, "state": "unknown"}),
     ],
 )
 async def test_what_was_said_while_a_job_waited_has_an_end_whoever_tells_the_end(
@@ -74,9 +74,23 @@ async def test_what_was_said_while_a_job_waited_has_an_end_whoever_tells_the_end
     status: Status | Exception,
     info: dict[str, object],
 ) -> None:
-    monkeypatch.setattr(setup.agent, "later_info", {"ahead": 0, "state": None}, raising=False)
+    monkeypatch.setattr(setup.agent, "later_info", {"ahead": 0, "state": "unknown"}, raising=False)
     setup.agent.script["get"] = [status]
     answer = await polling.poll(setup.opened(), within(1))
+    assert answer.info == info
+
+
+@pytest.mark.parametrize(("age", "info"), [(0, {}), (STARTING + 1, {"ahead": 0})])
+async def test_a_guess_that_a_job_runs_does_not_leave_it_waiting(
+    setup: Setup,
+    polling: Polling,
+    monkeypatch: pytest.MonkeyPatch,
+    age: float,
+    info: dict[str, object],
+) -> None:
+    monkeypatch.setattr(setup.agent, "later_info", {"ahead": 0}, raising=False)
+    setup.agent.script["get"] = [Unavailable("vendor down")]
+    answer = await polling.poll(setup.opened(age=age), within(1))
     assert answer.info == info
 
 

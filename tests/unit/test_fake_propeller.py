@@ -52,6 +52,19 @@ async def test_a_good_job_is_created_polled_and_left_alone() -> None:
     assert methods(outcome) == "CG"
 
 
+def test_custom_info_is_stored_as_it_comes_first_and_then_merged() -> None:
+    outcome = Outcome()
+    for info, shown in (
+        ({}, {}),
+        ({"state": None, "n": {"a": 1, "b": 2}}, {"state": None, "n": {"a": 1, "b": 2}}),
+        ({"n": {"b": None, "c": 3}}, {"state": None, "n": {"a": 1, "c": 3}}),
+        ({"state": None, "n": 4}, {"n": 4}),
+        ({}, {"n": 4}),
+    ):
+        outcome.merge(info)
+        assert outcome.info == shown
+
+
 async def test_flyte_2_deletes_what_has_ended() -> None:
     outcome = await live(Agent(), generation=2)
     assert outcome.phase is Phase.SUCCEEDED

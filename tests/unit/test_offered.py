@@ -102,6 +102,7 @@ def test_names_are_the_authors_own_and_defaults_do_not_matter(method: Any) -> No
         ({"adopts": plain}, "adopts must be an async def"),
         ({"__init__": lambda self, url: None}, "an __init__ with arguments"),
         ({"later_info": ["ahead"]}, "has ['ahead'] as later_info, which is no mapping"),
+        ({"later_info": {"ahead": 0, "state": None}}, "has None as the later_info of ['state']"),
     ],
 )
 def test_a_method_of_another_kind_is_refused(methods: Mapping[str, Any], says: str) -> None:

@@ -112,8 +112,8 @@ class Agent(AgentBase[SettingsT, ConfigT], Generic[SettingsT, ConfigT, JobT]):
     later_info: ClassVar[Mapping[str, object]] = {}
     """What custom info says of these keys once a job runs, where an answer leaves them out. Flyte 1
     merges the infos of a task's answers, so a key that is sent while the job waits and not at its
-    end would stay: a job that has succeeded would be shown as "18 jobs ahead". None takes a key
-    out of what Flyte shows
+    end would stay: a job that has succeeded would be shown as "18 jobs ahead". None is
+    refused: the first info is stored as it is, nulls and all
     (flyteadmin/pkg/repositories/transformers/task_execution.go, mergeCustom)."""
 
     @classmethod

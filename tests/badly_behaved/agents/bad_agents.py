@@ -221,6 +221,17 @@ class ForgetsItsInfo(KeyedAgent):
         return status if ended else replace(status, info={"ahead": 18})
 
 
+class EndsItsInfoWithNull(KeyedAgent):
+    """Says how many are ahead while the job waits, and takes that back with null."""
+
+    task_type = "ends_its_info_with_null"
+
+    async def get(self, job: VendorJob, call: Call) -> Status:
+        status = await super().get(job, call)
+        ended = status.phase is not None and status.phase.terminal
+        return replace(status, info={"ahead": None if ended else 18})
+
+
 class AsksTooMuch(KeyedAgent):
     """Four requests for a poll."""
 

@@ -54,10 +54,10 @@ class Outcome:
     orphaned: bool = False
 
     def merge(self, info: Mapping[str, object]) -> None:
-        """An event with this custom info. It is a JSON merge patch, in which null takes a key out
+        """An event with this custom info
         (flyteadmin/pkg/repositories/transformers/task_execution.go, mergeCustom)."""
-        merged = {**self.info, **info}
-        self.info = {name: value for name, value in merged.items() if value is not None}
+        # The first one is stored as it is, nulls and all.
+        self.info = _patched(self.info, info) if self.info else info
 
     @property
     def attempts(self) -> int:
@@ -79,6 +79,19 @@ class Outcome:
 
     def calls(self, method: str) -> list[Rpc]:
         return [rpc for rpc in self.history if rpc.method == method]
+
+
+def _patched(there: object, patch: Mapping[str, object]) -> dict[str, object]:
+    """A JSON merge patch (RFC 7386), in which null takes a key out."""
+    merged = dict(there) if isinstance(there, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, Mapping):
+            merged[name] = _patched(merged.get(name), value)
+        else:
+            merged[name] = value
+    return merged
 
 
 class Watch(Protocol):

@@ -124,6 +124,8 @@ def _bad_names(cls: AgentClass) -> Iterator[str]:
         return
     if not isinstance(cls.later_info, Mapping):
         yield f"has {cls.later_info!r} as later_info, which is no mapping"
+    elif empty := [key for key, value in cls.later_info.items() if value is None]:
+        yield f"has None as the later_info of {empty}, which Flyte may show: give an end value"
     if "promises" in _overridden(cls):
         return
     if getattr(cls, "idempotency", None) not in get_args(Idempotency):

@@ -130,13 +130,18 @@ class Polling:
     def _remembered(self, opened: OpenJob) -> Answer:
         """The last answer, or one by the job's age, with what is wrong while polls fail."""
         seen = opened.seen
-        answer = seen.final or seen.latest or seen.was_guessed(by_age(opened.envelope))
+        answer = seen.final or seen.latest or self._guess(opened)
         if seen.failures.count and not answer.phase.terminal:
             since = int(seen.failures.age)
             answer = replace(answer, message=f"no answer for {since} s: {seen.trouble}")
         # Also with a guess: the links of a phase's first answer are the ones that Flyte shows
         # (flytepropeller/pkg/controller/nodes/task/handler.go:565-570).
         return answer if answer.links else replace(answer, links=self._links(opened))
+
+    def _guess(self, opened: OpenJob) -> Answer:
+        guess = by_age(opened.envelope)
+        info = _lasting(opened, guess.phase, {})
+        return opened.seen.was_guessed(replace(guess, info=info))
 
     async def _poll(self, opened: OpenJob) -> Answer:
         """Ask the agent, once for all who wait."""
@@ -255,7 +260,8 @@ class Polling:
                 )
                 text += trouble
             phase = seen.phase or Phase.INITIALIZING
-            return seen.was_answered(Answer(phase, text, links=links))
+            info = _lasting(opened, phase, {})
+            return seen.was_answered(Answer(phase, text, links=links, info=info))
         if envelope.unconfirmed:
             # Nothing has run, so a retry repeats nothing; below, the job may have done its work.
             text = f"the job never arrived at its vendor{trouble}"

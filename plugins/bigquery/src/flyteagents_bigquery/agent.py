@@ -57,8 +57,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
     idempotency = "vendor"
     hosts = ("*.googleapis.com",)
     may_end_soon = True
-    # BigQuery estimates the share that is done while a query runs, and not at its end.
-    later_info: ClassVar = {"state": None, "completion_ratio": None}
+    later_info: ClassVar = {"state": "UNKNOWN"}
 
     async def open(self) -> None:
         self._tokens: Tokens[Source, GoogleToken] = Tokens(self._obtain)
@@ -273,8 +272,9 @@ def _other_work(job: BigQueryJob) -> str:
 
 
 def _dry(job: BigQueryJob, call: Call) -> Status:
-    info: dict[str, int] = {"bytes_processed": job.dry_bytes or 0}
+    numbers = {"bytes_processed": job.dry_bytes or 0}
+    info = {"state": "DONE", **numbers}
     if call.declared:
         text = "a dry run has no result, and the task declares an output"
         return Status(Phase.FAILED, text, info=info)
-    return Status(Phase.SUCCEEDED, outputs={}, info=info, statistics=info)
+    return Status(Phase.SUCCEEDED, outputs={}, info=info, statistics=numbers)

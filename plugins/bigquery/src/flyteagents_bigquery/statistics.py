@@ -59,7 +59,7 @@ def job_info(job: JobResource, numbers: Mapping[str, object]) -> dict[str, objec
         **numbers,
         "average_slots": round(slots / run, 2) if slots and run else None,
         "billing_tier": number(job.query.get("billingTier")),
-        "completion_ratio": job.statistics.get("completionRatio"),
+        "completion_ratio": _completed(job),
         "destination_table": table and f"{table.project_id}.{table.dataset_id}.{table.table_id}",
         "referenced_tables": tables[:TABLES],
         "session_id": _session(job),
@@ -75,6 +75,15 @@ def _rows(query: Mapping[str, Any]) -> int | None:
     if changed is not None or not plan:
         return changed
     return number(plan[-1].get("recordsWritten"))
+
+
+def _completed(job: JobResource) -> object:
+    """The part of the job that is done. BigQuery may leave it out at the end, and what was told
+    while the job ran would stay: a query that fails has no result."""
+    told = job.statistics.get("completionRatio")
+    if told is not None or job.status.state != "DONE":
+        return told
+    return 1.0 if job.status.error_result is None else 0.0
 
 
 def _session(job: JobResource) -> str | None:

@@ -54,7 +54,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
     name = "Databricks Connector"
     idempotency = "vendor"
     hosts = KNOWN
-    later_info: ClassVar = {"state": None}
+    later_info: ClassVar = {"state": "UNKNOWN"}
 
     @classmethod
     def serves(cls, settings: DatabricksSettings) -> Sequence[str]:

@@ -37,7 +37,7 @@ class DuckDBAgent(Agent[DuckDBSettings, DuckDBConfig, DuckDBJob]):
     name = "DuckDB"
     idempotency = "vendor"
     may_end_soon = True
-    later_info: ClassVar = {"ahead": 0, "state": None}
+    later_info: ClassVar = {"ahead": 0, "state": "unknown"}
 
     def __init__(self) -> None:
         self._id: str | None = None
