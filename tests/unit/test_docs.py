@@ -20,6 +20,15 @@ def test_links_lead_to_files_that_are_there(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted((ROOT / "examples").rglob("README.md"))], ids=lambda page: page.name
+)
+def test_a_page_that_installs_says_how_from_a_checkout(page: Path) -> None:
+    text = page.read_text()
+    if re.search(r"^ *pip install ", text, re.MULTILINE):
+        assert "./core" in text, f"{page.name} installs from a package index alone"
+
+
 def test_the_pieces_of_the_guide_are_the_example() -> None:
     acme = ROOT / "examples" / "acme"
     assert pieces("python") == code((acme / "src" / "acme_agent" / "__init__.py").read_text())
