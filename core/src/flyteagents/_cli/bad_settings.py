@@ -32,7 +32,8 @@ def settings_to_serve(**given: object) -> KernelSettings:
 
 def _must_be_known(name: str, host: str) -> None:
     try:
-        socket.getaddrinfo(host.strip("[]"), None)
+        # Empty is every address.
+        socket.getaddrinfo(host.strip("[]") or None, 0)
     except (OSError, UnicodeError):
         text = f"{PREFIX}{name}={host}: no address, and no name of one that is known here"
         raise BadSettings(text) from None
