@@ -235,6 +235,7 @@ def test_bad_settings_of_the_kernel_and_of_plugins_are_told_at_once(command: str
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
         ("FLYTEAGENTS_HOST", "no-such-host.invalid"),
         ("FLYTEAGENTS_METRICS_HOST", "no-such-host.invalid"),
+        ("FLYTEAGENTS_METRICS_HOST", ""),
         ("FLYTEAGENTS_METRICS_PORT", "8000"),
         ("FLYTEAGENTS_TLS_CERT", "/not/there"),
     ],

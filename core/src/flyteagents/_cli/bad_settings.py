@@ -32,8 +32,7 @@ def settings_to_serve(**given: object) -> KernelSettings:
 
 def _must_be_known(name: str, host: str) -> None:
     try:
-        # Empty is every address.
-        socket.getaddrinfo(host.strip("[]") or None, 0)
+        socket.getaddrinfo(host.strip("[]"), None)
     except (OSError, UnicodeError):
         text = f"{PREFIX}{name}={host}: no address, and no name of one that is known here"
         raise BadSettings(text) from None
