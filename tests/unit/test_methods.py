@@ -14,7 +14,7 @@ from tests.unit.test_opening import PREFIX, meta
 from flyteagents import Phase, Status
 from flyteagents._kernel.service import Service
 from flyteagents._wire import messages
-from flyteagents._wire.methods import Methods
+from flyteagents._wire.methods import REMEMBERED, Methods
 
 FLYTE1 = "flyteidl.service.AsyncAgentService"
 FLYTE2 = "flyteidl2.connector.AsyncConnectorService"
@@ -55,7 +55,7 @@ class Polls:
 
     async def ask(self, service: str = FLYTE1, **fields: Any) -> Any:
         pb: Any = connector_pb2 if service == FLYTE2 else agent_pb2
-        request = pb.GetTaskRequest(resource_meta=META, output_prefix=PREFIX, **fields)
+        request = pb.GetTaskRequest(**{"resource_meta": META, "output_prefix": PREFIX, **fields})
         handler: Any = self._handlers[service]["GetTask"]
         raw = await handler.unary_unary(request.SerializeToString(), Context())
         return pb.GetTaskResponse.FromString(raw).resource
@@ -78,6 +78,16 @@ async def test_the_same_bytes_from_the_other_generation_are_another_poll(
     for service in (FLYTE1, FLYTE2, FLYTE1, FLYTE2):
         await polls.ask(service)
     assert polls.read == 2
+
+
+async def test_a_poll_without_end_is_not_kept(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls = Polls(setup, monkeypatch)
+    for _ in range(2):
+        await polls.ask(output_prefix=f"s3://b/{'x' * REMEMBERED}/0")
+    assert polls.read == 2
+    assert not setup.kernel.soft.requests.values()
 
 
 async def test_a_poll_with_secrets_is_not_kept(

@@ -34,6 +34,7 @@ from flyteagents._kernel.requests import CreateRequest, JobRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.service import Service
 from flyteagents._kernel.settings import KernelSettings
+from flyteagents._kernel.tasks import TOLD, build_task
 from flyteagents._telemetry.providers import start_telemetry
 from flyteagents._telemetry.tracing import Rpc
 from flyteagents._wire.messages import codec
@@ -254,5 +255,19 @@ def test_a_task_with_thousands_of_keys_that_nobody_knows_does_not_hold_up_the_lo
     said = do_nothing(keys, ["threads"])
     assert len(said) == len(keys)
     assert max(map(len, said)) < 200
-    assert len(looked_for) == LOOKED_AT
+    assert len(looked_for) == LOOKED_AT == 5  # some milliseconds, with forty known keys
     assert max(map(len, looked_for)) == LONG
+
+
+def test_a_config_that_is_not_valid_tells_five_of_its_unknown_keys() -> None:
+    offered = offer(Plain, models_of(Plain), Settings())
+    served = ServedAgent(
+        Plugin("plain", "plain", "1", "tests", [offered]), offered, KernelSettings()
+    )
+    config: dict[str, object] = {f"key{number}": 1 for number in range(5000)}
+    config["threads"] = "many"
+    task: Task[Any] = Task("plain", config, Key(""), Fingerprint(""), WHO)
+    request = CreateRequest("plain", 1, PREFIX, WHO, lambda: task)
+    with pytest.raises(InvalidTask) as raised:
+        build_task(served, request, Key(""))
+    assert str(raised.value).count("does nothing") == TOLD

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Iterator
 
 from pydantic import AliasChoices, AliasPath, BaseModel
 
-LOOKED_AT, LONG = 50, 100
+LOOKED_AT, LONG = 5, 100
 """Unknown keys whose nearest known one is looked for, and characters of a key that are looked at: a
-task may bring thousands, or one of megabytes, and this is done on the server's loop."""
+task may bring thousands, or one of megabytes, and a look takes the server's loop a millisecond."""
 
 
 @functools.cache
@@ -33,7 +33,8 @@ def key_names(model: type[BaseModel]) -> frozenset[str]:
 def do_nothing(
     keys: Iterable[str], known: Collection[str], *, where: str = "the task's config"
 ) -> list[str]:
-    """A sentence for each of `keys`, which nobody reads, with the nearest of the `known` ones."""
+    """A sentence for each of `keys`, which nobody reads; for the first of them with the nearest of
+    the `known` ones."""
     return [
         f"{key!r} in {where} is not known and does nothing{_meant(key, known) if near else ''}"
         for key, near in looked_at(keys)

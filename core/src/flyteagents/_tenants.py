@@ -11,11 +11,19 @@ from pydantic_settings import NoDecode
 
 from flyteagents._settings import CommaList
 
+NAME_LIMIT = 256
+"""Characters of a project's or domain's name that is remembered: it comes over the wire."""
+
+
+def fits_tenant(pattern: str, project: str, domain: str) -> bool:
+    """Whether a pattern means this project and domain."""
+    fits = _fits if max(len(project), len(domain)) <= NAME_LIMIT else _fits.__wrapped__
+    return fits(pattern, project, domain)
+
 
 # Tenants are few and calls are many.
 @functools.lru_cache(1024)
-def fits_tenant(pattern: str, project: str, domain: str) -> bool:
-    """Whether a pattern means this project and domain."""
+def _fits(pattern: str, project: str, domain: str) -> bool:
     # Each half for itself: a name that has a slash in it must not pass for another tenant's.
     of_projects, _, of_domains = pattern.partition("/")
     return fnmatch.fnmatchcase(project, of_projects) and fnmatch.fnmatchcase(domain, of_domains)

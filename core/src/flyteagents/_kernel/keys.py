@@ -18,6 +18,8 @@ from enum import Enum
 from flyteagents._task import Fingerprint, Key
 
 FINGERPRINT_RULES = 1
+PREFIX_LIMIT = 2048
+"""Characters of an output prefix that is remembered: it comes over the wire."""
 _NUMBERED = re.compile(r"^(?P<base>.*/)(?P<number>\d{1,9})(?P<slash>/?)$", re.DOTALL)
 
 
@@ -31,9 +33,14 @@ def key_of(cluster: str, task_type: str, output_prefix: str) -> Key:
     return Key(hashlib.sha256(text.encode()).hexdigest()[:40])
 
 
-@functools.lru_cache(64)  # asked for three times in each create
 def attempt_number(output_prefix: str) -> int:
     """The number that ends an output prefix, -1 when there is none."""
+    number = _number if len(output_prefix) <= PREFIX_LIMIT else _number.__wrapped__
+    return number(output_prefix)
+
+
+@functools.lru_cache(64)  # asked for three times in each create
+def _number(output_prefix: str) -> int:
     match = _NUMBERED.match(output_prefix)
     return int(match["number"]) if match else -1
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from flyteagents._config_keys import do_nothing, key_names
+from flyteagents._config_keys import LONG, do_nothing, key_names
 from flyteagents._errors import InvalidTask
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.keys import fingerprint_of, key_of, prefix_of_attempt
@@ -18,6 +18,8 @@ from flyteagents._task import Key, Task
 
 # Flyte 2 reads these out of `custom` itself; they are not the agent's.
 RESERVED = frozenset({"secrets", "configs", "task_type", "taskType"})
+TOLD = 5
+"""Problems of a config that are told, and as many unknown keys: there may be thousands of each."""
 
 
 def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[Any]:
@@ -30,10 +32,10 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
     try:
         config = model.model_validate(given)
     except ValidationError as error:
-        problems = "; ".join(map(_told, error.errors(include_url=False)[:5]))
+        problems = "; ".join(map(_told, error.errors(include_url=False)[:TOLD]))
         if model.model_config.get("extra", "ignore") == "ignore":
             # A field that is missing may be there under another name.
-            problems = "; ".join([problems, *do_nothing(unread, known)])
+            problems = "; ".join([problems, *do_nothing(unread[:TOLD], known)])
         raise InvalidTask(f"the task's config is not valid: {problems}") from None
     task = copied(task, config=config, unread=unread, key=key)
     # A run has no job to compare with.
@@ -42,7 +44,8 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
 
 
 def _told(problem: ErrorDetails) -> str:
-    name, value = ".".join(map(str, problem["loc"])), problem["input"]
+    name = ".".join(str(part)[:LONG] for part in problem["loc"])
+    value = problem["input"]
     # A config may hold a secret, and the text is shown to users. None is short, or stands where a
     # number, a time or one of a few words belongs.
     harmless = problem["type"].endswith("_parsing") or problem["type"] == "literal_error"

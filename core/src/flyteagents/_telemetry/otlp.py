@@ -23,7 +23,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status, StatusCode
 
-_KNOWN_LIMIT = 4096
+_KNOWN_LIMIT, _LONG = 4096, 1024
+"""Attributes that are remembered, and bytes of one: some come over the wire."""
 _IDS, _ABOVE = struct.Struct(">H16sHQ"), struct.Struct(">HQ")
 _TIMES = struct.Struct("<BBBQBQ")
 _DOUBLE = struct.Struct("<d")
@@ -140,7 +141,8 @@ class Encoder:
             part = known.get(key)
             if part is None:
                 part = _attribute(name, value)
-                if name not in _NOT_AGAIN and not isinstance(value, float):  # 0.0 is -0.0
+                again = len(part) <= _LONG and name not in _NOT_AGAIN
+                if again and not isinstance(value, float):  # 0.0 is -0.0
                     if len(known) >= _KNOWN_LIMIT:
                         known.clear()
                     known[key] = part

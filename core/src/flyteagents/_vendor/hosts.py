@@ -19,7 +19,8 @@ def check_host(host: str, patterns: Sequence[str]) -> None:
     """Raises Forbidden for a host that neither the settings nor the agent name: it came out of
     a task or an envelope, and would be handed the operator's credentials. Ports do not matter.
     This machine and its metadata service must be named; no wildcard means them."""
-    if not _allowed(host, tuple(patterns)):
+    # No name is longer (RFC 1035, 2.3.4), and what is looked at is remembered.
+    if len(host) > 253 or not _allowed(host, tuple(patterns)):
         raise Forbidden(
             f"the host {host[:100]!r} is not one that this service talks to; "
             "its operator can allow it with FLYTEAGENTS_ALLOW_HOSTS"

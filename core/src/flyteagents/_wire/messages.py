@@ -21,8 +21,6 @@ from flyteidl2.connector import connector_pb2 as flyte2
 from flyteidl2.core import execution_pb2 as core2
 from flyteidl2.logs.dataplane import payload_pb2 as logs2
 from flyteidl2.task import common_pb2 as task2
-from google.protobuf.json_format import Error as JsonError
-from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 
 from flyteagents._errors import InvalidTask
@@ -30,10 +28,11 @@ from flyteagents._kernel.answers import Answer, Refused
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.requests import NO_CONNECTION, Connection, CreateRequest, JobRequest
-from flyteagents._redact import redact, remember
+from flyteagents._redact import remember
 from flyteagents._status import ErrorDocument, LogLine, Phase
 from flyteagents._task import Container, Fingerprint, Identity, Key, Task
 from flyteagents._types import Type
+from flyteagents._wire.carried import without_secrets
 from flyteagents._wire.literals import decode_literals, encode_literals
 from flyteagents._wire.structs import from_struct, to_struct, unshared
 from flyteagents._wire.types import decode_variables, dump_types, load_types
@@ -123,18 +122,6 @@ def create_request(raw: bytes, generation: int) -> CreateRequest:
     if generation == FLYTE2:
         connection = _connection(parse(flyte2.CreateTaskRequest, raw))
     return _create(message, message.inputs, generation, connection, raw)
-
-
-def without_secrets(raw: bytes) -> bytes | None:
-    """The kernel's codec: a CreateTask's bytes for `resource_meta`, which Flyte stores and logs."""
-    message = flyte1.CreateTaskRequest.FromString(raw)
-    message.DiscardUnknownFields()  # the connection of Flyte 2 is one
-    environment = (f"{pair.key}={pair.value}" for pair in message.template.container.env)
-    try:
-        text = "\n".join([MessageToJson(message, ensure_ascii=False), *environment])
-    except (JsonError, RecursionError):  # JSON has no infinity, say
-        return None
-    return message.SerializeToString() if redact(text) == text else None
 
 
 def read_request(raw: bytes, generation: int, connection: Connection) -> CreateRequest:

@@ -21,6 +21,8 @@ from flyteagents._wire.metadata import Handlers, metadata_handlers
 from flyteagents._wire.serving import SYNC, Context, Serving
 
 Body = Callable[[bytes, Deadline, Rpc], Awaitable[bytes]]
+REMEMBERED = 8 * 1024
+"""Bytes of a poll that is remembered. An ordinary one has 1 to 3 KiB."""
 LINES = 1000
 """Lines of a log in one message of its stream."""
 _SYNC = "flyteidl.service.SyncAgentService"
@@ -68,7 +70,7 @@ class Methods:
                 parse(flyte1.GetTaskRequest, raw), raw, generation
             )
             answer = await self._service.get(request, deadline, rpc)
-            if remembered is None and request.known is not None:
+            if remembered is None and request.known is not None and len(raw) <= REMEMBERED:
                 polls.put(name, request)
             return messages.get_response(answer, generation)
 

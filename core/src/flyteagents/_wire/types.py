@@ -18,6 +18,8 @@ from flyteagents._wire.kinds import each
 
 LIMIT = 64 * 1024
 """Bytes of types in a text. It can blow up a thousandfold, and it comes over the wire."""
+REMEMBERED = 8 * 1024
+"""Bytes of types whose text is remembered."""
 
 
 def decode_type(message: types_pb2.LiteralType) -> Type:
@@ -67,7 +69,17 @@ def dump_types(types: Mapping[str, Type]) -> str:
 
     Look at its length: a table has columns without end, and over LIMIT `load_types` refuses.
     """
-    return _dump(frozenset(types.items())) if types else ""
+    try:
+        return _dump(frozenset(types.items())) if types else ""
+    except _Long as long:
+        return long.text
+
+
+class _Long(Exception):
+    """Types that are not remembered: `lru_cache` keeps no exception."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 # Tasks are few and calls are many: the compressor alone would take a fifth of a CreateTask.
@@ -76,8 +88,11 @@ def _dump(types: frozenset[tuple[str, Type]]) -> str:
     variables = {name: interface_pb2.Variable(type=encode_type(of)) for name, of in types}
     message = interface_pb2.VariableMap(variables=variables)
     deflate = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)  # no header, no checksum
-    data = deflate.compress(message.SerializeToString(deterministic=True)) + deflate.flush()
-    return base64.b85encode(data).decode()
+    plain = message.SerializeToString(deterministic=True)
+    text = base64.b85encode(deflate.compress(plain) + deflate.flush()).decode()
+    if len(plain) > REMEMBERED:
+        raise _Long(text)
+    return text
 
 
 @lru_cache(64)
@@ -85,8 +100,9 @@ def load_types(text: str) -> Mapping[str, Type]:
     """The types that `dump_types` was given. Raises ValueError for any other text."""
     inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
-        plain = inflate.decompress(base64.b85decode(text), LIMIT + 1)
-        if len(plain) > LIMIT:
+        # Blocks with nothing in them make a long text of few bytes, and it would be remembered.
+        plain = inflate.decompress(base64.b85decode(text[: 2 * LIMIT]), LIMIT + 1)
+        if len(plain) > LIMIT or len(text) > 2 * LIMIT:
             raise ValueError(f"more than {LIMIT} bytes")
         if text and (not inflate.eof or inflate.unused_data):
             raise ValueError("cut off, or followed by something")
