@@ -12,8 +12,8 @@ import pytest
 from flyteidl2.connector import connector_pb2 as flyte2
 from tests.unit.kernel_setup import Numbered, Setup, within
 
-from flyteagents import Forbidden, JobNotFound, Phase, Unavailable
-from flyteagents._kernel import flights
+from flyteagents import Forbidden, JobNotFound, Phase, Status, Unavailable
+from flyteagents._kernel import detached
 from flyteagents._kernel.carried import INFLATED, packed, unpacked
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.envelope import CARRYING, LIMIT, Envelope, dump, load
@@ -57,7 +57,7 @@ async def answered(setup: Setup, request: CreateRequest) -> Envelope:
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> Setup:
     """Another replica, to which the vendor says that there is no such job."""
-    monkeypatch.setattr(flights, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(detached, "FIRST_PAUSE", 0.0)
     other = Setup()
     other.agent.script["get"] = [JobNotFound("no such job")]
     return other
@@ -117,6 +117,25 @@ async def test_what_is_being_cancelled_is_not_submitted(setup: Setup, other: Set
     other.flights.resume(opened)
     assert other.flights.under_way(envelope.key) is None
     cancel.cancel()
+
+
+async def test_what_was_cancelled_is_not_submitted_when_its_vendor_has_forgotten_it(
+    setup: Setup, other: Setup
+) -> None:
+    envelope = await answered(setup, asked())
+    opened = replace(other.opened(), envelope=envelope)
+    other.agent.script["get"] = [Status(Phase.ABORTED), JobNotFound("no such job")]
+    await other.cancelling.detach(opened)
+    polling = Polling(other.kernel, other.cancelling, other.flights.resume)
+    assert "has not taken the job on yet" in (await polling.poll(opened, within(1))).message
+    assert other.flights.under_way(envelope.key) is None
+
+
+async def test_what_nobody_waits_for_is_not_submitted(setup: Setup, other: Setup) -> None:
+    envelope = await answered(setup, asked())
+    other.flights.nobody_comes()
+    other.flights.resume(replace(other.opened(), envelope=envelope))
+    assert other.flights.under_way(envelope.key) is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.kernel_setup import Numbered, Setup, made_for, within
 
 from flyteagents import Forbidden, Idempotency, InvalidTask, Phase, Unavailable, VendorError
-from flyteagents._kernel import flights
+from flyteagents._kernel import detached, flights
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Envelope
@@ -232,8 +232,9 @@ async def test_only_flyte_2_tells_which_attempt_is_the_last(
 
 @pytest.fixture
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flights, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(flights, "LAST_PAUSE", 0.002)
+    monkeypatch.setattr(detached, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(detached, "LAST_PAUSE", 0.002)
+    monkeypatch.setattr(flights, "LAST_PAUSE", 0.002)  # for its place among the creates
 
 
 async def told_early(setup: Setup, *answers: object, **of: Any) -> Flight:

@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import Numbered, Setup, within
+from tests.unit.kernel_setup import PREFIX, Numbered, Setup, within
 from tests.unit.test_flight import begin, ends, given_up
 
-from flyteagents import Unavailable
-from flyteagents._kernel import lost
+from flyteagents import Unauthenticated, Unavailable
+from flyteagents._kernel import detached, lost
 from flyteagents._kernel.create import Creating
 
 JOB = Numbered(id="job-1")
@@ -62,7 +62,7 @@ async def test_a_job_that_may_be_there_is_looked_for_by_its_key_and_stopped(setu
 async def test_a_job_that_an_index_shows_late_is_stopped_too(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lost, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(detached, "FIRST_PAUSE", 0.0)
     setup.agent.script["find"] = [None, None, Unavailable("busy"), None, JOB]
     await unanswered(setup, generation=2, retries=0)
     for _ in range(200):
@@ -75,11 +75,36 @@ async def test_a_job_that_an_index_shows_late_is_stopped_too(
 async def test_a_drain_does_not_wait_for_an_index(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lost, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(detached, "FIRST_PAUSE", 0.0)
     setup.kernel.detached.draining = True
     await unanswered(setup, generation=2, retries=0)
     assert setup.agent.asked == ["create", "find"]
     assert len(setup.kernel.detached) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(Unauthenticated("no token"), "no token"), (RuntimeError(), "RuntimeError in find; error id")],
+)
+async def test_a_job_that_cannot_be_looked_for_is_told(
+    setup: Setup, caplog: pytest.LogCaptureFixture, error: Exception, told: str
+) -> None:
+    before = abandoned(setup)
+    setup.agent.script["find"] = [error]
+    await unanswered(setup, generation=2, retries=0)
+    warned = [each for each in caplog.messages if "cannot find a job that may run" in each]
+    assert len(warned) == 1
+    assert told in warned[0]
+    assert abandoned(setup) - before == 1, "once, with the submit that was lost"
+
+
+async def test_an_earlier_attempts_job_that_cannot_be_looked_for_is_counted(setup: Setup) -> None:
+    before = abandoned(setup)
+    setup.agent.script["find"] = [Unauthenticated("no token")]
+    flight = begin(setup, generation=2, retries=0)
+    await ends(flight)
+    await lost.stop_lost(setup.kernel, setup.cancelling, flight, setup.task(f"{PREFIX[:-1]}1"))
+    assert abandoned(setup) - before == 1
 
 
 async def refused_in_time(setup: Setup, **of: Any) -> None:
@@ -88,7 +113,7 @@ async def refused_in_time(setup: Setup, **of: Any) -> None:
     setup.agent.script["find"] = [JOB]
     creating = Creating(setup.kernel, setup.flights)
     key = setup.task().key
-    envelope = await creating.create(setup.request(**of), key, "", within(0.01))
+    envelope = await creating.create(setup.request(**of), key, "", within(0.1))
     assert envelope.parked is not None
     for _ in range(100):  # what goes on without a caller
         await asyncio.sleep(0)

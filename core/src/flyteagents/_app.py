@@ -76,10 +76,11 @@ def known_variables(found: Found) -> list[str]:
 async def serve(
     settings: KernelSettings,
     ready: Callable[[int], None] | None = None,
-    abandoned: Callable[[], bool] = lambda: False,
+    abandoned: Callable[[], bool] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. `ready` is told the port once calls are taken; `abandoned`
-    says then whether all jobs that were created here are to be cancelled.
+    """Serve until SIGTERM or SIGINT. `ready` is told the port once calls are taken; `abandoned`,
+    for a server with one client alone, says then whether all of that client's jobs are to be
+    cancelled.
 
     Raises BrokenPlugins, BadTelemetry, PortTaken, or OSError for the Prometheus page."""
     # Imported here: `list` and `check` have no use for gRPC, and it takes its time.
@@ -105,7 +106,9 @@ async def serve(
         agents = await _opened(settings, found, telemetry, wire, ends)
         by_type = {each: served for served in agents for each in served.offered.task_types}
         # Sorted, so that every replica lists the same in the same order (rule 9).
-        kernel = Kernel(settings, dict(sorted(by_type.items())), wire, telemetry)
+        kernel = Kernel(
+            settings, dict(sorted(by_type.items())), wire, telemetry, private=abandoned is not None
+        )
         _watch_gauges(kernel, agents)
         service = Service(kernel)
         server = Server(settings, Methods(service))
@@ -126,7 +129,7 @@ async def serve(
         if ready is not None:
             ready(server.port)
         quick = await stop
-        orphans = abandoned()
+        orphans = abandoned and abandoned()
         if orphans:
             service.abandon()
         log.info("stopping: calls are taken for %.1f s more", 0 if quick else settings.drain_delay)

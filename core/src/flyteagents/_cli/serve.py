@@ -37,8 +37,8 @@ from flyteagents._telemetry.providers import BadTelemetry
 @click.option(
     "--cancel-jobs",
     is_flag=True,
-    help="With --until-stdin-ends: cancel the jobs that were created here, when standard input "
-    "ends and nobody is left to ask about them.",
+    help="With --until-stdin-ends: cancel the jobs that were created or polled here, when "
+    "standard input ends and nobody is left to ask about them.",
 )
 def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_jobs: bool) -> None:
     """Serve the agents of all installed plugins, until SIGTERM.
@@ -70,7 +70,7 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_j
     from flyteagents._wire.server import PortTaken
 
     try:
-        _runner()(serve(settings, abandoned=lambda: cancel_jobs and orphaned.is_set()))
+        _runner()(serve(settings, abandoned=orphaned.is_set if cancel_jobs else None))
     except (BrokenPlugins, BadTelemetry) as error:
         _stop(CONFIG_ERROR, error)
     except (PortTaken, OSError) as error:

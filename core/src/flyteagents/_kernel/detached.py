@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
+"""Seconds between tries without a caller, doubling: a vendor that is away for a moment has the job
+soon, and one that is away for minutes is not overrun."""
 
 
 class Detached:
@@ -50,6 +53,14 @@ class Detached:
         for task in left:
             task.cancel()
         return len(left)
+
+
+def pauses() -> Iterator[float]:
+    """Seconds to wait between tries of detached work, without an end."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 2, LAST_PAUSE)
 
 
 async def wait_within(task: asyncio.Future[T], seconds: float) -> bool:

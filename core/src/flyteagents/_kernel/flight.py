@@ -49,6 +49,7 @@ class Flight:
     work: what it comes to: the job, or a synchronous agent's answer.
     unconfirmed: a caller was told a handle before the vendor had answered.
     wanted: nobody has asked to cancel the job meanwhile.
+    abandoned: whoever would send a next attempt is gone.
     """
 
     work: asyncio.Task[Made | Answer]
@@ -67,6 +68,7 @@ class Flight:
         self.stage = Stage.QUEUED
         self.unconfirmed = False
         self.wanted = True
+        self.abandoned = False
         self.ends_after(0.0)
         self._waiting = 0
         self._heard = False
@@ -89,7 +91,8 @@ class Flight:
     def last_attempt(self) -> bool:
         """Whether no attempt can follow. Only Flyte 2 tells how many there are: in Flyte 1
         `with_overrides` beats the template, and system failures raise the attempt's number."""
-        return self.generation == 2 and self.task.identity.attempt >= self.task.retries
+        last = self.generation == 2 and self.task.identity.attempt >= self.task.retries
+        return last or self.abandoned
 
     async def wait(self, deadline: Deadline) -> bool:
         """Wait for the flight with the others that do. Whether it has landed in time."""

@@ -19,6 +19,7 @@ from flyteagents._kernel.call import CALL_LIMIT, ask, ask_patiently
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.carried import unpacked
 from flyteagents._kernel.deadline import Deadline
+from flyteagents._kernel.detached import LAST_PAUSE, pauses
 from flyteagents._kernel.envelope import Parked, new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage
 from flyteagents._kernel.kernel import Kernel, log
@@ -36,18 +37,17 @@ from flyteagents._task import Key, Task
 
 FRESH = 30.0
 """Seconds for which a job that the vendor has named counts as running."""
-FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
-"""Seconds between submits that go on without a caller, doubling: a vendor that is away for a moment
-has the job soon, and one that is away for minutes is not overrun."""
 
 
 @dataclass(frozen=True)
 class Unheard:
-    """What a flight made when its callers had gone; `at` is by `time.monotonic`."""
+    """What a flight made when its callers had gone; `at` is by `time.monotonic`. `opened` is the
+    same as a job that can be cancelled, in a private server."""
 
     made: Made
     fingerprint: str
     at: float
+    opened: OpenJob | None
 
 
 class Flights:
@@ -69,6 +69,7 @@ class Flights:
     ) -> Flight:
         """Begin the attempt's flight. Its callers `wait`."""
         flight = Flight(served, task, request, deadline)
+        flight.abandoned = self._abandoned
         # What became of an earlier flight for the key says nothing about this one.
         self._kernel.soft.late_ends.pop(flight.key)
         self._kernel.soft.troubles.pop(flight.key)
@@ -104,8 +105,8 @@ class Flights:
         """Submit on for an attempt that was answered unconfirmed by whichever replica, and whose
         job its vendor does not have. Where that replica does so too, the vendor dedupes the key."""
         kernel, served, envelope = self._kernel, opened.served, opened.envelope
-        # A cancel has been asked for, and looks for what arrives late.
-        if self.under_way(envelope.key) or opened.seen.cancel is not None:
+        # Not what was cancelled, also when that is done: the vendor may have forgotten it since.
+        if self._abandoned or self.under_way(envelope.key) or opened.seen.cancel_asked:
             return
         cluster, connection = kernel.settings.cluster, opened.connection
         request = unpacked(envelope, cluster, kernel.codec, connection)
@@ -138,11 +139,14 @@ class Flights:
             flight.wanted = False
             flight.budget.closed = not flight.is_waited_for
 
-    def nobody_comes(self) -> None:
-        """No attempt will follow on those that are under way: what they make is to be cancelled."""
+    def nobody_comes(self) -> list[OpenJob]:
+        """No attempt will follow: what those under way make is cancelled, and what others have
+        made unheard comes back, to be cancelled."""
         self._abandoned = True
-        for key in self._under_way:
+        for key, flight in self._under_way.items():
+            flight.abandoned = True
             self.is_unwanted(key)
+        return [each.opened for each in self._unheard.values() if each.opened is not None]
 
     def was_heard(self, key: str) -> None:
         """A caller has the attempt's job."""
@@ -219,7 +223,8 @@ class Flights:
             return
         unheard, error = flight.is_unheard(), flight.work.exception()
         if error is None:
-            if unheard and not flight.unconfirmed:
+            # One that was answered unconfirmed is asked about, as long as there is who asks.
+            if unheard and (flight.abandoned or not flight.unconfirmed):
                 self._made_unheard(flight, flight.work.result())
         elif flight.unconfirmed:
             self._failed_unconfirmed(flight, error)
@@ -248,10 +253,9 @@ class Flights:
     async def _submit_on(self, flight: Flight) -> Made | Answer:
         """Submit until the vendor has said yes or no, or it is too late. The agent's places are
         for creates that are waited for: this takes one only while it asks."""
-        served, pause = flight.served, FIRST_PAUSE
+        served, pause = flight.served, pauses()
         while True:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LAST_PAUSE)
+            await asyncio.sleep(next(pause))
             # Looked at each time: after a drain begins, nothing new is sent.
             last = not flight.goes_on or self._kernel.detached.draining
             try:
@@ -286,7 +290,7 @@ class Flights:
         if not isinstance(made, Made):
             return
         served = flight.served
-        cancel = self._abandoned or flight.last_attempt or not self.adopts(served)
+        cancel = flight.last_attempt or not self.adopts(served)
         log.warning(
             "%s: the vendor named job %s after its caller had gone; %s",
             served.task_type,
@@ -294,13 +298,14 @@ class Flights:
             "cancelling it" if cancel else "a next attempt will find it",
         )
         self._metrics.abandoned.add(served.task_type)
+        envelope = new_envelope(flight.task.identity, flight.key, flight.task.type)
+        opened = OpenJob(served, made.job, envelope, connection=flight.connection)
         if cancel:
-            envelope = new_envelope(flight.task.identity, flight.key, flight.task.type)
-            opened = OpenJob(served, made.job, envelope, connection=flight.connection)
             self._cancelling.detach(opened)
         else:
-            fingerprint = str(flight.task.fingerprint)
-            self._unheard.put(flight.key, Unheard(made, fingerprint, time.monotonic()))
+            fingerprint, now = str(flight.task.fingerprint), time.monotonic()
+            kept = opened if self._kernel.private else None
+            self._unheard.put(flight.key, Unheard(made, fingerprint, now, kept))
 
 
 async def _submit(flight: Flight) -> Any:

@@ -27,7 +27,8 @@ ERROR_ID = re.compile(r"error id ([0-9a-f]{8})\b")
 
 @dataclass
 class Kernel:
-    """The server's parts. `agents` are those that are served, by task type."""
+    """The server's parts. `agents` are those that are served, by task type. `private`: it serves
+    one client alone, whose jobs are cancelled when that has died."""
 
     settings: KernelSettings
     agents: Mapping[str, ServedAgent]
@@ -35,6 +36,7 @@ class Kernel:
     telemetry: Telemetry
     soft: SoftState = field(default_factory=SoftState)
     detached: Detached = field(default_factory=Detached)
+    private: bool = False
 
     def served(self, task_type: str) -> ServedAgent:
         """The agent of a task type. Raises Refused with NOT_FOUND."""

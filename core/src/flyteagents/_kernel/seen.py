@@ -111,6 +111,11 @@ class Seen:
         """The cancel under way."""
         return self._cancel if self._cancel is not None and not self._cancel.done() else None
 
+    @property
+    def cancel_asked(self) -> bool:
+        """Whether a cancel is or was under way."""
+        return self._cancel is not None
+
     # Polls.
 
     def poll_began(self, poll: asyncio.Task[Answer]) -> None:

@@ -20,11 +20,14 @@ from flyteagents._kernel.opening import Known, know, open_job
 from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import CreateRequest, JobRequest
 from flyteagents._kernel.seen import Seen
+from flyteagents._kernel.soft_state import Bounded
 from flyteagents._status import LogPage, Phase
 from flyteagents._task import Key
 from flyteagents._telemetry.tracing import Rpc, trace_id
 from flyteagents._vendor.budget import Budget
 
+ASKED = 5000
+"""Jobs that a private server remembers."""
 # Calls that Flyte does not depend on answer with the plain gRPC error.
 _CODES: dict[type[AgentError], str] = {
     Unsupported: "UNIMPLEMENTED",
@@ -43,11 +46,15 @@ class Service:
         self._flights = Flights(kernel, self._cancelling)
         self._creating = Creating(kernel, self._flights)
         self._polling = Polling(kernel, self._cancelling, self._flights.resume)
+        self._asked: Bounded[JobRequest] = Bounded(ASKED)
 
     async def create(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> bytes:
         """CreateTask: the new `resource_meta`."""
         key, trace = self._begin(request, rpc)
-        return dump(await self._creating.create(request, key, f"{trace:032x}", deadline))
+        meta = dump(await self._creating.create(request, key, f"{trace:032x}", deadline))
+        prefix, connection = request.output_prefix, request.connection
+        self._remember(JobRequest(request.task_type, meta, prefix, connection))
+        return meta
 
     async def run(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """ExecuteTaskSync: a terminal answer."""
@@ -57,6 +64,7 @@ class Service:
     async def get(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """GetTask: never fails for the sake of a vendor, an agent, or another release."""
         known = self._know(request, rpc)
+        self._remember(request)
         opened = self._opened(known, request)
         if isinstance(opened, Answer):
             answer = opened
@@ -114,19 +122,20 @@ class Service:
             await self._cancelling.delete(opened, deadline)
 
     def abandon(self) -> None:
-        """Cancel all jobs that were created here and are not known to have ended: whoever asked
-        for them is gone. A drain waits until their vendors have accepted that."""
-        self._flights.nobody_comes()
-        soft = self.kernel.soft
-        created = [JobRequest(each.task_type, dump(each)) for each in soft.created.values()]
-        # Those that were answered before their vendor had are known by their polls alone.
-        for request in {each.meta: each for each in (*created, *soft.requests.values())}.values():
-            seen = soft.seen(request, request.task_type)
-            opened = open_job(know(self.kernel, request), request, seen)
-            if opened is not None and seen.final is None:
-                job = opened.job
-                log.warning("%s: cancelling job %s: nobody waits for it", request.task_type, job)
+        """Cancel all jobs that were created or polled here and are not known to have ended:
+        whoever asked for them is gone. A drain waits until their vendors have accepted that."""
+        jobs = [self._opened(know(self.kernel, each), each) for each in self._asked.values()]
+        for opened in (*self._flights.nobody_comes(), *jobs):
+            if isinstance(opened, OpenJob) and opened.seen.final is None:
+                kind, job = opened.served.task_type, opened.job
+                log.warning("%s: cancelling job %s: nobody waits for it", kind, job)
                 self._cancelling.detach(opened)
+
+    def _remember(self, request: JobRequest) -> None:
+        """Keep what `abandon` has to know of a job."""
+        # With its connection, without which nobody may cancel it. A server for all keeps none.
+        if self.kernel.private:
+            self._asked.put(request.meta, request)
 
     async def logs(self, request: JobRequest, token: str, lines: int, rpc: Rpc) -> LogPage:
         """GetTaskLogs: the page at `token`, or the first one."""
