@@ -4,6 +4,7 @@ import (
 	"context"
 	"path"
 	"sync"
+	"time"
 	_ "unsafe" // for go:linkname
 
 	"google.golang.org/grpc"
@@ -19,9 +20,10 @@ var addGlobalDialOptions any
 
 // calls reports each RPC when it ends and counts them by method and code.
 type calls struct {
-	out *report
-	mu  sync.Mutex
-	by  map[string]map[string]int
+	out  *report
+	mu   sync.Mutex
+	open int
+	by   map[string]map[string]int
 }
 
 func recordCalls(out *report) *calls {
@@ -43,6 +45,22 @@ func (c *calls) counts() map[string]map[string]int {
 	return counts
 }
 
+// wait for the calls that are open: a stream whose reader has seen enough ends with its context, a
+// moment after the round that it belongs to.
+func (c *calls) wait(limit time.Duration) {
+	for end := time.Now().Add(limit); c.change(0) > 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// change counts calls that begin and end, and says how many are open.
+func (c *calls) change(by int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open += by
+	return c.open
+}
+
 func (c *calls) total(method string) (n int) {
 	for _, m := range c.counts()[method] {
 		n += m
@@ -57,10 +75,15 @@ func (c *calls) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Cont
 }
 
 func (c *calls) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	if _, ok := s.(*stats.Begin); ok {
+		c.change(1)
+		return
+	}
 	end, ok := s.(*stats.End)
 	if !ok {
 		return
 	}
+	defer c.change(-1) // not before its line is written
 	method, code := ctx.Value(methodKey{}).(string), status.Code(end.Error).String()
 	c.mu.Lock()
 	if c.by[method] == nil {

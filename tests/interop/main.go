@@ -88,6 +88,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	calls.wait(5 * time.Second)
 	out.write("end", map[string]any{
 		"phase": status.Phase.String(), "failed_rounds": status.FailedAttempts,
 		"message": status.Message, "calls": calls.counts(),
