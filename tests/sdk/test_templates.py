@@ -7,17 +7,13 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from tests.sdk.environments import Sdk
-from tests.sdk.templates import SDKS, Authored, authored
+from tests.sdk.fixtures import COLUMNS
+from tests.sdk.templates import Authored
 
-from flyteagents import Blob, Column, Kind, StructuredDataset, Type
+from flyteagents import Blob, Kind, StructuredDataset, Type
 from flyteagents._wire.literals import decode_literals
 from flyteagents._wire.types import decode_variables, dump_types, load_types
 
-COLUMNS = (
-    Column("i", Type(Kind.INTEGER)),
-    Column("scaled", Type(Kind.FLOAT)),
-    Column("label", Type(Kind.STRING)),
-)
 EVERY_INPUT = {
     "n": 7,
     "x": 0.5,
@@ -46,17 +42,6 @@ BIGQUERY_KEYS = set(
         writeDisposition""",
     )
 )
-
-
-@pytest.fixture(scope="module", params=SDKS)
-def sdk(request: pytest.FixtureRequest) -> Sdk:
-    name: Sdk = request.param
-    return name
-
-
-@pytest.fixture(scope="module")
-def tasks(sdk: Sdk) -> dict[str, Authored]:
-    return authored(sdk)
 
 
 @pytest.mark.parametrize(

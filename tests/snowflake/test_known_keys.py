@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pytest
-from tests.sdk.templates import SDKS, authored
+from tests.sdk.templates import Authored
 from tests.snowflake.driving import CONFIG, Driver
 
 
@@ -32,10 +31,9 @@ def test_a_session_parameter_is_passed_on_and_told_when_it_looks_like_a_slip() -
     ]
 
 
-@pytest.mark.parametrize("sdk", SDKS)
-def test_no_task_of_an_sdks_is_warned_of(sdk: str) -> None:
+def test_no_task_of_an_sdks_is_warned_of(tasks: dict[str, Authored]) -> None:
     driver = Driver("http://127.0.0.1:1")
-    for name, task in authored(sdk).items():  # type: ignore[arg-type] # one of SDKS
+    for name, task in tasks.items():
         if name.startswith("snowflake"):
             read = driver.read(task.task)
             assert driver.agent.warnings(read) == [], name

@@ -8,14 +8,12 @@ import ssl
 import time
 import urllib.request
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from tests.unit.vendor_setup import Setup
+from tests.vendors.certificates import self_signed
 
 from flyteagents import Endpoint, Http, Unavailable
 from flyteagents._redact import redact
@@ -69,28 +67,6 @@ class Tunnel(Proxy):
         await asyncio.gather(pump(reader, up_writer), pump(up_reader, writer))
 
 
-def _certificate(host: str) -> bytes:
-    """A certificate that signs itself, with its key, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = datetime.now(timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return certificate.public_bytes(pem) + key.private_bytes(pem, form, plain)
-
-
 async def test_tls_goes_through_the_tunnel_of_a_proxy_and_is_checked(
     client: VendorClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -102,7 +78,7 @@ async def test_tls_goes_through_the_tunnel_of_a_proxy_and_is_checked(
         writer.close()
 
     pem = tmp_path / "pem"
-    pem.write_bytes(_certificate("vendor.example"))
+    pem.write_text("".join(self_signed(x509.DNSName("vendor.example"))))
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(pem)
     vendor = await asyncio.start_server(reply, "127.0.0.1", ssl=tls)

@@ -15,7 +15,7 @@ from flyteagents._cli.bad_settings import all_that_is_bad
 from flyteagents._client.exit_codes import CONFIG_ERROR
 from flyteagents._hooks import GROUP
 from flyteagents._kernel.offered import Offered
-from flyteagents._kernel.plugins import Found, discover
+from flyteagents._kernel.plugins import Found, Plugin, discover
 from flyteagents._kernel.settings import BadSettings, KernelSettings, read_settings
 
 
@@ -59,6 +59,15 @@ def kernel_settings() -> KernelSettings:
         return read_settings()
     except BadSettings as error:
         screen.fail(CONFIG_ERROR, all_that_is_bad(error))
+
+
+def agent_for(task_type: str, settings: KernelSettings) -> tuple[Plugin, Offered] | None:
+    """The installed agent for a task type, and its plugin."""
+    for plugin in discover(settings.plugins).plugins:
+        for agent in plugin.agents:
+            if task_type in agent.task_types:
+                return plugin, agent
+    return None
 
 
 def idempotency(agent: Offered) -> str:

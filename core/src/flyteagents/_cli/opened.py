@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flyteagents._cli.listing import agent_for
 from flyteagents._client.attempt import FlyteTask
 from flyteagents._client.outcome import local_path
-from flyteagents._kernel.offered import Offered
-from flyteagents._kernel.plugins import discover
 from flyteagents._kernel.settings import BadSettings, prefix_of, read_settings
 from flyteagents._types import Type
 from flyteagents._values import Blob, Schema, StructuredDataset
@@ -25,10 +24,13 @@ def opened(task: FlyteTask, declared: Mapping[str, Type], output_prefix: str) ->
 
     declared: the types of the inputs.
     """
-    found = _agent(task.type)
+    try:
+        found = agent_for(task.type, read_settings())
+    except BadSettings:
+        found = None
     if found is None:  # the server will tell
         return {}
-    agent, prefix = found
+    plugin, agent = found
     named = {
         "input_prefixes": sorted(_files(decode_literals(task.inputs, declared))),
         "output_prefixes": [output_prefix],
@@ -41,21 +43,8 @@ def opened(task: FlyteTask, declared: Mapping[str, Type], output_prefix: str) ->
             continue
         # The setting is a list with commas.
         added = [place for place in places if "," not in place]
-        variables[f"{prefix}{setting.upper()}"] = ",".join([*allowed, *added])
+        variables[f"{prefix_of(plugin.name)}{setting.upper()}"] = ",".join([*allowed, *added])
     return variables
-
-
-def _agent(task_type: str) -> tuple[Offered, str] | None:
-    """The installed agent for a task type, and the prefix of its plugin's settings."""
-    try:
-        plugins = discover(read_settings().plugins).plugins
-    except BadSettings:
-        return None
-    for plugin in plugins:
-        for agent in plugin.agents:
-            if task_type in agent.task_types:
-                return agent, prefix_of(plugin.name)
-    return None
 
 
 def _files(value: Any) -> Iterator[str]:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from flyteagents._cli.listing import kernel_settings
+from flyteagents._cli.listing import agent_for, kernel_settings
 from flyteagents._errors import AgentError, JobNotFound, VendorError
 from flyteagents._kernel.call import ask
 from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.open_job import OpenJob
-from flyteagents._kernel.plugins import discover
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._redact import redact
 from flyteagents._status import Phase, Status
@@ -93,12 +92,9 @@ async def onlooker(envelope: Envelope) -> AsyncIterator[Onlooker]:
 
 
 def _served(task_type: str) -> ServedAgent | None:
-    kernel = kernel_settings()
-    for plugin in discover(kernel.plugins).plugins:
-        for agent in plugin.agents:
-            if task_type in agent.task_types:
-                return ServedAgent(plugin, agent, kernel)
-    return None
+    settings = kernel_settings()
+    found = agent_for(task_type, settings)
+    return None if found is None else ServedAgent(*found, settings)
 
 
 def _opened(served: ServedAgent, envelope: Envelope) -> OpenJob | None:

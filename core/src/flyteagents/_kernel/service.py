@@ -46,14 +46,17 @@ class Service:
         self._flights = Flights(kernel, self._cancelling)
         self._creating = Creating(kernel, self._flights)
         self._polling = Polling(kernel, self._cancelling, self._flights.resume)
+        # What `abandon` has to know, with the connections, without which nobody may cancel a job. A
+        # server for all keeps none.
         self._asked: Bounded[JobRequest] = Bounded(ASKED)
 
     async def create(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> bytes:
         """CreateTask: the new `resource_meta`."""
         key, trace = self._begin(request, rpc)
         meta = dump(await self._creating.create(request, key, f"{trace:032x}", deadline))
-        prefix, connection = request.output_prefix, request.connection
-        self._remember(JobRequest(request.task_type, meta, prefix, connection))
+        if self.kernel.private:
+            prefix, connection = request.output_prefix, request.connection
+            self._asked.put(meta, JobRequest(request.task_type, meta, prefix, connection))
         return meta
 
     async def run(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> Answer:
@@ -64,7 +67,8 @@ class Service:
     async def get(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> Answer:
         """GetTask: never fails for the sake of a vendor, an agent, or another release."""
         known = self._know(request, rpc)
-        self._remember(request)
+        if self.kernel.private:
+            self._asked.put(request.meta, request)
         opened = self._opened(known, request)
         if isinstance(opened, Answer):
             answer = opened
@@ -130,12 +134,6 @@ class Service:
                 kind, job = opened.served.task_type, opened.job
                 log.warning("%s: cancelling job %s: nobody waits for it", kind, job)
                 self._cancelling.detach(opened)
-
-    def _remember(self, request: JobRequest) -> None:
-        """Keep what `abandon` has to know of a job."""
-        # With its connection, without which nobody may cancel it. A server for all keeps none.
-        if self.kernel.private:
-            self._asked.put(request.meta, request)
 
     async def logs(self, request: JobRequest, token: str, lines: int, rpc: Rpc) -> LogPage:
         """GetTaskLogs: the page at `token`, or the first one."""
