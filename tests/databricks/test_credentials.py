@@ -294,3 +294,28 @@ async def test_check_says_who_it_is(databricks: FakeDatabricks, driver: Driver) 
         "it is robot@example.com"
     )
     assert "dapi" not in told
+
+
+async def test_check_tries_the_credentials_of_each_tenant(
+    databricks: FakeDatabricks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SHARED, "dapi-own")
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES", "dapi-sales")
+    tenants = {"sales/*": "sales", "far/*": f"sales@{HOST}", "*/production": "robot"}
+    async with Driver(databricks.url, credentials=tenants).opened() as driver:
+        with pytest.raises(Unauthenticated, match=r"^\*/production: there is no secret 'robot'"):
+            await driver.agent.check(driver.call("check", None))
+        monkeypatch.setenv("FLYTEAGENTS_SECRET_ROBOT", '{"client_id": "app"}')
+        with pytest.raises(Unauthenticated, match="the secret robot is not a token"):
+            await driver.agent.check(driver.call("check", None))
+
+        monkeypatch.setenv("FLYTEAGENTS_SECRET_ROBOT", "dapi-robot")
+        databricks.requests.clear()
+        told = (await driver.agent.check(driver.call("check", None))).split("; ")
+    assert told[1:] == [
+        f"sales/*: {databricks.url} accepts the secret sales: it is robot@example.com",
+        "far/*: the secret sales can be read",  # it counts for another workspace
+        f"*/production: {databricks.url} accepts the secret robot: it is robot@example.com",
+    ]
+    sent = [one.headers["authorization"] for one in databricks.requests]
+    assert sent == ["Bearer dapi-own", "Bearer dapi-sales", "Bearer dapi-robot"]

@@ -338,11 +338,14 @@ async def test_the_check_makes_a_token_of_each_tenants_secret(
     tenants = {"sales/*": "sales", "shop/*": "sales", "*/production": "robot"}
     settings = {"account": "acct", "user": "me", "credentials": tenants}
     async with Driver(snowflake.url, **settings).opened() as driver:
-        with pytest.raises(Unauthenticated, match="no secret 'robot'"):
+        with pytest.raises(Unauthenticated, match=r"^\*/production: there is no secret 'robot'"):
             await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
         monkeypatch.setenv("FLYTEAGENTS_SECRET_ROBOT", "a-programmatic-token")
         told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
-    assert told.endswith("a token for the secret sales; there is a token for the secret robot")
+    assert told.endswith(
+        "sales/*, shop/*: there is a token for the secret sales; "
+        "*/production: there is a token for the secret robot"
+    )
 
 
 async def test_the_check_tries_tenants_secrets_also_where_there_is_no_account_of_the_services(
@@ -356,4 +359,4 @@ async def test_the_check_tries_tenants_secrets_also_where_there_is_no_account_of
         client = '{"client_id": "app", "client_secret": "word-of-app"}'
         monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES", client)
         told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
-    assert told.endswith("FLYTEAGENTS_SNOWFLAKE_USER; the secret sales is there")
+    assert told.endswith("FLYTEAGENTS_SNOWFLAKE_USER; sales/*: the secret sales is there")

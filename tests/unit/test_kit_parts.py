@@ -11,9 +11,18 @@ from hypothesis import strategies as st
 from pydantic import ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from flyteagents import Identity, InvalidTask, Kind, LogLine, Settings, Type
+from flyteagents import (
+    Forbidden,
+    Identity,
+    InvalidTask,
+    Kind,
+    LogLine,
+    Settings,
+    Type,
+    Unauthenticated,
+)
 from flyteagents.kit.answers import AnswerPart
-from flyteagents.kit.credentials import ByTenant, TenantPatterns, for_tenant
+from flyteagents.kit.credentials import ByTenant, TenantPatterns, check_all, for_tenant
 from flyteagents.kit.outputs import first_fitting, table_output
 from flyteagents.kit.pages import page
 from flyteagents.kit.settings import BaseUrl
@@ -92,6 +101,31 @@ def test_the_first_pattern_that_fits_counts() -> None:
     assert for_tenant(mapping, Identity("proj", "dev")) == "a"
     assert for_tenant({"other/*": "x"}, WHO) is None
     assert for_tenant({"proj/*": "x"}, Identity("proj/x", "prod")) is None
+
+
+async def test_a_check_tries_all_credentials_and_tells_all_that_fail() -> None:
+    tried: list[str] = []
+    refused = {"": False, "robot": False, "sales": False}
+
+    async def own() -> str:
+        return await tenant("")
+
+    async def tenant(name: str) -> str:
+        tried.append(name)
+        if refused[name]:
+            kind = Unauthenticated if name else Forbidden
+            raise kind(f"{name or 'own'} is refused", code="E7" if name else None)
+        return f"{name or 'own'} is good"
+
+    tenants = {"a/*": "sales", "*/prod": "robot", "b/*": "sales"}
+    told = await check_all(own, tenants, tenant)
+    assert told == "own is good; a/*, b/*: sales is good; */prod: robot is good"
+    assert tried == ["", "sales", "robot"]
+
+    refused.update({"": True, "robot": True})
+    with pytest.raises(Forbidden) as caught:
+        await check_all(own, tenants, tenant)
+    assert str(caught.value) == "own is refused; */prod: [E7] robot is refused"
 
 
 def test_credentials_by_tenant_are_json_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

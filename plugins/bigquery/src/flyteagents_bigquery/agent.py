@@ -26,7 +26,7 @@ from flyteagents import (
     Unauthenticated,
     Unavailable,
 )
-from flyteagents.kit.credentials import for_tenant
+from flyteagents.kit.credentials import check_all, for_tenant
 from flyteagents.kit.pages import page
 from flyteagents.kit.tokens import Tokens
 from flyteagents_bigquery import known_keys, places, reasons
@@ -189,15 +189,22 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         return page(log_lines(state, children), token, lines)
 
     async def check(self, call: Call) -> str:
+        return await check_all(
+            own=lambda: self._check_own(call),
+            tenants={} if self.settings.anonymous else self.settings.credentials,
+            tenant=lambda named: self._check_tenant(named, call),
+        )
+
+    async def _check_own(self, call: Call) -> str:
         await call.http.get("/projects", params={"maxResults": 1})
         if self.settings.anonymous:
             return f"{self.settings.url} answers; no credentials are sent"
-        told = [f"BigQuery accepts {(await self._source(call)).shown}"]
-        for named in dict.fromkeys(self.settings.credentials.values()):
-            source = await self._named(named, call)
-            await self._tokens.get(source, call)
-            told.append(f"there is a token for {source.shown}")
-        return "; ".join(told)
+        return f"BigQuery accepts {(await self._source(call)).shown}"
+
+    async def _check_tenant(self, named: str, call: Call) -> str:
+        source = await self._named(named, call)
+        await self._tokens.get(source, call)
+        return f"there is a token for {source.shown}"
 
     async def _source(self, call: Call) -> Source:
         """The credentials of a call: the task's own, those that the settings give its project and

@@ -26,10 +26,11 @@ from flyteagents import (
     Status,
     Task,
 )
+from flyteagents.kit.credentials import check_all
 from flyteagents.kit.pages import page
 from flyteagents_databricks import known_keys, reasons
 from flyteagents_databricks.config import DatabricksConfig
-from flyteagents_databricks.credentials import Asked, Credentials, Login, asked_of
+from flyteagents_databricks.credentials import Asked, Credentials, Login, asked_of, is_for
 from flyteagents_databricks.delivery import Delivery
 from flyteagents_databricks.ends import Ended
 from flyteagents_databricks.job import AS_WRITTEN, DatabricksJob
@@ -164,13 +165,32 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         return page(log_lines(run, await runs.outputs(run.tasks)), token, lines)
 
     async def check(self, call: Call) -> str:
+        return await check_all(
+            own=lambda: self._check_own(call),
+            tenants=self.settings.credentials,
+            tenant=lambda named: self._check_tenant(named, call),
+        )
+
+    async def _check_own(self, call: Call) -> str:
         if self.settings.url is None and self.settings.instance is None:
             return (
                 "settings are valid; no workspace is named (FLYTEAGENTS_DATABRICKS_INSTANCE), so "
                 "credentials were not tried"
             )
-        login = await self._login(None, call)
-        reply = await call.http.get("/api/2.0/preview/scim/v2/Me")
+        return await self._check_login(await self._login(None, call), call)
+
+    async def _check_tenant(self, named: str, call: Call) -> str:
+        """In the service's own workspace, where that is one that the credentials are for."""
+        own = self.settings.url or self.settings.instance
+        login = await self._credentials.named(own or "", named, call)
+        if own is None or not is_for(own, named):
+            return f"{login.shown} can be read"
+        return await self._check_login(login, call)
+
+    async def _check_login(self, login: Login, call: Call) -> str:
+        token = await self._credentials.token(login, call)
+        endpoint = Endpoint(login.url, bearer=token)
+        reply = await call.http.get("/api/2.0/preview/scim/v2/Me", endpoint=endpoint)
         who = str(reply.json().get("userName") or "somebody")
         return f"{login.url} accepts {login.shown}: it is {who}"
 

@@ -107,19 +107,20 @@ class Credentials:
 
     async def _given(self, asked: Asked, call: Call) -> Login | None:
         """What the settings give the project and domain, and the workspace."""
-        host = urlsplit(asked.url).hostname or ""
         fitting = {
-            pattern: name
-            for pattern, text in self._settings.credentials.items()
-            for name, _, hosts in [text.partition("@")]
-            if not hosts or fnmatchcase(host, hosts)
+            pattern: named
+            for pattern, named in self._settings.credentials.items()
+            if is_for(asked.url, named)
         }
-        name = for_tenant(fitting, call.identity)
-        if name is None:
-            return None
+        named = for_tenant(fitting, call.identity)
+        return None if named is None else await self.named(asked.url, named, call)
+
+    async def named(self, url: str, named: str, call: Call) -> Login:
+        """The credentials that a setting names for a workspace. Raises Unauthenticated."""
+        name = named.partition("@")[0]
         text, shown = (await call.secret(name)).strip(), f"the secret {name}"
         if not text.startswith("{"):
-            return Login(asked.url, shown, token=text)
+            return Login(url, shown, token=text)
         try:
             pair = json.loads(text)
             client, secret = str(pair["client_id"]), str(pair["client_secret"])
@@ -127,7 +128,7 @@ class Credentials:
             raise Unauthenticated(
                 f"{shown} is not a token, and no JSON object with client_id and client_secret"
             ) from None
-        return Login(asked.url, shown, client_id=client, secret=secret)
+        return Login(url, shown, client_id=client, secret=secret)
 
     async def _personal(self, asked: Asked, call: Call, *, only: bool) -> Login:
         """A personal access token; or the service's own principal, unless the type is `pat`."""
@@ -215,6 +216,12 @@ class Credentials:
             return Token(login.token, math.inf)
         form = {**_EXCHANGE, "client_id": login.client_id, "subject_token": subject}
         return await oauth_token(call, url, form=form)
+
+
+def is_for(url: str, named: str) -> bool:
+    """Whether what a setting names, `NAME` or `NAME@HOST`, counts for this workspace."""
+    hosts = named.partition("@")[2]
+    return not hosts or fnmatchcase(urlsplit(url).hostname or "", hosts)
 
 
 def _read(path: Path) -> str:

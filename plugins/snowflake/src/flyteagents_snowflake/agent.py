@@ -32,6 +32,7 @@ from flyteagents import (
     Unavailable,
     VendorError,
 )
+from flyteagents.kit.credentials import check_all
 from flyteagents.kit.pages import page
 from flyteagents.kit.tokens import Token, Tokens
 from flyteagents_snowflake import credentials, history, known_keys, reasons
@@ -194,12 +195,13 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         return page(log_lines(found, children), token, lines)
 
     async def check(self, call: Call) -> str:
-        # The tenants' first: they may be all that there is.
-        names = dict.fromkeys(self.settings.credentials.values())
-        tenants = [await self._check_tenants(name, call) for name in names]
-        return "; ".join([await self._check_default(call), *tenants])
+        return await check_all(
+            own=lambda: self._check_own(call),
+            tenants=self.settings.credentials,
+            tenant=lambda name: self._check_tenant(name, call),
+        )
 
-    async def _check_default(self, call: Call) -> str:
+    async def _check_own(self, call: Call) -> str:
         settings = self.settings
         if not settings.account or not settings.user:
             return (
@@ -212,7 +214,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         [row] = await history.ask(desk, "SELECT CURRENT_USER(), ?", "flyteagents", call)
         return f"{source.url} accepts {source.shown}; the user is {next(iter(row.values()))}"
 
-    async def _check_tenants(self, name: str, call: Call) -> str:
+    async def _check_tenant(self, name: str, call: Call) -> str:
         """Whose user it is, and of which account, only a task says, so Snowflake is not asked."""
         source = await credentials.source_named(call, name, "ANY.USER", "")
         if credentials.asks_its_account(source):

@@ -17,6 +17,7 @@ from flyteagents import (
     Status,
     Task,
 )
+from flyteagents.kit.credentials import check_all
 from flyteagents.kit.pages import page
 from flyteagents.kit.tokens import Token, Tokens
 from quarry_agent.config import QuarryConfig
@@ -83,8 +84,20 @@ class QuarryAgent(Agent[QuarrySettings, QuarryConfig, QuarryJob]):
         return page([LogLine(text) for text in found.log], token, lines)
 
     async def check(self, call: Call) -> str:
+        return await check_all(
+            own=lambda: self._check_own(call),
+            tenants=self.settings.credentials,
+            tenant=lambda secret: self._check_tenant(secret, call),
+        )
+
+    async def _check_own(self, call: Call) -> str:
         await call.http.get("/statements", params={"limit": 1})
         return f"quarry accepts the client {self.settings.client_id}"
+
+    async def _check_tenant(self, secret: str, call: Call) -> str:
+        client = Client(self.settings.client_id, await call.secret(secret))
+        await self._tokens.get(client, call)
+        return f"there is a token for the secret {secret}"
 
     async def _obtain(self, client: Client, call: Call) -> Token:
         return await obtain(client, call, self.settings)
