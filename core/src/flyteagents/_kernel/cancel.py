@@ -47,7 +47,7 @@ class Cancelling:
         """Stop a job in the background."""
         cancel = opened.seen.cancel
         if cancel is None:
-            cancel = self._kernel.detached.start(self._until_stopped(opened))
+            cancel = self._kernel.detached.start(self._to_its_end(opened), told=True)
             opened.seen.cancel_began(cancel)
         return cancel
 
@@ -60,9 +60,7 @@ class Cancelling:
             error = None if cancelling.cancelled() else cancelling.exception()
             if error is None:
                 return
-            bug = verdict("cancel", error) is Verdict.BUG
-            text = self._kernel.tell(served, "cancel", error)
-            raise Refused("INTERNAL" if bug else "UNAVAILABLE", text)
+            raise error
         # After an OK Flyte does not ask again, and this replica may go before the vendor says yes.
         if not seen.stop_accepted and not seen.nothing_to_stop:
             self._unconfirmed.add(served.task_type, "not accepted")
@@ -75,6 +73,25 @@ class Cancelling:
         self._unconfirmed.add(served.task_type, "still stopping")
         log.warning("%s: job %s has not stopped yet; going on", served.task_type, opened.job)
 
+    async def _to_its_end(self, opened: OpenJob) -> None:
+        """`_until_stopped`, whose failure is told here: no caller may be left to hear of it.
+        Raises Refused."""
+        try:
+            await self._until_stopped(opened)
+        except asyncio.CancelledError:
+            self._may_run_on(opened, "drained", "the drain has ended its cancel")
+            raise
+        except Exception as error:  # noqa: BLE001 # the agent's own code
+            bug = verdict("cancel", error) is Verdict.BUG
+            text = self._kernel.tell(opened.served, "cancel", error)
+            self._may_run_on(opened, "failed", f"its cancel has ended: {text}")
+            raise Refused("INTERNAL" if bug else "UNAVAILABLE", text) from None
+
+    def _may_run_on(self, opened: OpenJob, why: str, text: str) -> None:
+        task_type = opened.served.task_type
+        self._unconfirmed.add(task_type, why)
+        log.error("%s: job %s may run on: %s", task_type, opened.job, text)
+
     async def _until_stopped(self, opened: OpenJob) -> None:
         """Look and ask until the job has stopped. Raises VendorError, or a bug, when it cannot be
         known whether it has."""
@@ -85,8 +102,8 @@ class Cancelling:
         try:
             while not await self._try(opened, end):
                 if time.monotonic() > end:
-                    log.error("%s: job %s did not stop in %d s", served.task_type, job, PERSISTENCE)
-                    return
+                    text = f"it did not stop in {PERSISTENCE:.0f} s"
+                    return self._may_run_on(opened, "not stopped", text)
                 await asyncio.sleep(pause)
                 pause = min(pause * GROWTH, LAST_PAUSE)
             # One that nobody asks about has no trace; one that has ended by itself was recorded.
@@ -120,8 +137,7 @@ class Cancelling:
                 raise
             # Asking again gives no right to it, and each error is one of the eleven.
             if what is Verdict.NOTED:
-                log.error("%s: may not cancel %s: %s", served.task_type, opened.job, error)
-                self._unconfirmed.add(served.task_type, "forbidden")
+                self._may_run_on(opened, "forbidden", f"may not cancel it: {error}")
             return True
 
     async def _step(self, opened: OpenJob, budget: Budget) -> bool:

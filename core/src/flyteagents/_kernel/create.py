@@ -157,6 +157,7 @@ class Creating:
                 self._flights.was_told_failed(flight)
             return envelope
         if what is Verdict.BUG:
+            self._flights.was_told_failed(flight)  # it may have come after the vendor's yes
             raise Refused("INTERNAL", text)
         return self._park(envelope, Answer(phase_of(what), text))
 

@@ -14,6 +14,9 @@ FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
 """Seconds between tries without a caller, doubling: a vendor that is away for a moment has the job
 soon, and one that is away for minutes is not overrun."""
 
+LAST_WORDS = 1.0
+"""Seconds for work that a drain gives up."""
+
 
 class Detached:
     """The server's detached tasks. They are never cancelled by a caller, only by `drain`."""
@@ -22,21 +25,29 @@ class Detached:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.draining = False
 
-    def start(self, work: Coroutine[Any, Any, T], *, finish: bool = True) -> asyncio.Task[T]:
+    def start(
+        self, work: Coroutine[Any, Any, T], *, finish: bool = True, told: bool = False
+    ) -> asyncio.Task[T]:
         """Run `work`. With `finish`, a drain waits for it. Without, the caller keeps the task,
-        since the loop itself has only weak references to tasks; and the work never fails."""
+        since the loop itself has only weak references to tasks; and the work never fails. told:
+        whoever began it tells of its error, also when nobody is left to hear of it."""
         task = asyncio.get_running_loop().create_task(work)
         if finish:
             self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._ended_told if told else self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
+        error = self._ended_told(task)
+        if error is not None:
+            # Nobody waits for it, so this is all that will ever be heard of it.
+            name = getattr(task.get_coro(), "__qualname__", "work")
+            log.error("%s ended early; a job may run on", name, exc_info=error)
+
+    def _ended_told(self, task: asyncio.Task[Any]) -> BaseException | None:
         self._tasks.discard(task)
-        # Whoever awaits the task sees its error as well; this only keeps asyncio from complaining
-        # about errors that nobody was left to see.
-        if not task.cancelled() and task.exception() is not None:
-            log.debug("detached work ended with %r", task.exception())
+        # Taken in any case: asyncio complains of an error that nobody has looked at.
+        return None if task.cancelled() else task.exception()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -52,6 +63,8 @@ class Detached:
         left = list(self._tasks)
         for task in left:
             task.cancel()
+        if left:  # they have a last word in the log
+            await asyncio.wait(left, timeout=LAST_WORDS)
         return len(left)
 
 

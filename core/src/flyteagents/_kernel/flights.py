@@ -75,7 +75,7 @@ class Flights:
         self._kernel.soft.troubles.pop(flight.key)
         # Detached: at its deadline gRPC cancels the caller, and a submit that is torn down on the
         # wire leaves a job that nobody has a name for.
-        flight.work = self._kernel.detached.start(self._fly(flight))
+        flight.work = self._kernel.detached.start(self._fly(flight), told=True)
         self._under_way[flight.key] = flight
         return flight
 
@@ -218,8 +218,10 @@ class Flights:
             return
         if self._under_way.get(flight.key) is flight:  # and not the next one for this key
             del self._under_way[flight.key]
-        # A synchronous agent leaves no job; and a cancelled task's `exception()` raises.
-        if flight.served.is_sync or flight.work.cancelled():
+        if flight.served.is_sync:  # it leaves no job
+            return
+        if flight.work.cancelled():  # by a drain; its `exception()` would raise
+            self._may_be_there(flight)
             return
         unheard, error = flight.is_unheard(), flight.work.exception()
         if error is None:
@@ -228,7 +230,15 @@ class Flights:
                 self._made_unheard(flight, flight.work.result())
         elif flight.unconfirmed:
             self._failed_unconfirmed(flight, error)
-        elif unheard and verdict("create", error) is Verdict.LATER:
+        elif unheard:
+            self._failed_unheard(flight, error)
+
+    def _failed_unheard(self, flight: Flight, error: BaseException) -> None:
+        """A no of the vendor's leaves no job; of its silence, and of a bug, nobody knows."""
+        what = verdict("create", error)
+        if what is Verdict.BUG:
+            self._kernel.tell(flight.served, "create", error)
+        if what in (Verdict.LATER, Verdict.BUG):
             self._lost(flight)
 
     def _failed_unconfirmed(self, flight: Flight, error: BaseException) -> None:
@@ -237,15 +247,18 @@ class Flights:
         what = verdict("create", error)
         if what is Verdict.LATER:
             self._go_on(flight)
-        elif what in (Verdict.FAIL, Verdict.RETRY):
+            return
+        text = self._kernel.tell(flight.served, "create", error)
+        if what is Verdict.BUG:  # the job may be there, so GetTask goes on looking
+            self._kernel.soft.troubles.put(flight.key, text)
+        else:
             # Else GetTask finds no such job, and can say only that it never arrived.
-            text = self._kernel.tell(flight.served, "create", error)
             self._kernel.soft.late_ends.put(flight.key, Parked(phase_of(what), text))
 
     def _go_on(self, flight: Flight) -> None:
         # In a drain nothing new is sent: another replica is asked how the job is doing.
         if flight.goes_on and not self._kernel.detached.draining:
-            work = self._kernel.detached.start(self._submit_on(flight))
+            work = self._kernel.detached.start(self._submit_on(flight), told=True)
             flight.flies_on(work)
             self._under_way[flight.key] = flight
             work.add_done_callback(lambda _: self._landed_alone(flight))
@@ -275,15 +288,24 @@ class Flights:
     def _lost(self, flight: Flight) -> None:
         """A submit ended without an answer and without a caller, so its job may be there. Where no
         attempt can follow, it is looked for under the name that we know, and stopped."""
-        # Until then nothing was sent for this attempt; the earlier ones are `settle`'s.
-        if flight.stage is not Stage.SUBMITTING:
-            return
-        served = flight.served
-        self._metrics.abandoned.add(served.task_type)
-        log.warning("%s: a submit was not answered; its job may run", served.task_type)
-        if flight.last_attempt or not self.adopts(served):
+        last = flight.last_attempt or not self.adopts(flight.served)
+        if self._may_be_there(flight) and last:
             lost = stop_lost(self._kernel, self._cancelling, flight, flight.task)
             self._kernel.detached.start(lost)
+
+    def _may_be_there(self, flight: Flight) -> bool:
+        """Whether something was sent for the attempt; that is told. The earlier ones are
+        `settle`'s."""
+        if flight.stage is not Stage.SUBMITTING:
+            return False
+        who, task_type = flight.task.identity, flight.served.task_type
+        self._metrics.abandoned.add(task_type)
+        log.warning(
+            "%s: a submit was not answered; its job may run",
+            task_type,
+            extra={"execution": f"{who.project}/{who.domain}/{who.execution}"},
+        )
+        return True
 
     def _made_unheard(self, flight: Flight, made: Made | Answer) -> None:
         """A job that Flyte has no name for: cancelled, where no attempt can find it."""

@@ -17,6 +17,7 @@ _STATISTIC = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 _STATISTICS_LIMIT = 64
 _PEAK = re.compile(r"(peak|max|maximum)_")
 _ENDS = ("SUCCEEDED", "FAILED", "RETRYABLE_FAILED", "ABORTED")
+_STILL_RUNS = ("not accepted", "still stopping", "not stopped", "failed", "forbidden", "drained")
 # flytekit's `error_code` is an HTTP number.
 _HTTP = {
     "CANCELLED": 499,
@@ -168,6 +169,8 @@ class Metrics:
             self.parked.add(task_type, phase, amount=0)
         for counted in (self.adopted, self.abandoned):
             counted.add(task_type, amount=0)
+        for why in _STILL_RUNS:
+            self.cancels_unconfirmed.add(task_type, why, amount=0)
         self.admission.add(task_type, "create", "refused", amount=0)
         self.admission.add(task_type, "get", "remembered", amount=0)
 
