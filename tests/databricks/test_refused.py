@@ -23,6 +23,8 @@ OWN_FILE = {**EXISTING, "python_file": "/Workspace/mine.py"}
     [
         ({}, {}, "nothing about compute"),
         ({"tasks": [], **EXISTING}, {}, "has tasks"),
+        ({"spark_jar_task": {"main_class_name": "Main"}, **EXISTING}, {}, "has spark_jar_task"),
+        ({"notebook_task": {"notebook_path": "/n"}, **EXISTING}, {}, "has notebook_task"),
         (EXISTING, {"databricksInstance": "not a host"}, "databricks_instance"),
         (EXISTING, {"databricksTokenSecret": "../x"}, "its databricks_token_secret"),
         ({"existing_cluster_id": 923}, {}, "its existing_cluster_id"),

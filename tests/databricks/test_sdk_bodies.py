@@ -62,6 +62,7 @@ def whole(value: Any) -> Any:
 def mend_theirs(body: dict[str, Any], sdk: str) -> dict[str, Any]:
     """Take out of theirs what is mended."""
     [task] = body["tasks"]
+    body.pop("max_retries", None)  # which the API drops
     file = task.get("spark_python_task", {})
     if body.get("git_source", {}).get("git_url", "").endswith("flyteorg/flytetools"):
         # Their entrypoint: flytekit's for serverless does not exist, flyte-sdk's does not work.

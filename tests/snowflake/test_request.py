@@ -131,6 +131,8 @@ def test_the_name_of_a_parameter_cannot_become_sql(driver: Driver, name: str) ->
         ({"private_key": "hunter2"}, "put it into the secret snowflake_private_key"),
         ({"private_key_file": "/etc/passwd"}, "may not name files"),
         ({"autocommit": False}, "BEGIN; ...; COMMIT"),
+        ({"session_parameters": {"autocommit": False}}, "BEGIN; ...; COMMIT"),
+        ({"session_parameters": {"AUTOCOMMIT": "false"}}, "BEGIN; ...; COMMIT"),
         ({"port": 99999}, "less than or equal"),
     ],
 )
@@ -148,6 +150,8 @@ def test_what_the_sql_api_does_not_take_is_refused_in_words(
         ({}, None),
         ({"host": "sf.internal", "port": 443.0}, "sf.internal"),
         ({"host": "sf.internal", "port": 8443.0}, "sf.internal:8443"),
+        ({"port": 443.0}, None),
+        ({"port": 8443.0}, "acct.snowflakecomputing.com:8443"),
         ({"region": "eu-central-1"}, "acct.eu-central-1.snowflakecomputing.com"),
     ],
 )

@@ -83,7 +83,7 @@ def lines(path: Path) -> int:
 
 KIT = {
     "answers": ["AnswerPart"],
-    "config_keys": ["do_nothing", "key_names", "passed_on"],
+    "config_keys": ["do_nothing", "key_names", "passed_on", "without_effect"],
     "credentials": ["ByTenant", "TenantPattern", "TenantPatterns", "check_all", "for_tenant"],
     "oauth": ["oauth_token"],
     "outputs": ["TABLES", "first_fitting", "table_output"],

@@ -7,7 +7,7 @@
 | `kit.oauth` | a token from an OAuth token endpoint |
 | `kit.credentials` | credentials of their own for some projects and domains |
 | `kit.settings` | types of settings |
-| `kit.config_keys` | sentences about keys of a task's config that are not known |
+| `kit.config_keys` | sentences about keys of a task's config that do nothing |
 | `kit.tags` | Flyte's ids as tags or labels, within a vendor's limits |
 | `kit.answers` | the base of models of what a vendor answers |
 | `kit.values` | values as JSON text |

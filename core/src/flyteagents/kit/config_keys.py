@@ -1,16 +1,17 @@
 """Keys of a task's config that an agent does not know, for its method `warnings`.
 
 By default the kernel tells those that the agent's model has no field for. An agent needs more where
-it passes keys on to its vendor, or reads keys within keys.
+it passes keys on to its vendor, reads keys within keys, or knows a key that has no effect in the
+task at hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from flyteagents._config_keys import do_nothing, key_names, looked_at
 
-__all__ = ["do_nothing", "key_names", "passed_on"]
+__all__ = ["do_nothing", "key_names", "passed_on", "without_effect"]
 
 
 def passed_on(
@@ -27,6 +28,12 @@ def passed_on(
         for key, looked in looked_at(set(keys) - set(known))
         if looked and (near := next((name for name in sorted(known) if _is_slip(key, name)), None))
     ]
+
+
+def without_effect(reasons: Mapping[str, str], *, where: str = "the task's config") -> list[str]:
+    """A sentence for each key that is known, and that changes nothing in this task. reasons: why,
+    by the key."""
+    return [f"{key!r} in {where} does nothing: {why}" for key, why in sorted(reasons.items())]
 
 
 def _is_slip(written: str, meant: str) -> bool:

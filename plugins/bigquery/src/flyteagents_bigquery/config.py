@@ -20,6 +20,11 @@ _OURS = {"projectid": "ProjectID", "location": "Location", "domain": "Domain"}
 _INCIDENTAL = frozenset(
     {"Location", "Domain", "labels", "jobTimeoutMs", "reservation", "maxSlots", "priority"}
 )
+NOT_SENT = {
+    "jobType": "the agent's jobs are queries",
+    "query": "the statement is the task's own",
+}
+"""Keys of a job's whole configuration that have no place beside a task's, and why."""
 
 
 class BigQueryConfig(BaseModel):
@@ -63,7 +68,11 @@ class BigQueryConfig(BaseModel):
     def query(self) -> dict[str, Any]:
         """The other keys of the configuration's "query". BigQuery's begin in lower case."""
         extra = self.model_extra or {}
-        return {name: value for name, value in extra.items() if name[:1].islower()}
+        return {
+            name: value
+            for name, value in extra.items()
+            if name[:1].islower() and name not in NOT_SENT
+        }
 
     def work(self) -> dict[str, Any]:
         """What of it says what the job does."""

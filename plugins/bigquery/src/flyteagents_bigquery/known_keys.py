@@ -6,9 +6,10 @@ where one looks like a slip.
 
 from __future__ import annotations
 
-from flyteagents import Task
-from flyteagents.kit.config_keys import do_nothing, key_names, passed_on
-from flyteagents_bigquery.config import BigQueryConfig
+from flyteagents import InvalidTask, Task
+from flyteagents.kit.config_keys import do_nothing, key_names, passed_on, without_effect
+from flyteagents_bigquery.config import NOT_SENT, BigQueryConfig
+from flyteagents_bigquery.labels import job_labels
 
 # https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationQuery
 _QUERY = frozenset(
@@ -24,9 +25,25 @@ _QUERY = frozenset(
 
 
 def warnings(task: Task[BigQueryConfig]) -> list[str]:
-    """A sentence for each key that nobody reads, and for each that is passed on and looks like a
+    """A sentence for each key that has no effect, and for each that is passed on and looks like a
     slip."""
-    sent = task.config.query.keys()
-    unread = (task.config.model_extra or {}).keys() - sent
+    config = task.config
+    sent = config.query.keys()
+    unread = (config.model_extra or {}).keys() - sent
     known = key_names(BigQueryConfig) | _QUERY
-    return [*do_nothing(unread, known), *passed_on(sent, known)]
+    idle = {name: why for name, why in NOT_SENT.items() if name in unread}
+    return [
+        *do_nothing(unread - idle.keys(), known),
+        *without_effect(idle),
+        *without_effect(_lost_labels(task), where="labels"),
+        *passed_on(sent, known),
+    ]
+
+
+def _lost_labels(task: Task[BigQueryConfig]) -> dict[str, str]:
+    try:
+        labels = job_labels(task)
+    except InvalidTask:  # too many: the task is refused, and says so
+        return {}
+    lost = (name for name, value in task.config.labels.items() if labels.get(name) != value)
+    return dict.fromkeys(lost, "the agent needs its name or its room")

@@ -6,10 +6,10 @@ https://cloud.google.com/bigquery/docs/labels-intro#requirements
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from flyteagents import Fingerprint, Task
 from flyteagents.kit.tags import TagRules, flyte_ids
+from flyteagents_bigquery.config import BigQueryConfig
 
 FINGERPRINT = "flyte-fp"
 """The work that a job does."""
@@ -18,13 +18,17 @@ TIMEOUT = "flyte-timeout"
 RULES = TagRules(count=64, length=63, letters="a-z0-9_-", lower=True)
 
 
-def job_labels(task: Task[Any], given: Mapping[str, str], task_timeout: bool) -> dict[str, str]:
-    """The user's labels and ours; only what we need ourselves wins over a user's."""
+def job_labels(task: Task[BigQueryConfig]) -> dict[str, str]:
+    """The user's labels and ours; only what we need ourselves wins over a user's. Raises
+    InvalidTask."""
+    config = task.config
     needed = {FINGERPRINT: str(task.fingerprint)}
-    if task_timeout:
+    if config.timeout_ms is None and task.timeout is not None:
         needed[TIMEOUT] = "task"
     ours = flyte_ids(task.identity, prefix="flyte-")
-    theirs = {name: value for name, value in given.items() if name not in (FINGERPRINT, TIMEOUT)}
+    theirs = {
+        name: value for name, value in config.labels.items() if name not in (FINGERPRINT, TIMEOUT)
+    }
     return RULES.fit(ours=ours, given=theirs, needed=needed)
 
 

@@ -50,13 +50,12 @@ def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
         query["parameterMode"] = config.mode or "NAMED"
 
     timeout = config.timeout_ms
-    from_task = timeout is None and task.timeout is not None
     if timeout is None and task.timeout is not None:
         timeout = (task.timeout + GRACE) // timedelta(milliseconds=1)
 
     configuration: dict[str, Any] = {
         "query": query,
-        "labels": job_labels(task, config.labels, from_task),
+        "labels": job_labels(task),
         "dryRun": config.dry_run or None,
         # BigQuery writes 64-bit integers as text.
         "jobTimeoutMs": None if timeout is None else str(timeout),

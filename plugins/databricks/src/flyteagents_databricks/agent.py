@@ -33,6 +33,7 @@ from flyteagents_databricks.config import DatabricksConfig
 from flyteagents_databricks.credentials import Asked, Credentials, Login, asked_of, is_for
 from flyteagents_databricks.delivery import Delivery
 from flyteagents_databricks.ends import Ended
+from flyteagents_databricks.idle_keys import idle_keys
 from flyteagents_databricks.job import AS_WRITTEN, DatabricksJob
 from flyteagents_databricks.kubernetes import Namespaces
 from flyteagents_databricks.left import will_be_known
@@ -82,7 +83,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         return reasons.explain(reply)
 
     def warnings(self, task: Task[DatabricksConfig]) -> Sequence[str]:
-        return known_keys.warnings(task)
+        return [*known_keys.warnings(task), *idle_keys(task, self.settings)]
 
     def fingerprint(self, task: Task[DatabricksConfig]) -> Mapping[str, object]:
         # The task's code may be in its image, so that another image may be other work.

@@ -82,8 +82,13 @@ class DatabricksConfig(BaseModel):
                 "databricks_conf says nothing about compute; give it one of "
                 f"{', '.join(places[:-1])} or {places[-1]}"
             )
-        if "tasks" in self.conf:
-            raise InvalidTask("databricks_conf has tasks; the agent makes the run's one task")
+        for name in self.conf:
+            # flytekit's connector too writes spark_python_task anew; see known_keys.NOT_SENT.
+            if name == "tasks" or (name.endswith("_task") and name != "spark_python_task"):
+                raise InvalidTask(
+                    f"databricks_conf has {name}; the agent makes the run's one task, which runs "
+                    "the Flyte task, its python_file or its notebook_path"
+                )
         check_shape(self.conf)
         copied: dict[str, Any] = _copy(self.conf)
         return copied

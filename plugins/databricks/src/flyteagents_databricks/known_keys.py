@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flyteagents import Task
-from flyteagents.kit.config_keys import do_nothing, key_names, passed_on
+from flyteagents.kit.config_keys import do_nothing, key_names, passed_on, without_effect
 from flyteagents_databricks.config import DatabricksConfig
 
 # For Spark on Kubernetes; the SDKs write them for every task (flyteidl's plugins/spark.proto).
@@ -42,6 +42,27 @@ _CLUSTER = frozenset(
     use_ml_runtime worker_node_type_flexibility workload_type
     """.split()  # noqa: SIM905 # read at a glance
 )
+# Fields of a task, and of jobs/create, which stand at the top where somebody has written them there
+# (databricks.sdk.service.jobs 0.162: SubmitTask, JobSettings).
+_OF_ATTEMPTS = """
+    disable_auto_optimization max_retries min_retry_interval_millis retry_on_timeout
+    """.split()  # noqa: SIM905 # read at a glance
+_OF_THE_TASK = """
+    compute depends_on description disabled environment_variables_key job_cluster_key run_if
+    spark_python_task task_key
+    """.split()  # noqa: SIM905 # read at a glance
+_OF_A_JOB = """
+    continuous deployment edit_mode format job_clusters max_concurrent_runs name parameters
+    parent_path schedule tags trigger triggers
+    """.split()  # noqa: SIM905 # read at a glance
+NOT_SENT: Mapping[str, str] = {
+    # They share an output prefix: what the first one left would stand for the last one's.
+    **dict.fromkeys(_OF_ATTEMPTS, "attempts are for Flyte to repeat; give the task `retries`"),
+    **dict.fromkeys(_OF_THE_TASK, "the agent makes the run's one task"),
+    **dict.fromkeys(_OF_A_JOB, "it is for jobs that stay, and this is a one-time run"),
+    "spark_python_task": "the agent makes the run's one task; name a file by `python_file`",
+}
+"""Keys of `databricks_conf` that have no place in a one-time run, and why."""
 
 
 def warnings(task: Task[DatabricksConfig]) -> list[str]:
@@ -52,8 +73,8 @@ def warnings(task: Task[DatabricksConfig]) -> list[str]:
     cluster = conf.get("new_cluster")
     found = do_nothing(unread - {_TOKEN_FILE}, key_names(DatabricksConfig))
     if _TOKEN_FILE in unread:
-        found.append(f"{_TOKEN_FILE!r} does nothing: a task may not name files of this service")
-    found += passed_on(conf, _SUBMIT, where="databricksConf")
+        found += without_effect({_TOKEN_FILE: "a task may not name files of this service"})
+    found += passed_on(conf.keys() - NOT_SENT, _SUBMIT, where="databricksConf")
     if isinstance(cluster, Mapping):
         found += passed_on(cluster, _CLUSTER, where="new_cluster")
     return found

@@ -25,6 +25,7 @@ from flyteagents_databricks.environment import (
     serverless_environment,
     task_environment,
 )
+from flyteagents_databricks.known_keys import NOT_SENT
 from flyteagents_databricks.run import DESCRIPTION
 from flyteagents_databricks.settings import DatabricksSettings
 
@@ -58,12 +59,23 @@ def needs_entrypoint(task: Task[DatabricksConfig]) -> bool:
     return not own and not task.config.notebook_path
 
 
+def loses_environment(task: Task[DatabricksConfig]) -> bool:
+    """Whether the compute takes no environment variables, and no entrypoint of ours brings them.
+    Raises InvalidTask."""
+    if needs_entrypoint(task):
+        return False
+    conf = task.config.checked()
+    if task.config.serverless:
+        return not serverless_environment(conf, task_environment(task))[1]
+    return bool(conf.get("existing_cluster_id"))
+
+
 def submit_body(
     task: Task[DatabricksConfig], settings: DatabricksSettings, entrypoint: Entrypoint | None
 ) -> dict[str, Any]:
     """Everything that the task says, as Databricks has it. Raises InvalidTask."""
     config = task.config
-    conf = config.checked()
+    conf = {name: value for name, value in config.checked().items() if name not in NOT_SENT}
     variables = task_environment(task)
     made: dict[str, Any] = {"description": f"{DESCRIPTION}{task.fingerprint}"}
     made |= {name: conf.pop(name) for name in _TO_TASK if conf.get(name)}
@@ -184,8 +196,7 @@ def _own_file(
     name = "entrypoint_serverless.py" if task.config.serverless else "entrypoint.py"
     file = str(conf.get("python_file") or folder + name)
     made: dict[str, Any] = {"python_file": file, "parameters": list(arguments)}
-    # A file in the workspace, a volume or a bucket is not in a repository.
-    if not file.startswith("/") and ":/" not in file:
+    if in_repository(file):
         made["source"] = "GIT"
         conf.setdefault(
             "git_source",
@@ -196,6 +207,11 @@ def _own_file(
             },
         )
     return made
+
+
+def in_repository(file: str) -> bool:
+    """Whether a Python file is in a repository, and not in the workspace, a volume or a bucket."""
+    return not file.startswith("/") and ":/" not in file
 
 
 def _own_prefix(task: Task[DatabricksConfig]) -> list[str]:

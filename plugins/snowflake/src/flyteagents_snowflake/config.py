@@ -78,16 +78,23 @@ class ConnectionKwargs(BaseModel):
             raise ValueError(f"{value!r} is not for a service, or not for the SQL API; {_INSTEAD}")
         return value
 
-    @field_validator("autocommit")
-    @classmethod
-    def _committed(cls, value: bool) -> bool:
-        if not value:
-            raise ValueError("nothing would commit the work; write BEGIN; ...; COMMIT")
-        return value
+    @model_validator(mode="after")
+    def _committed(self) -> ConnectionKwargs:
+        # The driver's own parameter, and the session's of the same name.
+        session = {name.upper(): value for name, value in self.session_parameters.items()}
+        if not self.autocommit or not _is_on(session.get("AUTOCOMMIT", True)):
+            raise ValueError(
+                "autocommit is off, and nothing would commit the work; write BEGIN; ...; COMMIT"
+            )
+        return self
 
     @property
     def login(self) -> Login | None:
         return _LOGINS[(self.authenticator or "").lower()]
+
+
+def _is_on(value: bool | int | float | str) -> bool:
+    return str(value).lower() not in ("false", "0", "0.0", "off", "no")
 
 
 class SnowflakeConfig(BaseModel):

@@ -78,8 +78,9 @@ def host_of(account: str, given: Mapping[str, Any]) -> str | None:
     """The host that the driver's parameters lead to; None for the account's own. Raises
     InvalidTask."""
     host, port, region = given.get("host"), given.get("port"), given.get("region")
-    if not host and not region:
-        return None
-    found = str(host or Account(account).host(str(region)))
     # A port that went through a protobuf Struct is 443.0.
-    return f"{found}:{int(port)}" if port and int(port) != 443 else found
+    own = "" if not port or int(port) == 443 else f":{int(port)}"
+    if not host and not region and not own:
+        return None
+    found = str(host or Account(account).host(str(region or "")))
+    return f"{found}{own}"

@@ -6,8 +6,10 @@ are listed here: there a warning is due only where one looks like a slip.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from flyteagents import Task
-from flyteagents.kit.config_keys import do_nothing, key_names, passed_on
+from flyteagents.kit.config_keys import do_nothing, key_names, passed_on, without_effect
 from flyteagents_snowflake.config import ConnectionKwargs, SnowflakeConfig
 
 # flytekit wrote it until 1.13, and no user has to know.
@@ -42,13 +44,43 @@ _SESSION = frozenset(
 
 
 def warnings(task: Task[SnowflakeConfig]) -> list[str]:
-    """A sentence for each key that nobody reads, and for each parameter of the session that looks
+    """A sentence for each key that has no effect, and for each parameter of the session that looks
     like a slip."""
     given = task.config.connection_kwargs
     unread = (given.model_extra or {}).keys() - _TUNING
-    parameters = (name.upper() for name in given.session_parameters)
+    parameters = [name.upper() for name in given.session_parameters]
+    counted = {"MULTI_STATEMENT_COUNT": "the agent counts the statements itself"}
     return [
         *do_nothing(set(task.unread) - _SILENT, key_names(SnowflakeConfig)),
+        *without_effect(_of_batches(task)),
         *do_nothing(unread, key_names(ConnectionKwargs), where="connection_kwargs"),
+        *without_effect(_said_twice(task.config, parameters), where="connection_kwargs"),
+        *without_effect(
+            {name: counted[name] for name in parameters if name in counted},
+            where="session_parameters",
+        ),
         *passed_on(parameters, _SESSION, where="session_parameters"),
     ]
+
+
+def _of_batches(task: Task[SnowflakeConfig]) -> dict[str, str]:
+    if not task.config.batch:
+        return {}
+    if not task.inputs:
+        return {"batch": "the task has no inputs to make rows of"}
+    if task.config.bindings == "server":
+        return {"bindings": "the rows of a batch are written into the statement"}
+    return {}
+
+
+def _said_twice(config: SnowflakeConfig, parameters: Collection[str]) -> dict[str, str]:
+    """What is also said at another place, which goes before it."""
+    given = config.connection_kwargs
+    found = {}
+    if given.role and config.role and given.role != config.role:
+        found["role"] = "the role in the task's config goes before it"
+    if given.timezone and "TIMEZONE" in parameters:
+        found["timezone"] = "TIMEZONE in session_parameters goes before it"
+    if given.region and given.host:
+        found["region"] = "host goes before it"
+    return found
