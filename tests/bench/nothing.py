@@ -11,7 +11,7 @@ from tests.bench.processes import Client, Process
 from tests.bench.rounds import Figures, interleave, medians, ratios, table, verdict
 
 TASK_TYPE = "bench_nothing"
-ROUNDS, SECONDS, IN_FLIGHT, JOBS = 5, 1.5, 32, 1000
+ROUNDS, SECONDS, IN_FLIGHT, JOBS = 9, 1.0, 32, 1000
 STARTS = 3
 
 
