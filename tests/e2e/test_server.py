@@ -23,6 +23,7 @@ from tests.vendors.certificates import self_signed
 from flyteagents.testing import RealServer, free_port
 
 AGENTS = Path(__file__).with_name("agents")
+JOBS = Path(__file__).parents[1] / "agents"
 SERVICES = (
     "flyteidl.service.AsyncAgentService",
     "flyteidl.service.SyncAgentService",
@@ -41,6 +42,20 @@ def test_health_tells_of_the_whole_of_each_service_and_of_each_plugin() -> None:
             with pytest.raises(grpc.RpcError) as unknown:
                 health.Check(health_pb2.HealthCheckRequest(service="not.there"), timeout=2)
             assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(("plugin", "asks"), [("jobs", True), ("raising", False)])
+def test_the_http_client_is_there_before_the_first_request_that_needs_it(
+    plugin: str, asks: bool
+) -> None:
+    env = {"FLYTEAGENTS_JOBS_URL": "http://127.0.0.1:1", "FLYTEAGENTS_JOBS_OTHER_URL": ""}
+    with RealServer([plugin], env if asks else {}, [AGENTS, JOBS]) as server:
+        end = time.monotonic() + (30 if asks else 0.5)
+        while "aiohttp" not in (loaded := Path(f"/proc/{server.pid}/maps").read_text()):
+            if time.monotonic() > end:
+                break
+            time.sleep(0.02)
+    assert ("aiohttp" in loaded) == asks
 
 
 def test_a_plugin_that_was_skipped_is_not_serving() -> None:

@@ -204,6 +204,28 @@ async def test_a_job_that_landed_unheard_before_its_client_died_is_cancelled(set
     assert setup.agent.asked.count("cancel") == 1
 
 
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_submit_whose_reply_was_lost_before_its_client_died_is_looked_for(
+    setup: Setup, heard: bool
+) -> None:
+    """Also where the client was told so, and died before its next attempt."""
+    service, answers = Service(setup.kernel), asyncio.Event()
+    setup.agent.script["create"] = [answers, Unavailable("the reply was lost")]
+    if heard:
+        answers.set()
+    envelope = load(await created(setup, service, seconds=0.5))
+    assert envelope is not None
+    assert envelope.parked is not None
+    answers.set()
+    await asyncio.sleep(0.005)
+    assert set(setup.agent.asked) == {"create"}
+    setup.agent.script["find"] = [JOB]
+    setup.agent.script["get"] = [RUNNING, STOPPED]
+    service.abandon()
+    assert await setup.kernel.detached.drain(5) == 0
+    assert setup.agent.asked.count("cancel") == 1
+
+
 @pytest.mark.parametrize("elsewhere", [True, False])
 async def test_a_cancel_has_what_the_jobs_connection_sent(setup: Setup, elsewhere: bool) -> None:
     """Also where the job was created elsewhere, and polled here alone."""

@@ -12,6 +12,7 @@ from tests.unit.test_flight import begin, ends, given_up
 from flyteagents import Unauthenticated, Unavailable
 from flyteagents._kernel import detached, lost
 from flyteagents._kernel.create import Creating
+from flyteagents._kernel.settings import KernelSettings
 
 JOB = Numbered(id="job-1")
 
@@ -130,3 +131,11 @@ async def test_a_lost_reply_that_a_caller_heard_of_leaves_no_job_where_no_attemp
 async def test_a_lost_reply_that_a_caller_heard_of_is_the_next_attempts(setup: Setup) -> None:
     await refused_in_time(setup, generation=2, retries=1)
     assert set(setup.agent.asked) == {"create"}
+
+
+async def test_a_lost_reply_that_a_caller_heard_of_leaves_no_job_where_none_is_taken_over(
+    setup: Setup,
+) -> None:
+    setup.kernel.settings = KernelSettings(adopt=False)
+    await refused_in_time(setup, generation=1, retries=1)
+    assert list(dict.fromkeys(setup.agent.asked)) == ["create", "find", "get", "cancel"]

@@ -25,8 +25,8 @@ SURFACE = set(
 )
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 5_632,
-    "_kernel": 26_950,
+    "author's API": 5_650,
+    "_kernel": 27_100,
     "_wire": 9_540,
     "_vendor": 5_500,
     # Late spans, OTLP bytes and read histograms took 3,000 (docs/benchmark.md).

@@ -148,7 +148,7 @@ async def test_whatever_else_ends_early(caplog: pytest.LogCaptureFixture) -> Non
     await asyncio.wait({Detached().start(looks_for_a_job())})
     await asyncio.sleep(0)
     (record,) = [each for each in caplog.records if each.levelno >= logging.ERROR]
-    assert "looks_for_a_job ended early; a job may run on" in record.getMessage()
+    assert "looks_for_a_job ended by an error" in record.getMessage()
     assert record.exc_info is not None
 
 

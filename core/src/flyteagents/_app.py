@@ -128,6 +128,8 @@ async def serve(
         log.info("flyteagents %s on port %d serves %s", version("flyteagents"), server.port, types)
         if ready is not None:
             ready(server.port)
+        for served in agents:  # not before: a replica's start would take as much longer
+            kernel.detached.start(served.warm())
         quick = await stop
         orphans = abandoned and abandoned()
         if orphans:

@@ -42,7 +42,7 @@ class Detached:
         if error is not None:
             # Nobody waits for it, so this is all that will ever be heard of it.
             name = getattr(task.get_coro(), "__qualname__", "work")
-            log.error("%s ended early; a job may run on", name, exc_info=error)
+            log.error("%s ended by an error, and nobody waits for it", name, exc_info=error)
 
     def _ended_told(self, task: asyncio.Task[Any]) -> BaseException | None:
         self._tasks.discard(task)

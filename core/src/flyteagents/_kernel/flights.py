@@ -59,6 +59,8 @@ class Flights:
         self._cancelling = cancelling
         self._under_way: dict[str, Flight] = {}
         self._unheard: Bounded[Unheard] = Bounded(1000)
+        # A private server's alone, whose client may die before its next attempt has looked.
+        self._unanswered: Bounded[Flight] = Bounded(100)
         self._abandoned = False
 
     def under_way(self, key: str) -> Flight | None:
@@ -127,10 +129,12 @@ class Flights:
         self._go_on(flight)
 
     def was_told_failed(self, flight: Flight) -> None:
-        """A caller was told that the submit failed. Where its reply was lost and no attempt can
-        follow, the job that may be there is nobody's."""
-        if flight.last_attempt:
+        """A caller was told that the submit failed. Where its reply was lost and no attempt looks
+        for it, the job that may be there is nobody's."""
+        if self._is_nobodys(flight):
             self._lost(flight)
+        elif self._kernel.private:
+            self._unanswered.put(flight.key, flight)
 
     def is_unwanted(self, key: str) -> None:
         """The attempt's job is to be cancelled: submitting it does not go on."""
@@ -141,8 +145,10 @@ class Flights:
 
     def nobody_comes(self) -> list[OpenJob]:
         """No attempt will follow: what those under way make is cancelled, and what others have
-        made unheard comes back, to be cancelled."""
+        made unheard comes back, to be cancelled. What was not answered is looked for."""
         self._abandoned = True
+        for lost in self._unanswered.values():
+            self._look_for(lost)
         for key, flight in self._under_way.items():
             flight.abandoned = True
             self.is_unwanted(key)
@@ -288,10 +294,20 @@ class Flights:
     def _lost(self, flight: Flight) -> None:
         """A submit ended without an answer and without a caller, so its job may be there. Where no
         attempt can follow, it is looked for under the name that we know, and stopped."""
-        last = flight.last_attempt or not self.adopts(flight.served)
-        if self._may_be_there(flight) and last:
-            lost = stop_lost(self._kernel, self._cancelling, flight, flight.task)
-            self._kernel.detached.start(lost)
+        if not self._may_be_there(flight):
+            return
+        if self._is_nobodys(flight):
+            self._look_for(flight)
+        elif self._kernel.private:
+            self._unanswered.put(flight.key, flight)
+
+    def _look_for(self, flight: Flight) -> None:
+        lost = stop_lost(self._kernel, self._cancelling, flight, flight.task)
+        self._kernel.detached.start(lost)
+
+    def _is_nobodys(self, flight: Flight) -> bool:
+        """Whether no attempt will look for the flight's job."""
+        return flight.last_attempt or not self.adopts(flight.served)
 
     def _may_be_there(self, flight: Flight) -> bool:
         """Whether something was sent for the attempt; that is told. The earlier ones are
@@ -312,7 +328,7 @@ class Flights:
         if not isinstance(made, Made):
             return
         served = flight.served
-        cancel = flight.last_attempt or not self.adopts(served)
+        cancel = self._is_nobodys(flight)
         log.warning(
             "%s: the vendor named job %s after its caller had gone; %s",
             served.task_type,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from flyteagents._agent import Agent
 from flyteagents._environment import PREFIX
 from flyteagents._kernel.admission import Admission
 from flyteagents._kernel.codec import Codec
@@ -105,6 +106,13 @@ class ServedAgent:
 
     async def open(self) -> None:
         await self.agent.open()
+
+    async def warm(self) -> None:
+        """Make ready what the first request would make: the import of the HTTP client alone is a
+        third of a second, several where CPU is scarce, and of the 3 s that a create may have
+        (flyteplugins .../webapi/agent/config.go:45)."""
+        if self._cls.endpoint is not Agent.endpoint:
+            await self.place.client.pool()
 
     async def close(self) -> None:
         for place in (*self._left, self.place):

@@ -1,8 +1,9 @@
 """Requests on the wire. aiohttp is behind this module and in none of its signatures.
 
-aiohttp takes a third of a second to import, so the first request imports this module: an agent
-without HTTP never pays that. What aiohttp raises may hold URLs with queries and headers with
-credentials, so nothing of it leaves this module but why it could not connect.
+aiohttp takes a third of a second to import, so this module is imported in a thread, when the server
+has started or by the first request: an agent without HTTP never pays that. What aiohttp raises may
+hold URLs with queries and headers with credentials, so nothing of it leaves this module but why it
+could not connect.
 """
 
 from __future__ import annotations

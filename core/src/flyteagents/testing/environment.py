@@ -123,6 +123,7 @@ class _Environment(Generic[SettingsT, ConfigT]):
 
     async def __aenter__(self: EnvironmentT) -> EnvironmentT:
         await self._served.open()
+        await self._served.warm()  # `seconds` of a call are for the vendor
         return self
 
     async def __aexit__(self, *raised: object) -> None:
