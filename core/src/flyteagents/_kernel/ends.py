@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import Span, get_current_span
 
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.envelope import Envelope, cut
@@ -22,6 +22,7 @@ from flyteagents._kernel.kernel import ERROR_ID, Kernel, log
 from flyteagents._redact import redact
 from flyteagents._status import Phase, Status
 from flyteagents._task import Task
+from flyteagents._telemetry.batched_lines import Event
 from flyteagents._telemetry.tracing import task_attributes, trace_id
 
 STATEMENT_LIMIT = 400
@@ -33,9 +34,9 @@ def record_start(envelope: Envelope, task: Task[Any]) -> None:
     word = "took over" if envelope.adopted else "started"
     name = _named(envelope)
     fields = _fields(envelope) | {"task": task.identity.task}
-    _tell(f"{envelope.task_type}: {word} job {name}", fields)
-
     span = get_current_span()  # the RPC's
+    _tell(f"{envelope.task_type}: {word} job {name}", fields, span)
+
     if span.is_recording():
         span.set_attribute("flyte.job", name)
         if task.statement:
@@ -69,7 +70,7 @@ def record_end(
     fields = _fields(envelope) | {"phase": phase, "seconds": round(seconds, 3)}
     if answer.phase is not Phase.SUCCEEDED:
         fields |= _error(kernel, task_type, answer.message, status)
-    _tell(f"{task_type}: job {_named(envelope)} ended {phase}", fields)
+    _tell(f"{task_type}: job {_named(envelope)} ended {phase}", fields, get_current_span())
 
     kernel.telemetry.tracing.job(
         int(envelope.trace or "0", 16) or trace_id(envelope.key),
@@ -92,12 +93,10 @@ def _error(kernel: Kernel, task_type: str, text: str, status: Status | None) -> 
     return {name: value for name, value in named.items() if value}
 
 
-def _tell(text: str, fields: Mapping[str, Any]) -> None:
-    """A line of the log. `Logger.info` takes a third longer, for its caller's name, which no line
-    shows, and for fields that might be its own."""
+def _tell(text: str, fields: Mapping[str, Any], span: Span) -> None:
+    """A line of the log."""
     if log.isEnabledFor(logging.INFO):
-        line = {"name": log.name, "levelno": logging.INFO, "levelname": "INFO", "msg": text}
-        log.handle(logging.makeLogRecord({**line, **fields}))
+        log.handle(Event(log, text, fields, span))
 
 
 def _named(envelope: Envelope) -> str:

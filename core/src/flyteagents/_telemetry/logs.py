@@ -14,10 +14,11 @@ from opentelemetry.trace import get_current_span
 from pydantic_core import to_json
 
 from flyteagents._redact import is_plain, redact
+from flyteagents._telemetry.batched_lines import BatchedLines, Event
 
 _PLAIN_RECORD = logging.makeLogRecord({}).__dict__
 _FIRST_EXTRA = len(_PLAIN_RECORD)
-_STANDARD = frozenset(_PLAIN_RECORD) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(_PLAIN_RECORD) | {"message", "asctime", "taskName", "span"}
 _NUMBERS = (bool, int, float)
 _NOISY = ("aiohttp", "httpx", "httpcore", "urllib3", "google.auth", "asyncio")
 
@@ -32,7 +33,8 @@ def start_logging(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     out = sys.stderr if stream is None else stream
     json_lines = form == "json" or (form == "auto" and not out.isatty())
-    handler = logging.StreamHandler(out)
+    # Who reads a terminal sees each line as it comes.
+    handler = BatchedLines(out) if json_lines else logging.StreamHandler(out)
     handler.setFormatter(JsonLines() if json_lines else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -75,7 +77,7 @@ def describe(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
     exporter = record.name.startswith("opentelemetry.")
     if exporter and record.exc_info:
         line["message"] = f"{line['message']} {record.exc_info[1]}"
-    span = get_current_span().get_span_context()
+    span = (record.span if isinstance(record, Event) else get_current_span()).get_span_context()
     if span.is_valid:
         line["trace_id"] = f"{span.trace_id:032x}"
         line["span_id"] = f"{span.span_id:016x}"

@@ -1,0 +1,170 @@
+"""Lines of ordinary events wait a moment; none is lost, out of order, or another than it was."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, use_span
+
+from flyteagents._redact import remember
+from flyteagents._telemetry import batched_lines
+from flyteagents._telemetry.batched_lines import BatchedLines, Event
+from flyteagents._telemetry.logs import JsonLines, start_logging
+
+log = logging.getLogger("flyteagents")
+
+
+class Stream(io.StringIO):
+    """Tells when something has been written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+
+    def flush(self) -> None:
+        self.written.set()
+
+    @property
+    def messages(self) -> list[str]:
+        return [line["message"] for line in self.lines]
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stream]:
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = Stream()
+    start_logging("INFO", "auto", stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batched_lines, "BATCH", 1000.0)
+
+
+def happens(text: str, **fields: str | float) -> None:
+    log.handle(Event(log, text, fields, INVALID_SPAN))
+
+
+def test_an_event_is_written_by_itself_after_a_moment(stream: Stream) -> None:
+    for number in range(3):
+        happens(f"job {number}")
+    assert stream.written.wait(10)
+    assert stream.messages == ["job 0", "job 1", "job 2"]
+
+    stream.written.clear()
+    happens("job 3")
+    assert stream.written.wait(10)
+    assert stream.messages[3:] == ["job 3"]
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+def test_another_line_goes_out_at_once_with_those_before_it(stream: Stream) -> None:
+    happens("job 0")
+    assert stream.messages == []
+    log.info("ordinary")
+    happens("job 1")
+    log.warning("trouble")
+    assert stream.messages == ["job 0", "ordinary", "job 1", "trouble"]
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+def test_an_event_has_the_fields_the_span_and_the_masks_of_any_line(stream: Stream) -> None:
+    remember("c4nary-c4nary")
+    span = NonRecordingSpan(SpanContext(0xAB, 0xCD, is_remote=False))
+    fields: dict[str, str | float] = {
+        "execution": "p/d/e",
+        "attempt": 2,
+        "node": "password=hunter2",
+    }
+    log.handle(Event(log, "started job id=c4nary-c4nary", fields, span))
+    with use_span(span):
+        log.info("started job id=c4nary-c4nary", extra=fields)
+    event, line = stream.lines
+    assert event.pop("time")[:-10] == line.pop("time")[:-10]
+    assert event == line
+    assert event["trace_id"] == "ab".zfill(32)
+    assert "hunter2" not in stream.getvalue()
+    assert "c4nary" not in stream.getvalue()
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+def test_where_very_many_wait_whoever_logs_writes_them(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batched_lines, "MOST", 2)
+    for number in range(4):
+        happens(f"job {number}")
+    assert stream.messages == ["job 0", "job 1", "job 2"]
+
+
+def test_one_line_switches_it_off(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batched_lines, "BATCH", 0)
+    happens("job 0")
+    assert stream.messages == ["job 0"]
+
+
+def test_one_that_cannot_be_formatted_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed: list[logging.LogRecord] = []
+    stream = Stream()
+    lines = BatchedLines(stream)
+    lines.setFormatter(JsonLines())
+    monkeypatch.setattr(lines, "handleError", failed.append)
+    good, bad = Event(log, "good", {}, INVALID_SPAN), Event(log, "bad", {}, INVALID_SPAN)
+    bad.args = ("nothing to put it in",)
+    for event in (bad, good):
+        lines.handle(event)
+    lines.flush()
+    assert stream.messages == ["good"]
+    assert failed == [bad]
+
+
+def test_lines_of_many_threads_all_arrive_and_each_threads_in_their_order(stream: Stream) -> None:
+    def work(name: str) -> None:
+        for number in range(500):
+            happens(f"{name} {number}")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    logging.getLogger().handlers[0].flush()
+    for name in "abcd":
+        mine = [text for text in stream.messages if text.startswith(name)]
+        assert mine == [f"{name} {number}" for number in range(500)]
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit(3)", "raise RuntimeError('fatal')"])
+def test_a_program_that_ends_has_written_all(end: str) -> None:
+    code = (
+        "import logging, sys\n"
+        "from opentelemetry.trace import INVALID_SPAN\n"
+        "from flyteagents._telemetry import batched_lines\n"
+        "from flyteagents._telemetry.logs import start_logging\n"
+        "batched_lines.BATCH = 1000.0\n"
+        "start_logging()\n"
+        "log = logging.getLogger('flyteagents')\n"
+        "for n in range(3): log.handle(batched_lines.Event(log, f'job {n}', {}, INVALID_SPAN))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code + end], capture_output=True, check=False)
+    written = [json.loads(line) for line in done.stderr.splitlines() if line[:1] == b"{"]
+    assert [line["message"] for line in written] == ["job 0", "job 1", "job 2"]
