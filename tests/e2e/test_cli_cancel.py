@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.command import JOBS, cancelled, environment, flyteagents, started, task, wait_for
+from tests.e2e.command import (
+    AGENTS,
+    JOBS,
+    cancelled,
+    environment,
+    flyteagents,
+    started,
+    task,
+    wait_for,
+)
+
+from flyteagents.testing import RealServer
 
 RUNS_ON = "the job could not be cancelled and may still run: "
 
@@ -84,3 +96,60 @@ def test_a_cancel_that_takes_long_tells_what_it_waits_for(
     process.kill()
     process.communicate()
     assert not cancelled(running)
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path, env: dict[str, str]) -> Iterator[str]:
+    """A server of somebody else's."""
+    with RealServer(["clocked"], {JOBS: env[JOBS]}, [AGENTS]) as server:
+        yield server.endpoint
+
+
+def test_at_an_endpoint_run_asks_the_server_whether_its_job_has_stopped(
+    env: dict[str, str], tmp_path: Path, endpoint: str
+) -> None:
+    file = task(tmp_path, seconds=60)
+    process = started("run", file, "--endpoint", endpoint, "--every", "0.1", env=env)
+    wait_for(process.stdout, "RUNNING")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "the job has ended: GetTask answers FAILED: cancelled\n" in out
+    assert cancelled(tmp_path / "jobs")
+
+
+def test_at_an_endpoint_a_cancel_says_what_it_cannot_see_and_how_to_see_it(
+    env: dict[str, str], tmp_path: Path, endpoint: str
+) -> None:
+    """Nobody has the output prefix of a job of Flyte's but Flyte, and who looks it up."""
+    file, prefix = task(tmp_path, seconds=60), str(tmp_path / "out")
+    given = ("--endpoint", endpoint, "--output-prefix", prefix)
+    process = started("run", file, *given, "--every", "0.1", env=env)
+    wait_for(process.stdout, "RUNNING")
+    meta = (tmp_path / "cache" / "flyteagents" / "last-run").read_text().split()[0]
+    process.kill()
+    process.communicate()
+
+    at = ("--endpoint", endpoint)
+    forgotten = {**env, "XDG_CACHE_HOME": str(tmp_path / "elsewhere")}
+    blind = flyteagents("cancel", meta, *at, env=forgotten)
+    assert (blind.returncode, blind.stdout) == (1, "")
+    assert "the server accepted the cancel; whether the job has stopped was not" in blind.stderr
+    assert "--output-prefix" in blind.stderr
+    wrong = flyteagents("cancel", meta, *at, "--output-prefix", prefix, env=forgotten)
+    assert wrong.returncode == 64
+    assert "is not this job's output prefix" in wrong.stderr
+
+    right = flyteagents("cancel", meta, *at, "--output-prefix", f"{prefix}/0", env=forgotten)
+    assert (right.returncode, right.stdout) == (0, "the job had ended before\n"), right.stderr
+    last = flyteagents("cancel", *at, env=env)  # the prefix is kept with the last run
+    assert (last.returncode, last.stdout) == (0, "the job had ended before\n"), last.stderr
+
+
+def test_at_an_endpoint_a_cancel_waits_until_the_server_says_that_the_job_has_ended(
+    env: dict[str, str], running: Path, endpoint: str
+) -> None:
+    done = flyteagents("cancel", "--endpoint", endpoint, env=env)
+    said = "the job has ended: GetTask answers FAILED: cancelled\n"
+    assert (done.returncode, done.stdout) == (0, said), done.stderr
+    assert cancelled(running)

@@ -31,7 +31,7 @@ def test_a_task_that_passes_its_timeout_is_cancelled(env: dict[str, str], tmp_pa
     file = task(tmp_path, timeout="0.5s", seconds=60)
     done = flyteagents("run", file, "--every", "0.1", env=env)
     assert done.returncode == 2
-    assert "timeout of 0.5 s" in done.stdout
+    assert "timeout of 0.5 s; the job was cancelled" in done.stdout
     assert cancelled(tmp_path)
 
 
@@ -45,7 +45,8 @@ def test_an_interrupt_cancels_the_job_and_stops_the_server(
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert json.loads(out)["cancelled"]
+    told = json.loads(out)
+    assert (told["phase"], told["cancelled"], told["may_run"]) == ("ABORTED", True, False)
     assert "the job was cancelled" in err
     assert cancelled(tmp_path)
     assert not Path(f"/proc/{server}").exists()
@@ -77,8 +78,39 @@ def test_a_second_interrupt_leaves_at_once(env: dict[str, str], tmp_path: Path) 
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert time.monotonic() - began < 2
-    assert "the job may run on" in err
+    assert "the job may run on; to stop it:\n  flyteagents cancel ey" in err
     assert gone(server, within=20)
+
+
+def test_an_accepted_cancel_of_a_job_that_nobody_saw_stop_is_not_said_to_have_stopped_it(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    file = task(tmp_path, seconds=60, locks=True)
+    process = started("run", file, "--every", "0.1", "--json", env=env)
+    wait_for(process.stderr, "RUNNING")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    told = json.loads(out)
+    assert (told["phase"], told["cancelled"], told["may_run"]) == (None, False, True)
+    why = "the server accepted the cancel, but the job may still run: the clock is locked"
+    assert told["message"] == why
+    assert f"{why}\nto stop it:\n  flyteagents cancel {told['resource_meta']}\n" in err
+    assert not cancelled(tmp_path)
+
+
+def test_a_job_that_succeeded_before_its_cancel_is_not_said_to_be_cancelled(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    file = task(tmp_path, seconds=60, overtaken=True)
+    process = started("run", file, "--every", "30", "--json", env=env)
+    wait_for(process.stderr, "RUNNING")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    told = json.loads(out)
+    assert (told["phase"], told["cancelled"], told["may_run"]) == ("SUCCEEDED", False, False)
+    assert told["message"] == "the job had succeeded before it could be cancelled"
 
 
 def test_an_interrupt_before_there_is_a_job_is_130_too(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ class ClockConfig(BaseModel):
     complaint: str = ""
     bug: bool = False
     stubborn: bool = False
+    locks: bool = False
+    overtaken: bool = False
     slow: float = 0
     outputs: dict[str, Any] = {}
 
@@ -91,6 +93,8 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
             log.warning("poll %d: %s", time.time_ns(), state["complaint"])
         if state.get("cancelled"):
             return Status(Phase.ABORTED, "cancelled")
+        if state.get("shut"):
+            raise Forbidden("the clock is locked")
         age = time.time() - state["start"]
         share = min(age / state["seconds"], 1.0) if state["seconds"] else 1.0
         info = {"progress": share, "rows": 1200, "bytes_read": 2048}
@@ -106,10 +110,18 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
     async def cancel(self, job: ClockJob, call: Call) -> None:
         self._enter()
         file = self._file(job.id)
-        if file.exists() and json.loads(file.read_text())["stubborn"]:
+        if not file.exists():
+            return
+        state = json.loads(file.read_text())
+        if state["stubborn"]:
             await asyncio.sleep(60)
-        if file.exists():
-            file.write_text(json.dumps({**json.loads(file.read_text()), "cancelled": True}))
+        if state["overtaken"]:
+            state["seconds"] = 0
+        else:
+            state["shut" if state["locks"] else "cancelled"] = True
+        file.write_text(json.dumps(state))
+        if state["locks"]:
+            raise Forbidden("the clock is locked")
 
     def links(self, job: ClockJob) -> Sequence[Link]:
         return (Link("Clock", f"https://clock.example/{job.id[:4]}"),)

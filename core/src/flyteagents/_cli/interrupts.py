@@ -15,16 +15,16 @@ from flyteagents._client.exit_codes import INTERRUPTED
 _AT_ONCE = 0.3
 """Seconds in which signals count as one: a terminal sends SIGINT to a wrapper too, and that may
 pass it on."""
-_LEAVING = b"\nflyteagents: interrupted again, so it is left as it is; the job may run on\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupts:
     """The first signal raises KeyboardInterrupt, or calls what `calling` says; a later one ends
-    the process at once, with `before_leaving` as the last thing."""
+    the process at once, with `before_leaving` as the last thing, and what `leaving` says."""
 
     def __init__(self) -> None:
         self.before_leaving: Callable[[], None] = lambda: None
+        self.leaving: Callable[[], str] = lambda: "the job may run on"
         self._call: Callable[[], None] | None = None
         self._first = 0.0
 
@@ -56,15 +56,15 @@ class Interrupts:
         elif time.monotonic() - self._first > _AT_ONCE:
             with suppress(OSError):
                 self.before_leaving()
-            _leave()
+            _leave(self.leaving())
 
 
-def _leave() -> None:
+def _leave(text: str) -> None:
     # Not with `print`: the signal may have come in the midst of one.
     for stream in (1, 2):
         if os.isatty(stream):
             os.write(stream, _SHOW_CURSOR)
     with suppress(OSError):
-        os.write(2, _LEAVING)
+        os.write(2, f"\nflyteagents: interrupted again, so it is left as it is; {text}\n".encode())
     # Not `sys.exit`: it raises in whatever the signal has interrupted, which may catch it.
     os._exit(INTERRUPTED)

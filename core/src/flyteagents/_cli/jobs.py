@@ -1,7 +1,6 @@
 """`flyteagents jobs`, `logs` and `cancel`: what became of a job after `run`, or without it.
 
-A job is named by what Flyte keeps of it, its `resource_meta`; by the id that `jobs` shows; or by
-nothing, which is the last run of this user's. The calls are those that Flyte makes, to a server
+Which job is meant is found out in `known_jobs`. The calls are those that Flyte makes, to a server
 that is started for them or that `--endpoint` names, so that all that a server checks is checked.
 """
 
@@ -10,46 +9,32 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import re
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from flyteagents._cli import screen
 from flyteagents._cli.endpoint import Remote, remote_options
-from flyteagents._client.exit_codes import BAD_DATA, FAILED, UNAVAILABLE
-from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, dump, load
+from flyteagents._cli.known_jobs import SHORT_ID, Past, last_prefix, named, past_jobs
+from flyteagents._client.exit_codes import FAILED, UNAVAILABLE
+from flyteagents._kernel.envelope import Envelope, dump
 
 if TYPE_CHECKING:
     from flyteagents._client.attempt import Attempt
     from flyteagents._client.caller import Caller
     from flyteagents._client.rpc import Rpc
 
-_ID = 12
-"""Letters of a key that are shown."""
-_ID_FORM = re.compile("[0-9a-f]{6,40}")
-"""What names a job: the begin of its key, of six letters at least."""
 _PAGE = 500
 _RUNS_ON = "the job could not be cancelled and may still run"
-
-
-@dataclass(frozen=True)
-class Past:
-    """A job that an agent remembers."""
-
-    envelope: Envelope
-    told: Any
-
-    @property
-    def id(self) -> str:
-        return self.envelope.key[:_ID]
+_NOT_SEEN = (
+    "the server accepted the cancel; whether the job has stopped was not seen, and it may still "
+    "run. To see it, give its --output-prefix, the folder of the attempt's outputs.pb; or look at "
+    "the vendor; or cancel without --endpoint, where the plugin and its credentials are. What the "
+    "server could not cancel is in its log"
+)
 
 
 @click.command("jobs")
@@ -65,7 +50,7 @@ def jobs(count: int, as_json: bool) -> None:
       flyteagents jobs
       flyteagents jobs --json | jq -r '.[] | select(.phase == "FAILED") | .message'
     """
-    found = list(_past(count))
+    found = list(past_jobs(count))
     if as_json:
         screen.print_json([_document(each) for each in found])
         return
@@ -100,7 +85,7 @@ def logs(job: str | None, remote: Remote | None) -> None:
       flyteagents logs 3f2a91c04d5e
       flyteagents logs eyJmbHl0ZWFnZW50cyI6... --endpoint localhost:8000
     """
-    meta, envelope = _named(job)
+    meta, envelope = named(job)
 
     async def printed(caller: Caller, attempt: Attempt) -> str:
         token = ""
@@ -119,27 +104,42 @@ def logs(job: str | None, remote: Remote | None) -> None:
 @click.command("cancel")
 @click.argument("job", required=False)
 @remote_options
-def cancel(job: str | None, remote: Remote | None) -> None:
+@click.option(
+    "--output-prefix",
+    metavar="PREFIX",
+    help="The attempt's, with its number: with it --endpoint can be asked how the job ended. "
+    "[default: the last run's]",
+)
+def cancel(job: str | None, remote: Remote | None, output_prefix: str | None) -> None:
     """Cancel a job, and wait until it is seen to have stopped. One that has ended is left as it
     is.
 
     JOB is a resource_meta, as `inspect` takes it, or the id that `jobs` shows. Without it, the
     last run's.
 
-    Exits with 1 when the job was not seen to stop, and may still run.
+    Exits with 1 when the job was not seen to stop, and may still run. That is also so at an
+    --endpoint for a job of Flyte's without its --output-prefix: there nobody can look.
 
     \b
     Examples:
       flyteagents cancel
       flyteagents cancel 3f2a91c04d5e
+      flyteagents cancel eyJmbHl0ZWFnZW50cyI6... --endpoint localhost:8000 \\
+          --output-prefix s3://flyte/metadata/sales-production-f3a1/n0/data/0
     """
     from flyteagents._cli.cancelling import Cancel, NotStopped
-    from flyteagents._cli.standing import onlooker, refused
+    from flyteagents._cli.standing import AtServer, at_vendor, refused
 
-    meta, envelope = _named(job)
+    if output_prefix is not None and remote is None:
+        raise click.UsageError("--output-prefix goes with --endpoint; else the vendor is asked")
+    meta, envelope = named(job)
+    prefix = last_prefix(meta) if output_prefix is None else _checked(output_prefix, envelope)
     # Without a name it is the last run's, and that may be another one than the user thinks of.
     click.echo(f"to be cancelled: {_described(envelope)}", err=True)
-    if remote is None and envelope.parked is None and (why := refused(envelope)):
+    if envelope.parked is not None:
+        click.echo("no job was started: the attempt ended when it was created")
+        return
+    if remote is None and (why := refused(envelope)):
         screen.fail(FAILED, f"{_RUNS_ON}: {why}")
     said = ""
 
@@ -149,21 +149,25 @@ def cancel(job: str | None, remote: Remote | None) -> None:
         def delete() -> Awaitable[Rpc]:
             return caller.delete(attempt, meta)
 
+        def get() -> Awaitable[Rpc]:
+            return caller.get(attempt, meta)
+
         try:
-            # Only here: a server's own polls are Flyte's, and what we ask could end the task.
-            if remote is not None:
-                said = await Cancel(delete).done()
-            elif envelope.parked is not None:
-                said = "no job was started: the attempt ended when it was created"
-            else:
-                async with onlooker(envelope) as looking:
+            if remote is None:
+                async with at_vendor(envelope) as looking:
                     said = await Cancel(delete, looking).done()
+            elif prefix:
+                said = await Cancel(delete, AtServer(get)).done()
+            else:
+                await Cancel(delete, AtServer(get)).accepted()
         except NotStopped as error:
             return str(error)
         return ""
 
-    if problem := _asked(remote, envelope, cancelled):
+    if problem := _asked(remote, envelope, cancelled, prefix):
         screen.fail(FAILED, f"{_RUNS_ON}: {problem}")
+    if not said:
+        screen.fail(FAILED, _NOT_SEEN)
     click.echo(said)
 
 
@@ -171,58 +175,37 @@ def _described(envelope: Envelope) -> str:
     """What a user knows a job by."""
     began = datetime.fromtimestamp(envelope.created, timezone.utc)
     # What is not set says nothing to a reader.
-    named = {name: value for name, value in (envelope.job or {}).items() if value}
-    job = f" {json.dumps(named, ensure_ascii=False)}" if named else ""
+    fields = {name: value for name, value in (envelope.job or {}).items() if value}
+    job = f" {json.dumps(fields, ensure_ascii=False)}" if fields else ""
     task = "/".join(filter(None, (envelope.project, envelope.domain, envelope.execution)))
-    return f"{envelope.task_type} job {envelope.key[:_ID]}{job} of {task}, started {_clock(began)}"
+    short = envelope.key[:SHORT_ID]
+    return f"{envelope.task_type} job {short}{job} of {task}, started {_clock(began)}"
 
 
-def remember(meta: bytes) -> None:
-    """Keep what names the last run's job; it holds no secret."""
-    file = _last_run()
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(base64.b64encode(meta))
+def _checked(output_prefix: str, envelope: Envelope) -> str:
+    """The output prefix. Ends the program where it is not this job's."""
+    from flyteagents._cli.listing import kernel_settings
+    from flyteagents._kernel.keys import attempt_number, key_of
 
-
-def _last_run() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "flyteagents" / "last-run"
-
-
-def _named(job: str | None) -> tuple[bytes, Envelope]:
-    """The job's `resource_meta`, and what it says. Ends the program where there is none."""
-    from flyteagents._cli.inspecting import meta_bytes
-
-    raw: bytes | None
-    if job is None:
-        try:
-            raw = base64.b64decode(_last_run().read_bytes())
-        except OSError:
-            screen.fail(BAD_DATA, "there was no run yet; name a job, see `flyteagents jobs`")
-    else:
-        # An id first: one in twenty is base64 of something that begins as JSON does.
-        raw = next(_with_id(job), None) or meta_bytes(job)
-    try:
-        envelope = load(raw) if raw is not None else None
-    except BrokenEnvelope as error:
-        screen.fail(BAD_DATA, f"{error}; copy all of it, the text is cut or was changed")
-    if raw is None or envelope is None:
-        screen.fail(BAD_DATA, "that is neither a resource_meta nor the id of a job that is known")
-    return raw, envelope
-
-
-def _with_id(job: str) -> Iterator[bytes]:
-    if _ID_FORM.fullmatch(job):
-        for past in _past(1000):
-            if past.envelope.key.startswith(job):
-                yield dump(past.envelope)
+    # GetTask with another one would look for outputs where there are none, and fail the task.
+    key = key_of(kernel_settings().cluster, envelope.task_type, output_prefix)
+    if key.hex != envelope.key or attempt_number(output_prefix) < 0:
+        raise click.UsageError(
+            f"{output_prefix} is not this job's output prefix: its key does not follow from it. "
+            "Give all of it, with the attempt's number at its end; and where the server has a "
+            "FLYTEAGENTS_CLUSTER, set the same here"
+        )
+    return output_prefix
 
 
 def _asked(
-    remote: Remote | None, envelope: Envelope, work: Callable[[Caller, Attempt], Awaitable[str]]
+    remote: Remote | None,
+    envelope: Envelope,
+    work: Callable[[Caller, Attempt], Awaitable[str]],
+    output_prefix: str = "",
 ) -> str:
-    """What `work` has to complain about, with a caller and the job's attempt."""
+    """What `work` has to complain about, with a caller and the job's attempt. output_prefix: what
+    GetTask needs; GetTaskLogs and DeleteTask carry none."""
     from flyteidl.core.tasks_pb2 import TaskTemplate
 
     from flyteagents._cli.own_server import OwnServer
@@ -230,10 +213,12 @@ def _asked(
     from flyteagents._client.attempt import Attempt, FlyteTask
     from flyteagents._client.caller import Caller
     from flyteagents._client.process import ServerEnded
+    from flyteagents._kernel.keys import attempt_number, prefix_of_task
 
-    # GetTaskLogs and DeleteTask carry a task's type and no output prefix; a GetTask has one.
     attempt = Attempt(
-        FlyteTask(TaskTemplate(type=envelope.task_type)), number=envelope.attempt, folder="/unknown"
+        FlyteTask(TaskTemplate(type=envelope.task_type)),
+        number=max(attempt_number(output_prefix), 0),
+        folder=prefix_of_task(output_prefix) or "/unknown",
     )
 
     async def talk(to: Remote) -> str:
@@ -254,46 +239,6 @@ def _asked(
             return asyncio.run(talk(to))
         except NotServed as error:
             screen.fail(error.code, str(error))
-
-
-def _past(count: int) -> Iterator[Past]:
-    """What the installed agents remember, each agent's newest first."""
-    from flyteagents._cli.listing import kernel_settings
-    from flyteagents._kernel.call import KernelCall, ask
-    from flyteagents._kernel.plugins import discover
-    from flyteagents._kernel.served import ServedAgent
-    from flyteagents._task import Identity
-    from flyteagents._vendor.budget import Budget
-
-    async def remembered(served: ServedAgent) -> Any:
-        try:
-            budget = Budget(time.monotonic() + 10)
-            return await ask(KernelCall(served, "past_jobs", Identity(), budget), count)
-        finally:
-            await served.place.client.aclose()
-
-    kernel = kernel_settings()
-    for plugin in discover(kernel.plugins).plugins:
-        for agent in plugin.agents:
-            # A convention, not a hook: no server offers it, and Flyte never asks.
-            if not hasattr(agent.cls, "past_jobs"):
-                continue
-            for told in asyncio.run(remembered(ServedAgent(plugin, agent, kernel))):
-                yield Past(_envelope(agent.cls.task_type, told), told)
-
-
-def _envelope(task_type: str, told: Any) -> Envelope:
-    """What a CreateTask of today would have answered."""
-    return Envelope(
-        key=told.job.key,
-        task_type=task_type,
-        created=told.created.timestamp(),
-        project=told.project,
-        domain=told.domain,
-        execution=told.execution,
-        node=told.node,
-        job=told.job.model_dump(mode="json"),
-    )
 
 
 def _document(past: Past) -> dict[str, Any]:

@@ -51,6 +51,11 @@ def lost(outcome: Outcome) -> bool:
     return not cancelled(outcome) and ended_as(outcome.tries[-1]) is None
 
 
+def may_run(outcome: Outcome) -> bool:
+    """Whether the last attempt has a job that nobody has seen to end."""
+    return outcome.orphaned or (bool(outcome.tries[-1].meta) and lost(outcome))
+
+
 def exit_code(outcome: Outcome) -> int:
     """What `run` exits with."""
     if cancelled(outcome):
@@ -63,7 +68,8 @@ def outputs_of(outcome: Outcome, declared: Mapping[str, Type]) -> dict[str, obje
     """The outputs as Python values: out of the answer, or out of `outputs.pb` where the job wrote
     it to a folder of this machine."""
     last = outcome.tries[-1]
-    if last.phase is not Phase.SUCCEEDED or last.last is None:
+    # One that was interrupted may have succeeded all the same, and nobody has its answer.
+    if last.phase is not Phase.SUCCEEDED or last.last is None or last.last.phase is not last.phase:
         return {}
     resource = last.last.resource
     found = resource.outputs if resource.HasField("outputs") else _stored(outcome.prefix)
@@ -91,7 +97,10 @@ def document(
     return {
         "phase": _name(last),
         "message": last.message,
-        "cancelled": cancelled(outcome),
+        "cancelled": (
+            cancelled(outcome) and not outcome.orphaned and ended_as(last) is not Phase.SUCCEEDED
+        ),
+        "may_run": may_run(outcome),
         "outputs": {name: plain(value) for name, value in outputs.items()},
         "links": [asdict(link) for link in answer.links] if answer else [],
         "info": dict(answer.info) if answer else {},

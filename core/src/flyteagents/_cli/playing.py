@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flyteagents._cli import screen
+from flyteagents._cli.aftermath import Aftermath
 from flyteagents._cli.endpoint import Remote
 from flyteagents._cli.hung_up import Readers
 from flyteagents._cli.interrupts import Interrupts
-from flyteagents._cli.jobs import remember
+from flyteagents._cli.known_jobs import remember
 from flyteagents._cli.serving import serves
 from flyteagents._client.attempt import Attempt
 from flyteagents._client.caller import Caller
@@ -42,6 +43,7 @@ class _Attentive:
 
     watch: Watch
     meta: Callable[[], bytes | None]
+    prefix: Callable[[], str]
     kept: bytes = b""
     told: set[str] = field(default_factory=set)
 
@@ -52,7 +54,7 @@ class _Attentive:
         meta = self.meta()
         if meta and meta != self.kept:
             self.kept = meta
-            remember(meta)
+            remember(meta, self.prefix())
         warnings = rpc.info.get("warnings")
         for text in warnings if isinstance(warnings, list) else ():
             if str(text) not in self.told:
@@ -68,10 +70,12 @@ class _Attentive:
 class Play:
     """One task against one server.
 
+    ours: whether the server was started for this, with the settings of this process.
     alive: whether there is a server to ask at all. bug: what its agent raises again and again.
     """
 
     server: Remote
+    ours: bool
     first: Attempt
     attempts: int
     every: float
@@ -114,8 +118,14 @@ class Play:
                     attempts=self.attempts,
                     synchronous=lambda: synchronous,
                     alive=self.alive,
-                    watch=_Attentive(self.watch, lambda: execution.meta),
+                    watch=_Attentive(
+                        self.watch,
+                        meta=lambda: execution.meta,
+                        prefix=lambda: execution.attempt.output_prefix,
+                    ),
                 )
+                aftermath = Aftermath(caller, None if self.ours else self.server, self.watch)
+                interrupts.leaving = lambda: aftermath.left(execution.outcome)
                 ending = asyncio.create_task(execution.end(within=None))
                 looking = asyncio.create_task(self._until_no_use(interrupted))
                 await _first(ending, interrupted)
@@ -124,7 +134,9 @@ class Play:
                 if not ending.done():
                     self.watch.note("cancelling the job; another Ctrl-C leaves it as it is")
                     execution.stop()
-                outcome = self._told(await ending, bug)
+                outcome = await ending
+                await aftermath.see(outcome)
+                self._tell_bug(outcome, bug)
                 await self._show_log(caller, outcome)
                 return outcome
 
@@ -163,22 +175,11 @@ class Play:
         for line in lines[-_SHOWN:]:
             self.watch.note(f"log: {line}")
 
-    def _told(self, outcome: Outcome, bug: str | None) -> Outcome:
-        """Say what came of a cancel."""
-        if outcome.phase is Phase.ABORTED:
+    def _tell_bug(self, outcome: Outcome, bug: str | None) -> None:
+        if bug is not None and outcome.phase is Phase.ABORTED:
             last = outcome.tries[-1]
-            if outcome.orphaned:
-                why = outcome.history[-1].message
-                last.message = f"the job could not be cancelled and may still run: {why}"
-            elif last.meta:
-                last.message = "the job was cancelled"
-            else:
-                last.message = "interrupted before the job was started"
-            self.watch.note(last.message)
-            if bug is not None:
-                outcome.phase = last.phase = Phase.FAILED
-                last.message = f"the agent has a bug: {bug}; {last.message}"
-        return outcome
+            outcome.phase = last.phase = Phase.FAILED
+            last.message = f"the agent has a bug: {bug}; {last.message}"
 
 
 async def _first(task: asyncio.Task[object], event: asyncio.Event) -> None:

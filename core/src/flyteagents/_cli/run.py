@@ -6,7 +6,6 @@ what can be wrong. Imports are inside, so that --help is quick.
 
 from __future__ import annotations
 
-import base64
 import secrets
 import sys
 import tempfile
@@ -152,9 +151,7 @@ def _run(options: Options, interrupts: Interrupts, stack: ExitStack) -> int:
 
     ended = _play(options, task, folder, server, interrupts)
 
-    rescue = ""
-    if server is not None and results.lost(ended):
-        rescue = _bereft(server, ended.tries[-1])
+    rescue = _rescue(options.remote, server, ended.tries[-1]) if results.lost(ended) else ""
     unclean = server is not None and not _stop(server, options.as_json)
     statistics, tree = _trace(receiver, ended.tries[-1].meta)
     outputs = results.outputs_of(ended, read.outputs)
@@ -226,6 +223,7 @@ def _play(
     with watch(stderr=options.as_json) as display:
         play = Play(
             server=options.remote or Remote(server.endpoint if server else ""),
+            ours=server is not None,
             first=first,
             attempts=options.attempts or task.attempts,
             every=options.every,
@@ -263,13 +261,19 @@ def _server(
         screen.fail(error.code or CONFIG_ERROR, f"the server did not start:\n{server.rest}")
 
 
-def _bereft(server: OwnServer, last: Try) -> str:
-    """Say it in the attempt's message where its server has ended; and what to do, in words."""
-    if server.running:
+def _rescue(remote: Remote | None, server: OwnServer | None, last: Try) -> str:
+    """What to do about a job that nobody answers about any more, in words. Where its server has
+    ended, the attempt's message says so."""
+    from flyteagents._cli.cancelling import command_to_stop
+
+    if not last.meta:
         return ""
-    last.message = f"the server that run started has ended ({server.ending}); the job may run on"
-    meta = base64.b64encode(last.meta).decode()
-    return f"; to stop it:\n  flyteagents cancel {meta}"
+    if server is not None and not server.running:
+        last.message = (
+            f"the server that run started has ended ({server.ending}); the job may run on"
+        )
+    command = command_to_stop(last.meta, remote, last.attempt.output_prefix)
+    return f"; to stop it:\n  {command}"
 
 
 def _stop(server: OwnServer, as_json: bool) -> bool:

@@ -1,19 +1,23 @@
-"""How a job stands at its vendor, asked of its agent in this process.
+"""How a job stands: whether it has stopped, after a server was asked to cancel it.
 
-A server cannot be asked: GetTask answers from memory where the vendor refuses, and DeleteTask
-answers OK where nothing may be cancelled. Both are right for Flyte, and prove nothing to a user.
+DeleteTask proves nothing: it is answered OK in the end, also where nothing may be cancelled. So the
+vendor is asked, by the job's agent in this process. At a server of somebody else's, whose vendor's
+credentials we may not have, GetTask has to do: what it says of an end is so, and while the vendor
+refuses it answers from memory, that the job runs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import ValidationError
 
 from flyteagents._cli.listing import agent_for, kernel_settings
+from flyteagents._client.rpc import Rpc
 from flyteagents._errors import AgentError, JobNotFound, VendorError
 from flyteagents._kernel.call import ask
 from flyteagents._kernel.envelope import Envelope
@@ -30,8 +34,8 @@ _LOOK = 10.0
 
 @dataclass(frozen=True)
 class Standing:
-    """phase: None where it could not be seen. why: what there is to say while the job has not
-    ended. lasting: another look would see the same."""
+    """phase: None where it could not be seen. why: what was seen, or why nothing was.
+    lasting: another look would see the same."""
 
     phase: Phase | None = None
     why: str = ""
@@ -42,16 +46,38 @@ class Standing:
         return self.phase is not None and self.phase.terminal
 
 
-class Onlooker:
-    """Looks at one job. opened: None where no agent here can read it."""
-
-    def __init__(self, opened: OpenJob | None) -> None:
-        self._opened = opened
+class Onlooker(Protocol):
+    """Looks at one job."""
 
     async def look(self) -> Standing:
         """How the job stands; never fails."""
+
+
+class AtServer:
+    """By a server's GetTask. get: makes one, with the task's own output prefix: what an answer
+    without it comes to could be remembered, and end the task for Flyte."""
+
+    def __init__(self, get: Callable[[], Awaitable[Rpc]]) -> None:
+        self._get = get
+
+    async def look(self) -> Standing:
+        rpc = await self._get()
+        if not rpc.ok:
+            return Standing(why=rpc.error)
+        phase = rpc.phase.name if rpc.phase is not None else f"phase {rpc.number}"
+        text = f": {rpc.text}" if rpc.text else ""
+        return Standing(rpc.phase, f"GetTask answers {phase}{text}")
+
+
+class AtVendor:
+    """By the job's agent. opened: None where no agent here can look, for which `why` says why."""
+
+    def __init__(self, opened: OpenJob | None, why: str = "no agent here can read it") -> None:
+        self._opened, self._why = opened, why
+
+    async def look(self) -> Standing:
         if self._opened is None:
-            return Standing(why="no agent here can read it", lasting=True)
+            return Standing(why=self._why, lasting=True)
         budget = Budget(time.monotonic() + _LOOK, limit=_LOOK, retries=False)
         try:
             status: Status = await ask(self._opened.call("get", budget), limit=_LOOK)
@@ -60,10 +86,12 @@ class Onlooker:
             comes = self._opened.envelope.unconfirmed and self._opened.young
             return Standing(why="its vendor does not know it", lasting=not comes)
         except Exception as error:  # noqa: BLE001 # the agent's own code
-            lasting = isinstance(error, AgentError) and not isinstance(error, VendorError)
-            return Standing(why=redact(str(error) or type(error).__name__), lasting=lasting)
+            # What the network does passes; a refusal does not, and a bug hardly does.
+            passes = isinstance(error, VendorError | OSError)
+            return Standing(why=redact(_words(error)), lasting=not passes)
         name = status.phase.name if status.phase is not None else "in a state without a name"
-        return Standing(status.phase, f"it is {name}")
+        text = f": {redact(status.message)}" if status.message else ""
+        return Standing(status.phase, f"it is {name}{text}")
 
 
 def refused(envelope: Envelope) -> str:
@@ -78,17 +106,29 @@ def refused(envelope: Envelope) -> str:
 
 
 @asynccontextmanager
-async def onlooker(envelope: Envelope) -> AsyncIterator[Onlooker]:
+async def at_vendor(envelope: Envelope) -> AsyncIterator[Onlooker]:
     """Who can look at a job of this envelope's."""
     served = _served(envelope.task_type)
     if served is None:
-        yield Onlooker(None)
+        yield AtVendor(None)
         return
-    await served.open()
     try:
-        yield Onlooker(_opened(served, envelope))
+        yield await _looking(served, envelope)
     finally:
         await served.close()
+
+
+async def _looking(served: ServedAgent, envelope: Envelope) -> AtVendor:
+    try:
+        await served.open()
+    except Exception as error:  # noqa: BLE001 # the agent's own code
+        return AtVendor(None, f"its agent cannot be opened here: {redact(_words(error))}")
+    return AtVendor(_opened(served, envelope))
+
+
+def _words(error: Exception) -> str:
+    kind = type(error).__name__
+    return str(error) if isinstance(error, AgentError) else f"{kind}: {error}"
 
 
 def _served(task_type: str) -> ServedAgent | None:
