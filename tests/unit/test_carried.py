@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -14,17 +15,22 @@ from tests.unit.kernel_setup import Numbered, Setup, within
 
 from flyteagents import Forbidden, JobNotFound, Phase, Status, Unavailable
 from flyteagents._kernel import detached
+from flyteagents._kernel.call import CALL_LIMIT
 from flyteagents._kernel.carried import INFLATED, packed, unpacked
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.envelope import CARRYING, LIMIT, Envelope, dump, load
+from flyteagents._kernel.flight import SKEW
 from flyteagents._kernel.keys import key_of
-from flyteagents._kernel.poll import Polling
+from flyteagents._kernel.open_job import YOUNG
+from flyteagents._kernel.poll import NOT_CARRIED, Polling
 from flyteagents._kernel.requests import NO_CONNECTION, Connection, CreateRequest
 from flyteagents._wire.messages import codec, create_request
 from flyteagents.testing import Attempt, task_template
 
 JOB = Numbered(id="job-1")
 CODEC = codec()
+LAST = YOUNG - SKEW - CALL_LIMIT
+"""Seconds of a job's age in which the last submit may begin."""
 
 
 def asked(generation: Any = 1, **of: Any) -> CreateRequest:
@@ -136,6 +142,53 @@ async def test_what_nobody_waits_for_is_not_submitted(setup: Setup, other: Setup
     other.flights.nobody_comes()
     other.flights.resume(replace(other.opened(), envelope=envelope))
     assert other.flights.under_way(envelope.key) is None
+
+
+@pytest.mark.parametrize(
+    ("age", "submits"),
+    [(LAST - 1, True), (LAST + 1, False), (-3600.0, True)],
+    ids=["in time", "too late", "by a clock that is ahead"],
+)
+async def test_the_last_submit_lands_while_another_replicas_cancel_looks_for_its_job(
+    setup: Setup, other: Setup, age: float, submits: bool
+) -> None:
+    envelope = await answered(setup, asked())
+    envelope = replace(envelope, created=envelope.created - age)
+    other.agent.script["create"] = [asyncio.Event()]
+    other.flights.resume(replace(other.opened(), envelope=envelope))
+    flight = other.flights.under_way(envelope.key)
+    assert (flight is not None) == submits
+    if flight is not None:  # a clock that is ahead gives it no more time
+        assert flight.budget.left <= LAST
+
+
+async def test_what_has_waited_for_a_place_until_it_was_cancelled_is_not_submitted(
+    setup: Setup, other: Setup
+) -> None:
+    envelope = await answered(setup, asked())
+    while other.served.creates.try_enter():
+        pass
+    await polled(other, envelope)
+    flight = other.flights.under_way(envelope.key)
+    assert flight is not None
+    other.flights.is_unwanted(envelope.key)
+    other.served.creates.leave()
+    await asyncio.wait({flight.work}, timeout=5)
+    assert flight.work.done()
+    assert "create" not in other.agent.asked
+
+
+@pytest.mark.parametrize("age", [0.0, YOUNG + 1])
+async def test_a_task_that_one_replica_alone_can_submit_says_so_while_it_waits_and_at_its_end(
+    setup: Setup, other: Setup, age: float
+) -> None:
+    envelope = await answered(setup, asked(custom={"a": "x" * 3000}, sql=os.urandom(3000).hex()))
+    assert envelope.request == ""
+    opened = replace(other.opened(), envelope=replace(envelope, created=envelope.created - age))
+    polling = Polling(other.kernel, other.cancelling, other.flights.resume)
+    answer = await polling.poll(opened, within(1))
+    assert answer.phase is (Phase.RETRYABLE_FAILED if age else Phase.INITIALIZING)
+    assert answer.message.endswith(f"away ({NOT_CARRIED})")
 
 
 @pytest.mark.parametrize(

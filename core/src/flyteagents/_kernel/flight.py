@@ -25,6 +25,9 @@ from flyteagents._redact import redact
 from flyteagents._task import Task
 from flyteagents._vendor.budget import Budget
 
+SKEW = 10.0
+"""Seconds that two replicas' clocks may be apart: one submits on, and the other one cancels."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -75,8 +78,9 @@ class Flight:
 
     def ends_after(self, age: float) -> None:
         """When submitting is over, for an attempt that was created `age` seconds ago."""
-        # The last submit must have landed while cancels and polls still look for its job.
-        self._ends = time.monotonic() + YOUNG - CALL_LIMIT - age
+        # The last submit must have landed while cancels and polls still look for its job: another
+        # replica's too, which nobody here hears of.
+        self._ends = time.monotonic() + YOUNG - SKEW - CALL_LIMIT - max(age, 0.0)
 
     @property
     def waits_for(self) -> str:

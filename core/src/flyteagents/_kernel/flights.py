@@ -105,7 +105,11 @@ class Flights:
 
     def resume(self, opened: OpenJob) -> None:
         """Submit on for an attempt that was answered unconfirmed by whichever replica, and whose
-        job its vendor does not have. Where that replica does so too, the vendor dedupes the key."""
+        job its vendor does not have. Where that replica does so too, the vendor dedupes the key.
+
+        One that was cancelled on another replica may come here too, with a poll that was on its
+        way: what is made then, is made while that cancel still looks for it (`Flight.ends_after`).
+        """
         kernel, served, envelope = self._kernel, opened.served, opened.envelope
         # Not what was cancelled, also when that is done: the vendor may have forgotten it since.
         if self._abandoned or self.under_way(envelope.key) or opened.seen.cancel_asked:
@@ -261,9 +265,12 @@ class Flights:
             # Else GetTask finds no such job, and can say only that it never arrived.
             self._kernel.soft.late_ends.put(flight.key, Parked(phase_of(what), text))
 
-    def _go_on(self, flight: Flight) -> None:
+    def _sends(self, flight: Flight) -> bool:
         # In a drain nothing new is sent: another replica is asked how the job is doing.
-        if flight.goes_on and not self._kernel.detached.draining:
+        return flight.goes_on and not self._kernel.detached.draining
+
+    def _go_on(self, flight: Flight) -> None:
+        if self._sends(flight):
             work = self._kernel.detached.start(self._submit_on(flight), told=True)
             flight.flies_on(work)
             self._under_way[flight.key] = flight
@@ -275,21 +282,19 @@ class Flights:
         served, pause = flight.served, pauses()
         while True:
             await asyncio.sleep(next(pause))
-            # Looked at each time: after a drain begins, nothing new is sent.
-            last = not flight.goes_on or self._kernel.detached.draining
+            if not self._sends(flight):
+                raise Throttled(flight.waits_for)
+            if not await served.creates.enter(LAST_PAUSE):
+                continue
             try:
-                if last or not await served.creates.enter(LAST_PAUSE):
-                    raise Throttled(flight.waits_for)
-                try:
+                if self._sends(flight):  # and has not waited too long for its place
                     job = await ask(flight.call("create", flight.task))
-                finally:
-                    served.creates.leave()
-                return Made(job, flight.key, attempt_number(flight.task.output_prefix))
+                    return Made(job, flight.key, attempt_number(flight.task.output_prefix))
             except VendorError as error:
-                if last:
-                    raise
                 why = self._kernel.tell(served, "create", error)
                 self._kernel.soft.troubles.put(flight.key, why)
+            finally:
+                served.creates.leave()
 
     def _lost(self, flight: Flight) -> None:
         """A submit ended without an answer and without a caller, so its job may be there. Where no

@@ -53,6 +53,11 @@ STEP, GROWTH = 0.2, 1.5
 vendor that takes longer than a step has held the worker long enough."""
 TEXT_LIMIT = 16 * 1024
 """Bytes of a message. A GetTask whose answer gRPC cannot send is one that fails."""
+NOT_CARRIED = (
+    "only the replica that took this task can submit it: it is too large for resource_meta, or may "
+    "hold a secret"
+)
+"""Of an unconfirmed job without its request: what to know if the vendor stays away."""
 _USER = re.compile(r"(?<=://)[^/@]*@")
 """A name and a password in a URL: an agent may make its links of the operator's settings."""
 
@@ -250,6 +255,9 @@ class Polling:
         # What this replica saw is newer than what the one saw that took the create.
         trouble = self._kernel.soft.troubles.get(envelope.key) or envelope.why
         trouble = f": {trouble}" if trouble else ""
+        # Said from the first poll on: the author may make the task smaller before the next outage.
+        if envelope.unconfirmed and not envelope.request and opened.served.idempotency == "vendor":
+            trouble = f"{trouble} ({NOT_CARRIED})"
         if opened.young:
             text = ""
             if envelope.unconfirmed:
