@@ -171,8 +171,8 @@ class FakeDatabricks(FakeVendor):
                 attempt = run.earlier_ids.index(run_id)
                 return Response(200, run.output(run.outcome.earlier[attempt]))
             if run_id == run.id or run_id in run.task_ids:
-                said = run_id == run.id or run.as_said(run_id)
-                return Response(200, run.output(run.outcome if said else Plan()))
+                plan = run.outcome if run_id == run.id else run.plan_of(run_id)
+                return Response(200, run.output(plan))
         return error(400, "INVALID_PARAMETER_VALUE", f"Run {run_id} does not exist.")
 
     def _token(self, request: Request) -> Response:

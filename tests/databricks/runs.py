@@ -21,6 +21,7 @@ class Plan:
     code, type, message: of the termination. state: a state to show for ever, as it is.
     error, trace, logs: what get-output tells of the task. exit: what a notebook exits with.
     tasks: how many tasks the run shows; the last ones, `ending` of them, end as said.
+    each: how tasks ended, those of the first; they end after `running` seconds each.
     dies: seconds that a cancel takes.
     earlier: the task's attempts before, which Databricks made again by itself.
     """
@@ -42,6 +43,7 @@ class Plan:
     truncated: bool = False
     tasks: int = 1
     ending: int = 1
+    each: tuple[Plan, ...] = ()
     dies: float = 0.0
     earlier: tuple[Plan, ...] = ()
 
@@ -83,6 +85,13 @@ class FakeRun:
     def as_said(self, task_id: int) -> bool:
         """Whether this task ends as the plan says; others succeed."""
         return task_id in self.task_ids[-self.plan.ending :]
+
+    def plan_of(self, task_id: int) -> Plan:
+        """How a task ends."""
+        number = task_id - self.id - 1
+        if number < len(self.plan.each):
+            return self.plan.each[number]
+        return self.outcome if self.as_said(task_id) else Plan()
 
     @property
     def earlier_ids(self) -> list[int]:
@@ -203,17 +212,16 @@ class FakeRun:
     def _tasks(self, version: str) -> Sequence[dict[str, Any]]:
         earlier = self.outcome.earlier
         made = [
-            self._task(task_id, version, None if self.as_said(task_id) else Plan(), len(earlier))
+            self._task(task_id, version, self.plan_of(task_id), len(earlier))
             for task_id in self.task_ids
         ]
         # In no order: a last attempt may come before the ones that it followed.
         before = zip(self.earlier_ids, earlier, strict=False)
         return made + [self._task(at, version, plan, n) for n, (at, plan) in enumerate(before)]
 
-    def _task(
-        self, task_id: int, version: str, outcome: Plan | None, attempt: int
-    ) -> dict[str, Any]:
+    def _task(self, task_id: int, version: str, outcome: Plan, attempt: int) -> dict[str, Any]:
         submitted = self.body.get("tasks") or [{}]
+        took = outcome.running if outcome in self.plan.each else self.ends - self.created
         return {
             **submitted[(task_id - self.id - 1) % len(submitted)],
             "run_id": task_id,
@@ -221,6 +229,7 @@ class FakeRun:
             "cluster_instance": {"cluster_id": f"0923-{self.id}", "spark_context_id": "42"},
             "run_page_url": f"{self.host}/?o=7011#job/{self.id * 7}/run/{task_id}",
             "start_time": int(self.created * 1000) + attempt,
+            "end_time": int((self.created + took) * 1000) if self.ended else 0,
             "setup_duration": _milliseconds(self.plan.pending),
             "execution_duration": 1200 if self.ended else 0,
             "cleanup_duration": 30 if self.ended else 0,

@@ -16,6 +16,7 @@ from tests.vendors.refusing import refusing_reads
 
 from flyteagents import Forbidden, JobNotFound, Kind, Phase, Status, Type, Unavailable
 from flyteagents.testing import Response
+from flyteagents_databricks.failures import TEXT
 from flyteagents_databricks.job import DatabricksJob
 from flyteagents_databricks.run import RunTask
 from flyteagents_databricks.runs import CUT, last_attempts
@@ -124,12 +125,41 @@ async def test_all_tasks_that_failed_are_counted_and_speak_for_the_run_only_toge
     status = await ended(databricks, driver, plan)
     assert status.phase is Phase.RETRYABLE_FAILED
     assert str(status.message).count("come back") == 3
+    assert str(status.message).splitlines()[0] == "task flyte_task: come back"
     databricks.run.plan = replace(plan, ending=130)
     job = DatabricksJob(databricks_instance=HOST, run_id=str(FIRST))
     status = await driver.get(job)
     assert "and 110 more tasks failed" in str(status.message)
     # What the others say is not known, so it is as if nothing had been said.
     assert status.code == "RUN_EXECUTION_ERROR"
+
+
+async def test_of_many_tasks_the_one_that_failed_first_is_told_in_full(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    trace = "\n".join(f"  line {n} {'x' * 100}" for n in range(30))
+    lost = replace(FAILED, running=0.3, error="ConnectionError: lost\nits peer", trace=trace)
+    cause = replace(FAILED, running=0.2, error="KeyError: the cause", trace=trace)
+    stopped = Plan(running=0.1, result="CANCELED", message="stopped")
+    upstream = Plan(running=0.1, result="UPSTREAM_FAILED", message="upstream")
+    each = (*[stopped] * 15, *[upstream] * 5, *[lost] * 24, cause, *[Plan()] * 5)
+    tasks = [{"task_key": f"t{n}", "notebook_task": {"notebook_path": "/n"}} for n in range(50)]
+    databricks.add(77, replace(FAILED, tasks=50, each=each), {"tasks": tasks})
+    job = DatabricksJob(databricks_instance=HOST, run_id="77")
+
+    message = str((await driver.get(job)).message)
+    first, *rest = message.splitlines()
+    assert first == "task t44: KeyError: the cause"
+    assert "line 29" in message
+    assert rest[-20:-1] == [f"task t{n}: ConnectionError: lost" for n in range(20, 39)]
+    assert rest[-1] == "and 20 more tasks failed"
+    assert databricks.count("GET", "*/runs/get-output") == 20
+    assert len(message) <= TEXT
+
+    log = await driver.agent.logs(job, driver.call("logs", job), "", 2000)
+    texts = [line.message for line in log.lines]
+    assert texts.count("KeyError: the cause") == 1
+    assert "what 30 more tasks wrote is on the run's page" in texts
 
 
 @pytest.mark.parametrize("last", [Plan(exit="3"), replace(FAILED, error="ValueError: the last")])

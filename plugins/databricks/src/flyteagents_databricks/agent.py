@@ -37,7 +37,7 @@ from flyteagents_databricks.idle_keys import idle_keys
 from flyteagents_databricks.job import AS_WRITTEN, DatabricksJob
 from flyteagents_databricks.kubernetes import Namespaces
 from flyteagents_databricks.left import will_be_known
-from flyteagents_databricks.logs import log_lines
+from flyteagents_databricks.logs import log_lines, most_telling
 from flyteagents_databricks.places import KNOWN, instance_host
 from flyteagents_databricks.request import Entrypoint, needs_entrypoint, submit_body
 from flyteagents_databricks.runs import Runs, Versions
@@ -163,7 +163,8 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
     async def logs(self, job: DatabricksJob, call: Call, token: str, lines: int) -> LogPage:
         runs = self._runs(job, call)
         run = await runs.with_all_tasks(await runs.get())
-        return page(log_lines(run, await runs.outputs(run.tasks)), token, lines)
+        tasks = most_telling(run.tasks)
+        return page(log_lines(run, tasks, await runs.outputs(tasks)), token, lines)
 
     async def check(self, call: Call) -> str:
         return await check_all(

@@ -14,7 +14,7 @@ from flyteagents_databricks.outputs import notebook_outputs
 from flyteagents_databricks.run import Run
 from flyteagents_databricks.runs import Runs
 from flyteagents_databricks.settings import DatabricksSettings
-from flyteagents_databricks.states import Reading, failed
+from flyteagents_databricks.states import Reading, failures
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Ended:
         except AgentError:
             failure = None  # it says more, and Databricks says enough
         if failure is None:
-            tasks = [task for task in self.run.tasks if failed(task)]
-            failure = await failure_of(tasks, await self.runs.outputs(tasks))
+            tasks = failures(self.run.tasks)
+            failure = failure_of(tasks, await self.runs.outputs(tasks))
         elif not self.reading.code_failed and self.reading.phase is Phase.RETRYABLE_FAILED:
             failure = replace(failure, recoverable=True)  # the cluster was lost as well
         if not self.reading.code_failed and failure.recoverable is None:

@@ -18,8 +18,11 @@ TRACE = 30
 """Lines of a traceback, its last ones."""
 ASKED = 20
 """Tasks whose output is asked for, which may be 5 MB each; further ones are counted."""
+LINE = 100
+"""Letters of what is told of each task but the first."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TYPED = re.compile(r"^(?:[\w.]*\.)?(?P<kind>\w+): (?:\[[\w:.-]{1,100}\] )?")
+_GAP = "\n...\n"
 _HEADER = "Traceback (most recent call last):"
 
 
@@ -31,21 +34,25 @@ class Failure:
     recoverable: bool | None = None
 
 
-async def failure_of(tasks: Sequence[RunTask], outputs: Sequence[RunOutput | None]) -> Failure:
-    """What Databricks has of the tasks that failed; an output is None where it has none."""
-    texts = []
-    recoverable: set[bool | None] = set()
-    for task, output in zip(tasks, outputs, strict=False):
-        told = _told(task, output)
-        prefix = f"task {task.task_key}: " if len(tasks) > 1 else ""
-        texts.append(prefix + told.message)
-        recoverable.add(told.recoverable)
-    if len(tasks) > len(outputs):
-        texts.append(f"and {len(tasks) - len(outputs)} more tasks failed")
+def failure_of(tasks: Sequence[RunTask], outputs: Sequence[RunOutput | None]) -> Failure:
+    """What Databricks has of the tasks that failed, the first of them in full; an output is None
+    where it has none."""
+    if not tasks:
+        return Failure("")
+    told = [_told(task, output) for task, output in zip(tasks, outputs, strict=False)]
+    recoverable = {one.recoverable for one in told}
+    rest = [
+        f"task {task.task_key}: {one.message.partition(chr(10))[0]}"[:LINE]
+        for task, one in zip(tasks[1:], told[1:], strict=False)
+    ]
+    if len(tasks) > len(told):
+        rest.append(f"and {len(tasks) - len(told)} more tasks failed")
         recoverable.add(None)  # it is not known what they say
+    first = f"task {tasks[0].task_key}: {told[0].message}" if rest else told[0].message
+    text = cut(first, TEXT - len("\n".join(["", *rest])))
     # Flyte takes one word for the whole run, so it counts only where all tasks say the same.
     agreed = recoverable.pop() if len(recoverable) == 1 else None
-    return Failure(cut("\n".join(filter(None, texts))), agreed)
+    return Failure("\n".join(filter(None, (text, *rest))), agreed)
 
 
 async def outputs_of(
@@ -81,9 +88,10 @@ def trace_of(text: str) -> str:
     return "\n".join(line for line in lines[-TRACE:] if line.strip() != _HEADER)
 
 
-def cut(text: str) -> str:
+def cut(text: str, letters: int = TEXT) -> str:
     """Its begin and its end: an error's text is at the one, or at the other."""
     text = without_listing(text)
-    if len(text) <= TEXT:
+    if len(text) <= letters:
         return text
-    return f"{text[: TEXT // 3]}\n...\n{text[-(TEXT - TEXT // 3) :]}"
+    begin = letters // 3
+    return f"{text[:begin]}{_GAP}{text[begin + len(_GAP) - letters :]}"

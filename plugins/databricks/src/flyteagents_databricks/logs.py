@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flyteagents import LogLine
-from flyteagents_databricks.failures import trace_of
+from flyteagents_databricks.failures import ASKED, trace_of
 from flyteagents_databricks.run import Run, RunOutput, RunTask
-from flyteagents_databricks.states import read_state
+from flyteagents_databricks.states import failures, read_state
 from flyteagents_databricks.statistics import moment
 
 
-def log_lines(run: Run, outputs: Sequence[RunOutput | None]) -> list[LogLine]:
-    """All lines, task by task."""
+def most_telling(tasks: Sequence[RunTask]) -> list[RunTask]:
+    """As many tasks as are asked for their output, those that failed before the others; in the
+    order in which they began."""
+    failed = failures(tasks)
+    others = [task for task in tasks if task not in failed]
+    return sorted([*failed, *others][:ASKED], key=lambda task: task.start_time)
+
+
+def log_lines(
+    run: Run, tasks: Sequence[RunTask], outputs: Sequence[RunOutput | None]
+) -> list[LogLine]:
+    """The lines of these tasks of a run, task by task."""
     lines = [LogLine(f"run {run.run_id} {run.run_name}".strip(), moment(run.start_time), True)]
-    for task, output in zip(run.tasks, outputs, strict=False):
+    for task, output in zip(tasks, outputs, strict=True):
         lines += _of_task(task, output, several=len(run.tasks) > 1)
+    if len(run.tasks) > len(tasks):
+        more = len(run.tasks) - len(tasks)
+        lines.append(LogLine(f"what {more} more tasks wrote is on the run's page", None, True))
     state = run.state.life_cycle_state or run.status.state
     told = " ".join(filter(None, (state, run.state.result_state, read_state(run).message)))
     return [*lines, LogLine(told, moment(run.end_time), True)]

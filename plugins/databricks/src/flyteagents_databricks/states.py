@@ -6,6 +6,8 @@ written is no phase: the run goes on as it was last seen.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flyteagents import Phase
@@ -23,6 +25,8 @@ _GOING = {
 }
 _OVER = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
 _SUCCEEDED = frozenset({"SUCCESS", "SUCCESS_WITH_FAILURES"})
+# Of tasks that did not run because of something else, and have no words of their own.
+_QUIET = frozenset({*_SUCCEEDED, "EXCLUDED", "DISABLED", "UPSTREAM_FAILED", "UPSTREAM_CANCELED"})
 _STOPPED = frozenset({"CANCELED", "USER_CANCELED", "CLUSTER_TERMINATED_BY_USER"})
 CODE_FAILED = "RUN_EXECUTION_ERROR"
 """The termination code of a run whose own code failed."""
@@ -106,13 +110,20 @@ def read_state(run: Run) -> Reading:
     return Reading(Phase.RETRYABLE_FAILED if passing else Phase.FAILED, message, code)
 
 
-def failed(task: RunTask) -> bool:
-    """Whether a task of a run that has ended is one that failed by itself."""
+def failures(tasks: Iterable[RunTask]) -> list[RunTask]:
+    """The tasks of a run that has ended which failed by themselves, first the one that failed
+    first: the others may have failed because of it. Those that were stopped go last."""
+    ended = [(task, *_ending(task)) for task in tasks]
+    failed = [one for one in ended if one[1] in _OVER and one[2] not in _QUIET]
+    failed.sort(
+        key=lambda one: (one[1] == "SKIPPED" or one[2] in _STOPPED, one[0].end_time or math.inf)
+    )
+    return [task for task, *_ in failed]
+
+
+def _ending(task: RunTask) -> tuple[str, str]:
     life = task.state.life_cycle_state or task.status.state
-    result = task.state.result_state or _result(task.status.termination_details, life)
-    # These did not run because of something else, and have no words of their own.
-    quiet = {*_SUCCEEDED, "EXCLUDED", "DISABLED", "UPSTREAM_FAILED", "UPSTREAM_CANCELED"}
-    return life in _OVER and result not in quiet
+    return life, task.state.result_state or _result(task.status.termination_details, life)
 
 
 def _result(ended: Details, life: str) -> str:
