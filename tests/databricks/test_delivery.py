@@ -29,6 +29,16 @@ def python_file(databricks: FakeDatabricks) -> str:
     return file
 
 
+def gone(path: str) -> Plan:
+    """A run whose file is not where it should be."""
+    return Plan(
+        end="INTERNAL_ERROR",
+        code="RESOURCE_NOT_FOUND",
+        type="CLIENT_ERROR",
+        message=f"Cannot read the python file {path}",
+    )
+
+
 async def test_it_is_delivered_once_for_all_tasks_and_looked_at_again_after_a_restart(
     databricks: FakeDatabricks,
 ) -> None:
@@ -98,38 +108,36 @@ async def test_a_folder_that_somebody_cleared_is_filled_again(
     assert databricks.workspace.read(path) == entrypoint_text()
 
 
-async def test_a_run_that_did_not_find_it_may_be_tried_again(databricks: FakeDatabricks) -> None:
-    async with Driver(databricks.url).opened() as driver:
-        job = await driver.create(driver.task(EXISTING))
-        for path, phase in (
-            (python_file(databricks), Phase.RETRYABLE_FAILED),
-            ("/Workspace/mine.py", Phase.FAILED),
-        ):
-            databricks.run.plan = Plan(
-                end="INTERNAL_ERROR",
-                code="RESOURCE_NOT_FOUND",
-                type="CLIENT_ERROR",
-                message=f"Cannot read the python file {path}",
-            )
-            assert (await driver.get(job)).phase is phase
+async def test_a_run_that_did_not_find_it_is_retried_with_it_on_any_replica(
+    databricks: FakeDatabricks,
+) -> None:
+    async with (
+        Driver(databricks.url).opened() as first,
+        Driver(databricks.url).opened() as second,
+    ):
+        await second.create(second.task(EXISTING, execution="another"))
+        databricks.runs.clear()
+        job = await first.create(first.task(EXISTING))
+        path = python_file(databricks)
+        databricks.workspace.files.clear()
+        databricks.run.plan = gone(path)
+        status = await first.get(job)
+        assert status.phase is Phase.RETRYABLE_FAILED
+        assert "the next attempt puts it back" in str(status.message)
+        # Which has seen it there a moment ago.
+        await second.create(second.task(EXISTING, number=1))
+    assert databricks.workspace.read(path) == entrypoint_text()
 
 
-async def test_after_a_run_that_did_not_find_it_the_next_one_does(
+async def test_a_file_of_the_tasks_own_that_is_not_there_is_the_tasks_fault(
     databricks: FakeDatabricks,
 ) -> None:
     async with Driver(databricks.url).opened() as driver:
-        job = await driver.create(driver.task(EXISTING))
-        path = python_file(databricks)
-        databricks.workspace.files.clear()
-        databricks.run.plan = Plan(
-            end="INTERNAL_ERROR",
-            code="RESOURCE_NOT_FOUND",
-            type="CLIENT_ERROR",
-            message=f"Cannot read the python file {path}",
-        )
-        await driver.get(job)
-        await driver.create(driver.task(EXISTING, number=1))
-    assert databricks.workspace.read(path) == entrypoint_text()
+        job = await driver.create(driver.task({**EXISTING, "python_file": "/Workspace/mine.py"}))
+        databricks.run.plan = gone("/Workspace/mine.py")
+        status = await driver.get(job)
+    assert status.phase is Phase.FAILED
+    assert "puts it back" not in str(status.message)
 
 
 async def test_the_end_of_ones_time_is_not_the_end_of_those_who_wait_for_the_same_delivery(

@@ -153,7 +153,6 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             runs=runs,
             call=call,
             settings=self.settings,
-            delivery=self._delivery,
         )
         return await ended_run.told()
 
@@ -245,7 +244,8 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         """Our entrypoint, in the workspace; None for a task that has a file of its own."""
         if needs_entrypoint(task):
             login = await self._login(job, call)
-            return await self._delivery.entrypoint(login.identity, call)
+            retried = task.identity.attempt > 0
+            return await self._delivery.entrypoint(login.identity, call, retried=retried)
         return None
 
     async def _with_page(

@@ -35,8 +35,8 @@ EVERYBODY = frozenset({"users", "account users"})
 """Groups that all users of a workspace are in."""
 _WRITE = frozenset({"CAN_EDIT", "CAN_MANAGE"})
 _API = "/api/2.0"
-LOOKED_AT = 60.0
-"""Seconds after which the file is looked at again: somebody may have cleared the folder."""
+LOOKED_AT = 10.0
+"""Seconds for which a look at the file counts: somebody may clear the folder at any time."""
 
 
 class _Me(AnswerPart):
@@ -74,23 +74,21 @@ class Delivery:
     def name(self) -> str:
         return f"{NAME}_{self._hash[:12]}.py"
 
-    async def entrypoint(self, identity: str, call: Call) -> Entrypoint:
+    async def entrypoint(self, identity: str, call: Call, *, retried: bool) -> Entrypoint:
         """Where the entrypoint is, for jobs of the principal behind `call`, whom `identity` tells
-        apart. Raises Forbidden where others may write there too."""
+        apart. retried: an earlier attempt has failed, perhaps since the file was gone, as another
+        replica has seen; so it is looked at whatever is known here. Raises Forbidden where others
+        may write there too."""
         settings = self._settings
         if settings.entrypoint_path is not None:
             return Entrypoint(settings.entrypoint_path, self._git())
         # Hashed: the identity has a token or a secret in it, and this dictionary lives long.
         name = hashlib.sha256(identity.encode()).hexdigest()
         place = self._places.setdefault(name, _Place())
-        if place.entrypoint is None or time.monotonic() - place.seen > LOOKED_AT:
+        known = place.entrypoint
+        if known is None or retried or time.monotonic() - place.seen > LOOKED_AT:
             return await place.looks.get(functools.partial(self._deliver, place), call)
-        return place.entrypoint
-
-    def look_again(self) -> None:
-        """A run did not find its entrypoint: no later one is to be sent there unseen."""
-        for place in self._places.values():
-            place.seen = -math.inf
+        return known
 
     def close(self) -> None:
         for place in self._places.values():

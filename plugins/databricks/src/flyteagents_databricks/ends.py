@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from flyteagents import AgentError, Call, Forbidden, InvalidTask, Phase, Status, VendorError
-from flyteagents_databricks.delivery import NAME, Delivery
+from flyteagents_databricks.delivery import NAME
 from flyteagents_databricks.failures import Failure, failure_of
 from flyteagents_databricks.job import DatabricksJob
 from flyteagents_databricks.left import error_left, tells_failures
@@ -28,7 +28,6 @@ class Ended:
     runs: Runs
     call: Call
     settings: DatabricksSettings
-    delivery: Delivery
 
     async def told(self) -> Status:
         """What Flyte is told."""
@@ -95,11 +94,13 @@ class Ended:
             failure = replace(failure, recoverable=True)  # the cluster was lost as well
         if not self.reading.code_failed and failure.recoverable is None:
             message = failure.message or self.reading.message or "the run failed"
-            # Somebody has cleared the entrypoint's folder, and the next run finds it filled again.
-            lost = self.reading.code == "RESOURCE_NOT_FOUND" and NAME in message
-            if lost:
-                self.delivery.look_again()
-            phase = Phase.RETRYABLE_FAILED if lost else self.status.phase
+            phase = self.status.phase
+            if self.reading.code == "RESOURCE_NOT_FOUND" and NAME in message:
+                phase = Phase.RETRYABLE_FAILED  # a retry looks for it before it runs
+                message = (
+                    "somebody has removed the file that runs begin with, and the next attempt puts "
+                    f"it back: {message}"
+                )
             return replace(self.status, phase=phase, message=f"{message} | run={self.job}")
         return self._of_code(failure)
 
