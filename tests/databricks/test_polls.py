@@ -12,9 +12,18 @@ from tests.databricks.driving import EXISTING, HOST, NEW, Driver
 from tests.databricks.fake_databricks import FIRST, FakeDatabricks
 from tests.databricks.runs import Plan
 from tests.databricks.stored import error_pb, outputs_pb
-from tests.vendors.refusing import refusing_reads
+from tests.vendors.refusing import NoCredentialsError, refusing_reads
 
-from flyteagents import Forbidden, JobNotFound, Kind, Phase, Status, Type, Unavailable
+from flyteagents import (
+    Forbidden,
+    JobNotFound,
+    Kind,
+    Phase,
+    Status,
+    Type,
+    Unauthenticated,
+    Unavailable,
+)
 from flyteagents.testing import Response
 from flyteagents_databricks.failures import TEXT
 from flyteagents_databricks.job import DatabricksJob
@@ -223,11 +232,16 @@ async def test_a_success_that_cannot_be_checked_is_none(
     assert "nowhere://x/0/error.pb" in status.message
 
 
-async def test_a_success_whose_store_refuses_waits_for_the_right_to_read(
+async def test_a_success_whose_store_refuses_waits_for_the_right_to_read_or_for_credentials(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:
     job = await driver.create(driver.task(OWN_FILE))
     with refusing_reads(), pytest.raises(Forbidden, match="the right to read"):
+        await driver.get(job, prefix="memory://x/0")
+    with (
+        refusing_reads(NoCredentialsError()),
+        pytest.raises(Unauthenticated, match="are missing or wrong"),
+    ):
         await driver.get(job, prefix="memory://x/0")
 
 

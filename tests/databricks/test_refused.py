@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tests.databricks.driving import EXISTING, SERVERLESS, Driver
 from tests.databricks.fake_databricks import FakeDatabricks
-from tests.vendors.refusing import refusing_reads
+from tests.vendors.refusing import NoCredentialsError, refusing_reads
 
-from flyteagents import Binary, Forbidden, InvalidTask, Phase, Unsupported
+from flyteagents import Binary, Forbidden, InvalidTask, Phase, Unauthenticated, Unsupported
 
 OWN_FILE = {**EXISTING, "python_file": "/Workspace/mine.py"}
 
@@ -116,10 +116,18 @@ async def test_a_task_whose_failure_would_not_be_known_is_refused_before_it_runs
     task = driver.task(OWN_FILE)
     with pytest.raises(Unsupported, match=r"a success although its code has failed.*nowhere://x"):
         await driver.create(task, prefix="nowhere://x/0")
+    with (
+        refusing_reads(),
+        pytest.raises(Forbidden, match=r"a success although .* the right to read and to list"),
+    ):
+        await driver.create(task, prefix="memory://x/0")
+    with (
+        refusing_reads(NoCredentialsError()),
+        pytest.raises(Unauthenticated, match=r"a success although .* are missing or wrong"),
+    ):
+        await driver.create(task, prefix="memory://x/0")
+    assert databricks.submits == []
     with refusing_reads():
-        with pytest.raises(Forbidden, match=r"a success although .* the right to read and to list"):
-            await driver.create(task, prefix="memory://x/0")
-        assert databricks.submits == []
         await driver.create(driver.task(EXISTING), prefix="memory://x/0")
 
 

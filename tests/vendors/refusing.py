@@ -8,6 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 
+class NoCredentialsError(Exception):
+    """As botocore's, where there are none to send."""
+
+
 @contextmanager
 def refusing_reads(error: Exception | None = None) -> Iterator[None]:
     """`memory://` raises what s3fs makes of a 403, or `error`."""

@@ -106,8 +106,8 @@ class Call(Protocol):
 
         Local paths and file:// are read as they are, other stores by fsspec, with
         `flyteagents[stores]` and the store's package. Raises Unsupported where that is missing, or
-        where no prefix is known; Forbidden where the store refuses; Unavailable where it does not
-        answer."""
+        where no prefix is known; Unauthenticated where the store does not accept this server's
+        credentials; Forbidden where it refuses; Unavailable where it does not answer."""
 
     async def read_outputs(self, prefix: str = "") -> Mapping[str, object] | None:
         """The outputs that the job wrote into `outputs.pb`, as `Status.outputs` takes them; None

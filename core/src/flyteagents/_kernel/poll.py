@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from flyteagents._errors import Forbidden, InvalidTask, Unsupported, VendorError
+from flyteagents._errors import AgentError, InvalidTask
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.cancel import Cancelling
@@ -217,8 +217,10 @@ class Polling:
         try:
             # Their names alone: whether Flyte can read the values is Flyte's to say.
             written = await asyncio.wait_for(call.written_outputs(), POLL_LIMIT)
+        except InvalidTask:
+            raise
         # asyncio's own: in Python 3.10 the built-in TimeoutError is another class.
-        except (Unsupported, Forbidden, VendorError, asyncio.TimeoutError) as error:
+        except (AgentError, asyncio.TimeoutError) as error:
             # Flyte may have access where this server has none: no reason to fail the job.
             log.warning("%s: cannot see what the job wrote: %s", call.task_type, error)
             return

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from flyteagents._errors import Forbidden, InvalidTask, Unavailable, Unsupported
+from flyteagents._errors import (
+    Forbidden,
+    InvalidTask,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+from flyteagents._kernel.store_errors import PACKAGES, meaning
 
 ERROR, OUTPUTS = "error.pb", "outputs.pb"
 SIZE_LIMIT = 10 << 20
@@ -19,14 +26,6 @@ SIZE_LIMIT = 10 << 20
 (flytestdlib/storage/config.go:36, charts/flyte-core/values.yaml:845)."""
 PLACES, THREADS = 32, 4
 """Places that have threads of their own, the others share some; and how many each has."""
-_RIGHTS = {
-    # Without the second one S3 answers 403 for an object that is not there
-    # (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).
-    "s3fs": "s3:GetObject and s3:ListBucket",
-    "gcsfs": "storage.objects.get and storage.objects.list",
-    "adlfs": "the role Storage Blob Data Reader",
-}
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs"}
 
 
 class Stores:
@@ -64,7 +63,7 @@ def _place_of(prefix: str) -> str:
 
 def read_file(prefix: str, name: str) -> bytes | None:
     """The file `name` below `prefix`, None where there is none. Raises Unsupported,
-    Forbidden, Unavailable, and InvalidTask for a file over the limit."""
+    Unauthenticated, Forbidden, Unavailable, and InvalidTask for a file over the limit."""
     if not prefix:
         raise Unsupported(f"{name} cannot be looked for: this call knows no output prefix")
     parts = urlsplit(prefix)
@@ -92,31 +91,24 @@ def _remote(scheme: str, url: str) -> bytes | None:
         system, path = fsspec.core.url_to_fs(url)
     # fsspec raises ValueError for a scheme it does not know, ImportError for a missing package.
     except (ImportError, ValueError):
-        package = _PACKAGES.get(scheme, f"the fsspec package for {scheme}://")
+        package = PACKAGES.get(scheme, f"the fsspec package for {scheme}://")
         raise Unsupported(
             f"{url} cannot be read here: pip install 'flyteagents[stores]' {package}"
         ) from None
     except Exception as error:  # noqa: BLE001 # the store's package, as it reads its variables
-        raise Unavailable(f"{url} cannot be read: {type(error).__name__}: {error}") from None
+        raise meaning(error, scheme, url) from None
     try:
         system.invalidate_cache()  # it may have been asked before the job wrote the file
         raw: Any = system.cat_file(path, start=0, end=SIZE_LIMIT + 1)
     except FileNotFoundError:
         return None
     except Exception as error:  # noqa: BLE001 # each store has its own
-        if _refused(error):
-            rights = _RIGHTS.get(_PACKAGES.get(scheme, ""), "the right to read and to list")
-            raise Forbidden(
-                f"{url} may not be read: {error}; this server needs {rights} there"
-            ) from None
-        raise Unavailable(f"{url} cannot be read: {type(error).__name__}: {error}") from None
+        told = meaning(error, scheme, url)
+        if isinstance(told, Unauthenticated):
+            # fsspec keeps it, and with it the credentials that it began with.
+            system.clear_instance_cache()
+        raise told from None
     return _within_limit(bytes(raw), url)
-
-
-def _refused(error: Exception) -> bool:
-    """Whether the store said 403: s3fs' error for it, gcsfs' (gcsfs/retry.py), or Azure's own."""
-    status = getattr(error, "status_code", None)
-    return isinstance(error, PermissionError) or status == 403 or str(error)[:10] == "Forbidden:"
 
 
 def _within_limit(raw: bytes, where: object) -> bytes:

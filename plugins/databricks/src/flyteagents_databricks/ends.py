@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from flyteagents import AgentError, Call, Forbidden, InvalidTask, Phase, Status, VendorError
+from flyteagents import (
+    AgentError,
+    Call,
+    Forbidden,
+    InvalidTask,
+    Phase,
+    Status,
+    Unauthenticated,
+    VendorError,
+)
 from flyteagents_databricks.delivery import NAME
 from flyteagents_databricks.failures import Failure, failure_of
 from flyteagents_databricks.job import DatabricksJob
@@ -49,7 +58,7 @@ class Ended:
                 return await self._with_outputs()
             # The store may answer the next poll, and a success that Flyte was told stays one. Where
             # it goes on to refuse, the next attempt is told so before it runs (`will_be_known`).
-            if isinstance(error, VendorError | Forbidden):
+            if isinstance(error, VendorError | Unauthenticated | Forbidden):
                 raise
             text = (
                 "the run ended well at Databricks, and whether the task's code failed stands in "

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flyteagents import AgentError, Call, Forbidden, Unsupported
+from flyteagents import AgentError, Call, Forbidden, Unauthenticated, Unsupported
 from flyteagents_databricks.delivery import NAME
 from flyteagents_databricks.environment import FAIL_ON_ERROR
 from flyteagents_databricks.failures import Failure, cut
@@ -19,8 +19,8 @@ one that is slow, or down, is no reason to hold a task back."""
 
 async def error_left(call: Call) -> Failure | None:
     """The `error.pb` of a run; None where there is none. Raises what the store raises: Unsupported
-    where no filesystem is installed for it, Forbidden where it refuses, a VendorError where it
-    cannot be read now."""
+    where no filesystem is installed for it, Unauthenticated or Forbidden where it refuses, a
+    VendorError where it cannot be read now."""
     if not call.output_prefix:
         return None  # the kernel looks whether a run has stopped
     found = await call.read_error()
@@ -30,13 +30,14 @@ async def error_left(call: Call) -> Failure | None:
 
 
 async def will_be_known(tasks: Sequence[Mapping[str, Any]], call: Call, ours: str | None) -> None:
-    """Raises Unsupported or Forbidden for tasks, as they are submitted, of which it could never be
-    known whether their code has failed: before they cost anything, and not when they have ended."""
+    """Raises Unsupported, Unauthenticated or Forbidden for tasks, as they are submitted, of which
+    it could never be known whether their code has failed: before they cost anything, and not when
+    they have ended."""
     if all(_will_tell(task, ours) for task in tasks):
         return
     try:
         await asyncio.wait_for(error_left(call), LOOK)
-    except (Unsupported, Forbidden) as error:
+    except (Unsupported, Unauthenticated, Forbidden) as error:
         raise type(error)(
             "Databricks calls a task with a file of its own a success although its code has "
             f"failed, and what it left cannot be read: {error.message}"
