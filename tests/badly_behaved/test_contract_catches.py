@@ -108,7 +108,7 @@ CASES: list[tuple[str, str, str]] = [
     (
         "ends_its_info_with_null",
         "test_what_custom_info_says_is_said_until_the_end[well]",
-        "null for ['ahead']",
+        "leaves out ['ahead']",
     ),
     ("asks_too_much", "test_polls_that_overlap_share_one_look", "one poll made 4 requests"),
     (

@@ -36,6 +36,7 @@ from flyteagents._kernel.poll import STARTING, Polling
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._wire.messages import codec, get_response
+from flyteagents._wire.structs import from_struct
 
 
 @pytest.fixture
@@ -94,10 +95,15 @@ async def test_a_guess_that_a_job_runs_does_not_leave_it_waiting(
     assert answer.info == info
 
 
-async def test_null_takes_a_key_out_of_what_flyte_shows(setup: Setup, polling: Polling) -> None:
-    setup.agent.script["get"] = [replace(RUNNING, info={"ahead": None})]
+async def test_none_in_custom_info_counts_as_left_out(
+    setup: Setup, polling: Polling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flyte shows a null of a task's first info, and takes a later one for the end of its key."""
+    monkeypatch.setattr(setup.agent, "later_info", {"ahead": 0}, raising=False)
+    told = {"ahead": None, "rows": 3, "why": None}
+    setup.agent.script["get"] = [replace(RUNNING, info=told)]
     custom = sent(await polling.poll(setup.opened(), within(1))).custom_info
-    assert custom.fields["ahead"].WhichOneof("kind") == "null_value"
+    assert from_struct(custom) == {"ahead": 0, "rows": 3}
 
 
 def deep(levels: int) -> dict[str, object]:

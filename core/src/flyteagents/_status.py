@@ -42,6 +42,7 @@ class Status:
         They must be readable when SUCCEEDED is answered.
     info: what goes into `custom_info`: JSON values. Flyte 1 shows what the first answer of each
         phase says, merged: a key that is sent once is sent until the end (`Agent.later_info`).
+        A key whose value is None counts as left out: Flyte would show some, and drop others.
     statistics: the vendor's numbers of a finished job (bytes billed, rows, milliseconds), which
         metrics sum up; of those named `peak_...` or `max_...` the highest is shown;
         they become attributes of the job's span. JSON scalars.

@@ -313,5 +313,9 @@ class Polling:
 def _lasting(opened: OpenJob, phase: Phase, info: Mapping[str, object]) -> Mapping[str, object]:
     """The info with the agent's word for keys that an earlier answer may have had. Not what this
     replica has sent: another one may have been asked before."""
+    if None in info.values():
+        # Flyte 1 stores a task's first info as it is, nulls and all, and takes a null in a later
+        # one for the end of its key (flyteadmin .../transformers/task_execution.go, mergeCustom).
+        info = {name: value for name, value in info.items() if value is not None}
     later = opened.served.agent.later_info
     return {**later, **info} if later and phase is not Phase.INITIALIZING else info
