@@ -13,6 +13,7 @@ from tests.databricks.workspace import error
 
 from flyteagents import Forbidden, Phase, Unavailable
 from flyteagents.testing import Response
+from flyteagents_databricks import delivery
 from flyteagents_databricks.delivery import entrypoint_text
 from flyteagents_databricks.settings import DatabricksSettings
 
@@ -49,6 +50,18 @@ async def test_it_is_delivered_once_for_all_tasks_and_looked_at_again_after_a_re
         assert len(databricks.workspace.imports) == 1
         assert databricks.count("GET", "*/workspace/export") == 2 + restart
     assert databricks.workspace.read(python_file(databricks)) == entrypoint_text()
+
+
+async def test_principals_are_remembered_in_a_limited_number(
+    databricks: FakeDatabricks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "KEPT", 2)
+    async with Driver(databricks.url).opened() as driver:
+        for number in range(4):
+            sent = {"flyte_databricks_access_token": f"dapi-{number}"}
+            task = driver.task(EXISTING, execution=f"e{number}")
+            await driver.create(task, sent_secrets=sent)
+        assert len(driver.agent._delivery._places) == 2
 
 
 async def test_what_somebody_else_wrote_there_is_not_run(databricks: FakeDatabricks) -> None:

@@ -7,12 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.unit.kernel_setup import WHO, Setup
 
-from flyteagents import Forbidden, Kind, Type, _tenants
+from flyteagents import Forbidden, Kind, Type, Unavailable, _redact, _tenants
 from flyteagents._kernel import keys
+from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, _dump, load, new_envelope
+from flyteagents._kernel.kernel import ERROR_LIMIT
+from flyteagents._kernel.seen import Seen
+from flyteagents._kernel.soft_state import SoftState
+from flyteagents._kernel.stores import Stores
 from flyteagents._telemetry.otlp import Encoder
 from flyteagents._vendor import hosts
 from flyteagents._wire import types
+from flyteagents._wire.messages import NAME_LIMIT, create_request
+from flyteagents.testing import Attempt, task_template
 
 LONG = "x" * 20_000
 
@@ -56,3 +64,50 @@ def test_a_long_attribute_of_a_span_is_not_remembered() -> None:
     assert not encoder._attributes
     assert encoder._all({"flyte.project": "p"})
     assert len(encoder._attributes) == 1
+
+
+def test_long_names_are_cut_where_they_are_read() -> None:
+    work = Attempt(task_template("scripted"), project=LONG, domain=LONG, execution=LONG)
+    who = create_request(work.create_request().SerializeToString(), 1).identity
+    for name in (who.project, who.domain, who.execution):
+        assert len(name) == NAME_LIMIT + 1
+        assert name != LONG[:NAME_LIMIT], "it must not be the name of another one"
+
+
+@pytest.mark.parametrize("field", ["key", "task_type", "project", "domain", "execution", "node"])
+def test_an_envelope_with_a_long_name_is_refused(field: str) -> None:
+    made = vars(new_envelope(WHO, "k" * 40, "scripted"))
+    with pytest.raises(BrokenEnvelope):
+        load(_dump(Envelope(**{**made, field: LONG})))
+
+
+@pytest.mark.parametrize("long", [{"declared": LONG}, {"job": {"id": LONG}}])
+def test_a_create_with_much_to_remember_is_not_remembered(long: dict[str, Any]) -> None:
+    created = SoftState().created
+    made = vars(new_envelope(WHO, "k" * 40, "scripted"))
+    created.put("short", Envelope(**{**made, "job": {"id": "job-1"}}))
+    created.put("long", Envelope(**{**made, **long}))
+    assert created.get("short") is not None
+    assert created.get("long") is None
+
+
+def test_an_errors_text_is_cut(setup: Setup) -> None:
+    error = Unavailable(LONG)
+    text = setup.kernel.tell(setup.served, "get", error)
+    assert len(text) == ERROR_LIMIT
+    seen = Seen()
+    seen.poll_failed(error, text, refused=False)
+    assert seen.told_before(error) == text
+    assert len(str(seen._error)) < 500
+
+
+def test_a_secret_that_no_text_could_hold_is_not_kept() -> None:
+    _redact.remember(LONG * 2)
+    assert LONG * 2 not in _redact._known
+
+
+def test_a_long_place_of_a_store_is_not_kept_whole() -> None:
+    stores = Stores("scripted")
+    stores.threads(f"s3://{LONG}/data/0")
+    assert all(len(place) < 300 for place in stores._threads)
+    stores.close()

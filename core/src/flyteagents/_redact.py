@@ -30,14 +30,15 @@ _SIGNS = (
 )
 
 
-_KNOWN_LIMIT = 1000
+_KNOWN_LIMIT, _LONGEST = 1000, 32 * 1024
 _known: OrderedDict[str, None] = OrderedDict()
 
 
 def remember(secret: str) -> None:
     """Mask this very text from now on, whatever it looks like. Keeps the last thousand."""
-    # A shorter one would be found inside ordinary words, and make all texts unreadable.
-    if len(secret) >= 6 and secret not in _known:
+    # A shorter one would be found inside ordinary words, and make all texts unreadable. A longer
+    # one would be in no text whole: those that leave the process are cut.
+    if 6 <= len(secret) <= _LONGEST and secret not in _known:
         _known[secret] = None
         if len(_known) > _KNOWN_LIMIT:
             _known.popitem(last=False)

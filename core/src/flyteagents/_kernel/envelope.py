@@ -31,6 +31,8 @@ etcd's: about 1.5 MiB for all of its tasks (flytepropeller/pkg/controller/handle
 CARRYING = 2048
 """Bytes of the few that carry their request. Flyte 1 runs 25 nodes of a workflow at once by
 default, so these take a tenth of etcd's limit."""
+TEXT = 2048
+"""Characters of a name that is read: anyone may have sent it, and it is kept in spans."""
 MESSAGE_LIMIT = 400
 UNKNOWN = "?"
 """As `declared`, where nobody knows any more which outputs the task declares."""
@@ -72,21 +74,21 @@ class Envelope:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore")
 
     # One or two letters each: names count against LIMIT too.
-    key: Annotated[str, Field(alias="k")]
-    task_type: Annotated[str, Field(alias="t")]
+    key: Annotated[str, Field(alias="k", max_length=TEXT)]
+    task_type: Annotated[str, Field(alias="t", max_length=TEXT)]
     created: Annotated[float, Field(alias="c", ge=0, lt=2**40)]
-    fingerprint: Annotated[str, Field(alias="f")] = ""
+    fingerprint: Annotated[str, Field(alias="f", max_length=TEXT)] = ""
     trace: Annotated[str, Field(alias="tr", pattern="^[0-9a-f]{0,32}$")] = ""
     wrote: Annotated[_Number, Field(alias="w")] = -1
     attempt: Annotated[_Number, Field(alias="a")] = 0
-    project: Annotated[str, Field(alias="p")] = ""
-    domain: Annotated[str, Field(alias="d")] = ""
-    execution: Annotated[str, Field(alias="e")] = ""
-    node: Annotated[str, Field(alias="n")] = ""
+    project: Annotated[str, Field(alias="p", max_length=TEXT)] = ""
+    domain: Annotated[str, Field(alias="d", max_length=TEXT)] = ""
+    execution: Annotated[str, Field(alias="e", max_length=TEXT)] = ""
+    node: Annotated[str, Field(alias="n", max_length=TEXT)] = ""
     made_with: Annotated[str, Field(alias="mk", pattern="^[0-9a-f]{0,40}$")] = ""
     adopted: Annotated[bool, Field(alias="ad")] = False
     unconfirmed: Annotated[bool, Field(alias="u")] = False
-    why: Annotated[str, Field(alias="y")] = ""
+    why: Annotated[str, Field(alias="y", max_length=TEXT)] = ""
     request: Annotated[str, Field(alias="r")] = ""
     declared: Annotated[str, Field(alias="o")] = ""
     warnings: Annotated[tuple[str, ...], Field(alias="ws")] = ()

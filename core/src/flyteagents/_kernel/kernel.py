@@ -12,6 +12,7 @@ from flyteagents._errors import AgentError
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.detached import Detached
+from flyteagents._kernel.envelope import cut
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._kernel.soft_state import SoftState
@@ -21,6 +22,8 @@ from flyteagents._telemetry.providers import Telemetry
 from flyteagents._tenants import fits_tenant
 
 log = logging.getLogger("flyteagents")
+ERROR_LIMIT = 4 * 1024
+"""Bytes of an error's text: a vendor wrote it, and it is remembered with the job."""
 ERROR_ID = re.compile(r"error id ([0-9a-f]{8})\b")
 """In the user's text for a bug (`Kernel.tell`)."""
 
@@ -61,7 +64,8 @@ class Kernel:
         # The table calls some of our own errors bugs too, as JobNotFound out of `create`.
         bug = operation in OPERATIONS and verdict(operation, error) is Verdict.BUG
         if isinstance(error, AgentError) and not bug:
-            return redact(served.words(error.message, error.code))
+            # Redacted before it is cut: half a secret would not be known for one.
+            return cut(redact(served.words(error.message, error.code)), ERROR_LIMIT)
         # The user gets the type alone: what the text of a foreign exception holds, nobody knows.
         error_id = secrets.token_hex(4)
         log.error(

@@ -196,4 +196,5 @@ class Seen:
 
 
 def _said(error: Exception) -> tuple[str, str]:
-    return type(error).__name__, str(error)
+    # Cut: it is only told from others by it.
+    return type(error).__name__, str(error)[:400]

@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from flyteagents._kernel.envelope import Envelope, Parked
+from flyteagents._kernel.envelope import CARRYING, Envelope, Parked
 from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
 
@@ -26,11 +26,18 @@ go through the whole memory each time."""
 
 
 class Bounded(Generic[V]):
-    """The values used last, at most `size`; those that `keep` speaks for stay."""
+    """The values used last, at most `size`; those that `keep` speaks for stay, and those that
+    `fits` does not speak for are not remembered: of long ones a number is no limit."""
 
-    def __init__(self, size: int, keep: Callable[[V], bool] = lambda _: False) -> None:
+    def __init__(
+        self,
+        size: int,
+        keep: Callable[[V], bool] = lambda _: False,
+        fits: Callable[[V], bool] = lambda _: True,
+    ) -> None:
         self._size = size
         self._keep = keep
+        self._fits = fits
         self._values: OrderedDict[str | bytes, V] = OrderedDict()
 
     def get(self, name: str | bytes) -> V | None:
@@ -40,6 +47,9 @@ class Bounded(Generic[V]):
         return value
 
     def put(self, name: str | bytes, value: V) -> V:
+        if not self._fits(value):
+            self._values.pop(name, None)
+            return value
         self._values[name] = value
         self._values.move_to_end(name)
         for _ in range(min(LOOKED_AT, len(self._values) - self._size)):
@@ -71,7 +81,7 @@ class SoftState:
         self._salt = secrets.token_bytes(32)
         self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
         self.requests: Bounded[JobRequest] = Bounded(REQUESTS)
-        self.created: Bounded[Envelope] = Bounded(size // 4)
+        self.created: Bounded[Envelope] = Bounded(size // 4, fits=_is_short)
         self.late_ends: Bounded[Parked] = Bounded(size // 4)
         self.troubles: Bounded[str] = Bounded(size // 4)
         self.stopping: Counter[str] = Counter()
@@ -97,3 +107,9 @@ class SoftState:
             if seen.failures.count:
                 ages[seen.task_type,] = max(seen.failures.age, ages.get((seen.task_type,), 0.0))
         return ages
+
+
+def _is_short(envelope: Envelope) -> bool:
+    # The rest of it is short by the limits of `new_envelope`'s callers. Of a create that is not
+    # remembered, the vendor is asked again.
+    return len(envelope.declared) + len(str(envelope.job)) <= CARRYING

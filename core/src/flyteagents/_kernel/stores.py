@@ -38,7 +38,7 @@ class Stores:
 
     def threads(self, prefix: str) -> ThreadPoolExecutor:
         """Those for what lies below `prefix`."""
-        place = _place_of(prefix)
+        place = _place_of(prefix)[:255]  # kept for ever, and the prefix came over the wire
         if place not in self._threads and len(self._threads) >= PLACES:
             place = ""
         made = self._threads.get(place)

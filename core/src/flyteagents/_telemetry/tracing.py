@@ -62,7 +62,7 @@ def root_span_id(key_hex: str) -> int:
 def task_attributes(task_type: str, who: Identity) -> dict[str, Any]:
     """`flyte.*` attributes that say whose work it is. Only CreateTask tells the task's name."""
     attributes: dict[str, Any] = {
-        "flyte.task_type": task_type,
+        "flyte.task_type": task_type[:256],  # of any length, where no agent serves it
         "flyte.project": who.project,
         "flyte.domain": who.domain,
         "flyte.execution": who.execution,

@@ -40,6 +40,9 @@ from flyteagents._wire.types import decode_variables, dump_types, load_types
 M = TypeVar("M", bound=Message)
 _NOBODY = Identity()
 FLYTE1, FLYTE2 = 1, 2
+NAME_LIMIT = 1024
+"""Characters of a name that comes over the wire. It is kept with the job, and in spans and log
+lines that wait; Flyte's own names have 255 at most."""
 RESPONSE_LIMIT = 4 << 20
 """Bytes. More is refused by gRPC: by ours when it sends, by Flyte's when it reads."""
 log = logging.getLogger("flyteagents")
@@ -258,18 +261,23 @@ def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
     execution = node.execution_id
     return copied(
         _NOBODY,
-        project=execution.project or task.project,
-        domain=execution.domain or task.domain,
+        project=_name(execution.project or task.project),
+        domain=_name(execution.domain or task.domain),
         organization=execution.org or task.org,
-        execution=execution.name,
-        node=node.node_id,
-        task=task.name,
+        execution=_name(execution.name),
+        node=_name(node.node_id),
+        task=_name(task.name),
         version=task.version,
         attempt=metadata.task_execution_id.retry_attempt,
         namespace=metadata.namespace,
         service_account=metadata.k8s_service_account,
         labels=dict(metadata.labels),
     )
+
+
+def _name(text: str) -> str:
+    # Marked, so that it is not the name of another project.
+    return text if len(text) <= NAME_LIMIT else f"{text[:NAME_LIMIT]}…"
 
 
 def _task(said: Any, inputs: literals_pb2.LiteralMap, who: Identity) -> Task[Any]:

@@ -16,6 +16,7 @@ import hashlib
 import logging
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -37,6 +38,8 @@ _WRITE = frozenset({"CAN_EDIT", "CAN_MANAGE"})
 _API = "/api/2.0"
 LOOKED_AT = 10.0
 """Seconds for which a look at the file counts: somebody may clear the folder at any time."""
+KEPT = 512
+"""Principals whose entrypoints are known: those used last."""
 
 
 class _Me(AnswerPart):
@@ -68,7 +71,7 @@ class Delivery:
         self._settings = settings
         self._text = entrypoint_text()
         self._hash = hashlib.sha256(self._text).hexdigest()
-        self._places: dict[str, _Place] = {}
+        self._places: OrderedDict[str, _Place] = OrderedDict()
 
     @property
     def name(self) -> str:
@@ -85,6 +88,9 @@ class Delivery:
         # Hashed: the identity has a token or a secret in it, and this dictionary lives long.
         name = hashlib.sha256(identity.encode()).hexdigest()
         place = self._places.setdefault(name, _Place())
+        self._places.move_to_end(name)
+        if len(self._places) > KEPT:  # a task may bring a new token with each attempt
+            self._places.popitem(last=False)
         known = place.entrypoint
         if known is None or retried or time.monotonic() - place.seen > LOOKED_AT:
             return await place.looks.get(functools.partial(self._deliver, place), call)
