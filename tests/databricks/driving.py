@@ -31,6 +31,7 @@ def custom(conf: Mapping[str, object] = EXISTING, **more: object) -> dict[str, o
 def flyte_task(
     conf: Mapping[str, object] = EXISTING,
     *,
+    task_type: str = TASK_TYPE,
     inputs: Mapping[str, object] | None = None,
     outputs: Mapping[str, Declared] | None = None,
     timeout: timedelta | float = 0.0,
@@ -40,7 +41,7 @@ def flyte_task(
 ) -> FlyteTask:
     """A task with a container, as the SDKs write it."""
     made = task_template(
-        TASK_TYPE,
+        task_type,
         custom=custom(conf, **more),
         inputs=inputs,
         outputs=outputs,

@@ -1,4 +1,7 @@
-"""The agent keeps the promises that every agent should keep."""
+"""The agent keeps the promises that every agent should keep, for each kind of task that it takes.
+
+How an SDK writes each kind, and what is submitted of it, is tested in test_sdk_bodies.py.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from tests.databricks.driving import EXISTING, custom
+import pytest
+from tests.databricks.driving import ARGS, EXISTING, NEW, SERVERLESS, TASK_TYPE, flyte_task
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.runs import FakeRun, Plan
 from tests.databricks.workspace import error
 
 from flyteagents import Idempotency, Key, Phase
-from flyteagents.testing import FlyteTask, Response, task_template
+from flyteagents.testing import FlyteTask, Response
 from flyteagents.testing.contract import AgentContract, HttpControl, Rig, VendorControl
 
 TOKEN = "dapi0123456789abcdef0123456789abcdef"
@@ -47,13 +51,13 @@ class DatabricksControl(HttpControl):
         )
 
 
-class TestDatabricks(AgentContract):
-    """Notebooks, whose outputs come with the answer."""
+class Databricks(AgentContract):
+    """What all kinds of tasks have in common; their submits differ, and so who starts a run."""
 
-    task_type = "databricks"
+    __test__ = False
+    task_type = TASK_TYPE
     idempotency: ClassVar[Idempotency] = "vendor"
     plugins = ("databricks",)
-    outputs: ClassVar[Mapping[str, object]] = {"rows": 3}
     secret = TOKEN
 
     @asynccontextmanager
@@ -75,14 +79,8 @@ class TestDatabricks(AgentContract):
         }
 
     def task(self, what: str) -> FlyteTask:
-        return task_template(
-            "databricks",
-            custom=custom(EXISTING, notebookPath="/n", notebookBaseParameters={"what": what}),
-            inputs={"n": 1},
-            outputs={"rows": int},
-            image="image:1",
-            args=("pyflyte-execute",),
-        )
+        """A task whose submit contains `what`, the name of a plan."""
+        raise NotImplementedError
 
     def succeeds(self) -> FlyteTask:
         return self.task("slowly")
@@ -102,3 +100,66 @@ class TestDatabricks(AgentContract):
         await rig.create(attempt.next(), rig.second)
         assert rig.started(attempt.next()) == 1
         rig.vendor.slow_cancel(0)
+
+
+class TestNotebooks(Databricks):
+    """Their outputs come with the answer."""
+
+    __test__ = True
+    outputs: ClassVar[Mapping[str, object]] = {"rows": 3}
+
+    def task(self, what: str) -> FlyteTask:
+        return flyte_task(
+            EXISTING,
+            notebookPath="/n",
+            notebookBaseParameters={"what": what},
+            inputs={"n": 1},
+            outputs={"rows": int},
+        )
+
+
+class PythonFiles(Databricks):
+    """Their outputs are files, which the task's own code writes."""
+
+    conf: ClassVar[Mapping[str, object]]
+    command: ClassVar[tuple[str, ...]] = ARGS
+
+    def task(self, what: str) -> FlyteTask:
+        args = (*self.command, "--resolver", "module.resolver", "--", "task-name", what)
+        return flyte_task(self.conf, task_type=self.task_type, inputs={"n": 1}, args=args)
+
+
+class TestPythonFiles(PythonFiles):
+    """As flytekit's `DatabricksV2` writes them; our entrypoint is delivered first."""
+
+    __test__ = True
+    conf = NEW
+
+
+@pytest.mark.slow
+class TestSparkTasks(PythonFiles):
+    """As flytekit's older `Databricks` writes them, which has Spark's own type."""
+
+    __test__ = True
+    task_type = "spark"
+    conf = NEW
+
+    def environment(self, vendor: VendorControl) -> Mapping[str, str]:
+        return {**super().environment(vendor), "FLYTEAGENTS_DATABRICKS_SERVE_SPARK": "true"}
+
+
+@pytest.mark.slow
+class TestServerlessTasks(PythonFiles):
+    """As flyte-sdk's `Databricks` writes them; the run brings an environment of its own."""
+
+    __test__ = True
+    conf = SERVERLESS
+    command = ("a0", *ARGS[1:])
+
+
+@pytest.mark.slow
+class TestFilesOfTheirOwn(PythonFiles):
+    """Nothing is delivered, and the run says itself whether its code has failed."""
+
+    __test__ = True
+    conf: ClassVar[Mapping[str, object]] = {**NEW, "python_file": "/Workspace/mine.py"}

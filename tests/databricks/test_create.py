@@ -257,6 +257,22 @@ async def test_the_same_key_for_other_work_is_a_conflict(
         await driver.create(driver.task(EXISTING, inputs={"n": 1}))
 
 
+async def test_the_same_key_for_other_code_is_a_conflict(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    def args(function: str, bundle: str = "s3://code/1") -> tuple[str, ...]:
+        fast = ("pyflyte-fast-execute", "--additional-distribution", bundle, "--")
+        return (*fast, *ARGS, "--resolver", "r", "--", "task-name", function)
+
+    await driver.create(driver.task(EXISTING, args=args("mine")))
+    for other in (args("another"), args("mine", "s3://code/2")):
+        with pytest.raises(JobConflict, match="other work"):
+            await driver.create(driver.task(EXISTING, args=other))
+    # The next attempt's arguments name other places.
+    attempts = [driver.task(EXISTING, args=args("mine"), number=number) for number in (0, 1)]
+    assert attempts[0].fingerprint == attempts[1].fingerprint
+
+
 async def test_a_run_that_was_deleted_is_told_apart(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:

@@ -39,7 +39,7 @@ from flyteagents_databricks.kubernetes import Namespaces
 from flyteagents_databricks.left import will_be_known
 from flyteagents_databricks.logs import log_lines, most_telling
 from flyteagents_databricks.places import KNOWN, instance_host
-from flyteagents_databricks.request import Entrypoint, needs_entrypoint, submit_body
+from flyteagents_databricks.request import Entrypoint, code_of, needs_entrypoint, submit_body
 from flyteagents_databricks.runs import Runs, Versions
 from flyteagents_databricks.settings import DatabricksSettings
 from flyteagents_databricks.states import read_state
@@ -88,7 +88,12 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
     def fingerprint(self, task: Task[DatabricksConfig]) -> Mapping[str, object]:
         # The task's code may be in its image, so that another image may be other work.
         image = task.container.image if task.container else ""
-        return {"inputs": task.inputs, "config": task.config.work(), "image": image}
+        return {
+            "inputs": task.inputs,
+            "config": task.config.work(),
+            "image": image,
+            "code": code_of(task),
+        }
 
     def links(self, job: DatabricksJob) -> Sequence[Link]:
         host = f"https://{job.databricks_instance}"

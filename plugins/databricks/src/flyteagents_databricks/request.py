@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from flyteagents import InvalidTask, Task
@@ -41,6 +42,10 @@ _FLYTETOOLS = {
     "a0": ("flyteplugins/databricks/", "194364210c47c49ce66c419e8fb68d6f9c06fd7e"),
 }
 """Where the SDKs' connectors take their entrypoints from, by the task's command."""
+_RESOLVER = "--resolver"
+"""The option after which both SDKs name the task's function."""
+_BUNDLES = frozenset({"--additional-distribution", "--tgz", "--pkl"})
+"""Options with the address of code that is not in the image."""
 _NUMBERED = re.compile(r"^(?P<base>.*/)(?P<number>\d{1,9})/?$", re.DOTALL)
 
 
@@ -226,6 +231,15 @@ def _own_prefix(task: Task[DatabricksConfig]) -> list[str]:
         return arguments
     other = re.compile(re.escape(match["base"]) + r"\d{1,9}(?=/|$)")
     return [other.sub(match["base"] + match["number"], argument) for argument in arguments]
+
+
+def code_of(task: Task[DatabricksConfig]) -> list[str]:
+    """The container's arguments that say which code runs. The others name places, which are other
+    ones in each attempt."""
+    arguments = list(task.container.args) if task.container else []
+    at = arguments.index(_RESOLVER) if _RESOLVER in arguments else len(arguments)
+    bundles = [value for option, value in pairwise(arguments[:at]) if option in _BUNDLES]
+    return [*bundles, *arguments[at:]]
 
 
 def _text(value: object) -> str:
