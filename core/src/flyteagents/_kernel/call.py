@@ -136,12 +136,12 @@ async def ask(
     """Call the agent's method with what the call is about and the call; `first` goes before these,
     `more` after them. Raises what the method raises, TypeError for what it must not return, and
     Unavailable when it takes more than `limit` seconds."""
-    served = call.served
-    method = getattr(call.place.agent, call.operation)
+    served, place = call.served, call.place
+    method = getattr(place.agent, call.operation)
     about = [each for each in (first, call.of) if each is not None]
     with served.span(call.operation):
         try:
-            value = await within(limit, call.place.lane.run(method, *about, call, *more))
+            value = await within(limit, place.lane.run(method, *about, call, *more))
             check_returned(call.operation, value, served.offered.models.job)
             return value
         except asyncio.TimeoutError:

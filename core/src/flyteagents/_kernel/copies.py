@@ -11,8 +11,8 @@ def copied(value: T, **fields: Any) -> T:
     """`dataclasses.replace` for plain frozen dataclasses. That calls `__init__`, which sets every
     field by `object.__setattr__`: 6 microseconds for a task, several times in each CreateTask.
 
-    Not for classes with slots or a `__post_init__`, and not for fields that a cached property of
-    the class is made of: it would be copied."""
+    Not for classes with slots, and not for fields that a cached property of the class is made of:
+    it would be copied. A `__post_init__` is not called."""
     copy = object.__new__(type(value))
     copy.__dict__.update(value.__dict__, **fields)
     return copy

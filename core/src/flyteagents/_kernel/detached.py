@@ -80,19 +80,20 @@ async def wait_within(task: asyncio.Future[T], seconds: float) -> bool:
     """Wait for a detached task without ever cancelling it. Whether it has ended."""
     if task.done() or seconds <= 0:
         return task.done()
-    # What waits for nothing has ended after one turn of the loop; a timer costs more than that.
-    await _turn()
+    await turn()
     if not task.done():
-        await _ended_or_late(task, seconds)
+        await ended_or_late(task, seconds)
     return task.done()
 
 
 @types.coroutine
-def _turn() -> Generator[None, None, None]:
+def turn() -> Generator[None, None, None]:
+    """One turn of the event loop. What was started before and waits for nothing has ended after it,
+    and a timer costs more than that."""
     yield
 
 
-async def _ended_or_late(task: asyncio.Future[T], seconds: float) -> None:
+async def ended_or_late(task: asyncio.Future[T], seconds: float) -> None:
     """What `asyncio.wait` does for a set of tasks, for one: a quarter of the time."""
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()

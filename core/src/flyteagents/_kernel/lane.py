@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -38,15 +38,11 @@ class Lane:
     def isolated(self) -> bool:
         return self._loop is not None
 
-    async def run(self, method: Callable[..., Awaitable[T]], *args: object) -> T:
-        """Await `method(*args)` in the lane."""
-        if self._loop is None:
-            return await method(*args)
-
-        async def there() -> T:
-            return await method(*args)
-
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._loop))
+    def run(
+        self, method: Callable[..., Coroutine[Any, Any, T]], *args: object
+    ) -> Coroutine[Any, Any, T]:
+        """What `await method(*args)` comes to, in the lane."""
+        return method(*args) if self._loop is None else _there(self._loop, method, args)
 
     async def close(self, last: Callable[[], Awaitable[None]]) -> None:
         """Await `last` in the lane, then end its thread; a method that blocks the thread for longer
@@ -64,6 +60,17 @@ class Lane:
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join, 1.0)
             if not self._thread.is_alive():
                 self._loop.close()
+
+
+async def _there(
+    loop: asyncio.AbstractEventLoop,
+    method: Callable[..., Coroutine[Any, Any, T]],
+    args: tuple[object, ...],
+) -> T:
+    async def called() -> T:  # there too: what it does before it waits may block already
+        return await method(*args)
+
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(called(), loop))
 
 
 async def _completed(first: Callable[[], Awaitable[None]]) -> None:

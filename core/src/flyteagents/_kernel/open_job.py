@@ -6,10 +6,10 @@ import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from flyteagents._job import Job
 from flyteagents._kernel.call import KernelCall
+from flyteagents._kernel.copies import copied
 from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.keys import prefix_of_attempt
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
@@ -41,32 +41,36 @@ class OpenJob:
         # Not the monotonic clock: another replica may have made the envelope.
         return time.time() - self.envelope.created < YOUNG
 
-    def call(
-        self, operation: str, budget: Budget, declared: Mapping[str, Type] | None = None
-    ) -> KernelCall:
+    @functools.cached_property
+    def declared(self) -> Mapping[str, Type] | None:
+        """The outputs that the task declares; None where nobody knows."""
+        codec = self.served.codec
+        return codec.declared(self.envelope.declared) if codec else None
+
+    def call(self, operation: str, budget: Budget) -> KernelCall:
         """A call about the job."""
-        return KernelCall(
-            self.served,
-            operation,
-            self.envelope.identity,
-            budget,
-            of=self.job,
-            declared=declared or {},
-            connection=self.connection,
-            **self._named,
-        )
+        # Where the agent runs by now: it may have been moved since the last one.
+        place = self.served.place
+        return copied(self._call, operation=operation, budget=budget, place=place)
 
     @functools.cached_property
-    def _named(self) -> dict[str, Any]:
-        """What a call says of the job and its attempt. The prefix is that of the attempt the job
-        was made for."""
+    def _call(self) -> KernelCall:
+        """What all calls about the job say of it and of its attempt. The prefix is that of the
+        attempt the job was made for."""
         envelope, prefix = self.envelope, self.output_prefix
         wrote = envelope.wrote
-        return {
-            "task_type": envelope.task_type,
+        return KernelCall(
+            self.served,
+            operation="",
+            identity=envelope.identity,
+            budget=Budget(0),
+            of=self.job,
+            task_type=envelope.task_type,
             # The vendor knows a job that was taken over by the key it was made with.
-            "key": Key(envelope.made_with or envelope.key),
-            "fingerprint": Fingerprint(envelope.fingerprint) if envelope.fingerprint else None,
-            "output_prefix": prefix if wrote < 0 else prefix_of_attempt(prefix, wrote),
-            "adopted": envelope.adopted,
-        }
+            key=Key(envelope.made_with or envelope.key),
+            fingerprint=Fingerprint(envelope.fingerprint) if envelope.fingerprint else None,
+            output_prefix=prefix if wrote < 0 else prefix_of_attempt(prefix, wrote),
+            declared=self.declared or {},
+            connection=self.connection,
+            adopted=envelope.adopted,
+        )

@@ -21,7 +21,7 @@ from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.codec import check_complete
 from flyteagents._kernel.deadline import Deadline
-from flyteagents._kernel.detached import wait_within
+from flyteagents._kernel.detached import ended_or_late, turn
 from flyteagents._kernel.ends import record_end
 from flyteagents._kernel.envelope import Envelope, cut
 from flyteagents._kernel.kernel import Kernel, log
@@ -30,7 +30,6 @@ from flyteagents._kernel.stores import OUTPUTS
 from flyteagents._kernel.verdicts import Verdict, cause, verdict
 from flyteagents._redact import redact
 from flyteagents._status import Link, Phase, Status
-from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget
 
 QUICK = 2.0
@@ -100,10 +99,13 @@ class Polling:
             # A drain does not wait for it: Flyte asks again anyway, and another replica.
             polling = self._kernel.detached.start(self._poll(opened), finish=False)
             seen.poll_began(polling)
-        patience = QUICK if seen.phase is not None else deadline.left
-        if await wait_within(polling, min(patience, deadline.left)) and not polling.cancelled():
-            return polling.result()
-        return self._remembered(opened)
+            await turn()
+        if not polling.done():
+            left = deadline.left
+            await ended_or_late(polling, left if seen.phase is None else min(QUICK, left))
+        if not polling.done() or polling.cancelled():
+            return self._remembered(opened)
+        return polling.result()
 
     async def _first_look(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The first poll of a job waits a moment for its end. Flyte polls a job when it is created,
@@ -150,20 +152,24 @@ class Polling:
 
     async def _poll(self, opened: OpenJob) -> Answer:
         """Ask the agent, once for all who wait."""
+        seen = opened.seen
         budget = Budget(time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT, retries=False)
-        call = opened.call("get", budget, self._declared(opened))
+        call = opened.call("get", budget)
         try:
             status = await ask(call, limit=POLL_LIMIT)
-            answer = await self._answer(opened, call, status)
-            opened.seen.vendor_spoke()  # last: what is wrong with the answer is a failure too
+            answer = seen.said_again(status)
+            # Links that could not be made are tried again.
+            if answer is None or not (answer.links or opened.served.linkless):
+                answer = await self._answer(opened, call, status)
+            seen.vendor_spoke()  # last: what is wrong with the answer is a failure too
             if answer.phase.terminal:
                 return self._ended(opened, answer, status)
-            return opened.seen.was_answered(answer)
+            return seen.was_answered(answer)
         except Exception as error:  # noqa: BLE001 # the table knows them all
             return self._failed(opened, error)
         finally:
             opened.served.polls.leave()
-            opened.seen.poll_ended()
+            seen.poll_ended()
 
     async def _answer(self, opened: OpenJob, call: KernelCall, status: Status) -> Answer:
         """What the vendor said, as Flyte wants it."""
@@ -194,7 +200,7 @@ class Polling:
     async def _outputs(self, opened: OpenJob, call: KernelCall, status: Status) -> bytes | None:
         """The outputs of a job that has succeeded; None where it has written them itself. Raises
         InvalidTask for what does not fit."""
-        declared = self._declared(opened)
+        declared = opened.declared
         # Where they are absent Flyte reads outputs.pb; present ones, even empty, it writes itself
         # (flyteplugins .../webapi/agent/plugin.go:411-431).
         if status.outputs is None:
@@ -291,10 +297,6 @@ class Polling:
         if opened.seen.first_end():
             record_end(self._kernel, opened.envelope, answer, status)
         return opened.seen.was_answered(answer)
-
-    def _declared(self, opened: OpenJob) -> Mapping[str, Type] | None:
-        """The outputs that the task declares; None where nobody knows."""
-        return self._kernel.codec.declared(opened.envelope.declared)
 
     def _links(self, opened: OpenJob) -> Sequence[Link]:
         latest = opened.seen.latest

@@ -10,7 +10,7 @@ import asyncio
 import time
 
 from flyteagents._kernel.answers import SMALL, Answer
-from flyteagents._status import Phase
+from flyteagents._status import Phase, Status
 
 REFUSALS = 3
 """How often a DeleteTask is refused for a job that no agent here can read. Another replica may
@@ -142,8 +142,18 @@ class Seen:
 
     def vendor_spoke(self) -> None:
         """Any answer of the vendor's ends a series."""
-        self.failures.end()
-        self.refusals.end()
+        if self.failures.count:
+            self.failures.end()
+            self.refusals.end()
+
+    def said_again(self, status: Status) -> Answer | None:
+        """The last answer, where the vendor says nothing but the phase that this tells: so do
+        nearly all polls, and none of what an answer is made of needs to be looked at again."""
+        latest = self.latest
+        if latest is None or status.phase is not latest.phase or latest.phase is not self.phase:
+            return None
+        wordy = status.message or status.code or status.info or latest.message or latest.info
+        return None if wordy or latest.phase.terminal else latest
 
     def was_answered(self, answer: Answer) -> Answer:
         """The vendor's answer, or an end of our own, goes to Flyte. One that says nothing new is

@@ -66,6 +66,7 @@ class ServedAgent:
         self.task_type = offered.task_types[0]
         self.idempotency = offered.idempotency
         self.is_sync = offered.is_sync
+        self.linkless = getattr(offered.cls, "links", None) is Agent.links
         self.codec = codec
         self._cls = offered.cls
         self._telemetry = telemetry

@@ -161,7 +161,7 @@ class Service:
 
     def _know(self, request: JobRequest, rpc: Rpc) -> Known:
         """What the call is about; its spans join the trace of its task from here on."""
-        known = know(self.kernel, request)
+        known = request.known or know(self.kernel, request)
         rpc.begin(known.attempt)
         return known
 
