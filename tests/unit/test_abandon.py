@@ -44,7 +44,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rpc(setup: Setup, method: str) -> Rpc:
-    return Rpc(setup.telemetry.tracing, "service", method, ())
+    return Rpc(setup.telemetry.tracing, f"service/{method}")
 
 
 async def created(

@@ -113,7 +113,7 @@ async def test_a_cancel_for_a_tenant_that_is_not_served_is_ok_and_counted(setup:
     setup.kernel.settings = KernelSettings(allow=("other/*",))
     before = setup.counted("cancels_unconfirmed").get(("scripted", "not served"), 0)
     request = JobRequest("scripted", dump(setup.opened().envelope))
-    rpc = Rpc(setup.kernel.telemetry.tracing, "service", "DeleteTask", ())
+    rpc = Rpc(setup.kernel.telemetry.tracing, "service/DeleteTask")
     await Service(setup.kernel).delete(request, within(1), rpc)
     assert setup.counted("cancels_unconfirmed")["scripted", "not served"] == before + 1
     assert setup.agent.asked == []

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from flyteagents import Identity
 from flyteagents._telemetry import late_spans
-from flyteagents._telemetry.late_spans import LateSpan
+from flyteagents._telemetry.late_spans import LateSpan, Made, Origin
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
 from flyteagents._telemetry.tracing import Rpc, Tracing, trace_id, vendor_span
 from flyteagents.testing.otlp import OtlpReceiver
@@ -40,7 +44,7 @@ def call(tracing: Tracing, method: str, work: Callable[[Rpc], None], code: str =
     """An RPC in a context of its own, as gRPC gives it one."""
 
     def run() -> None:
-        rpc = Rpc(tracing, "service", method, [("traceparent", TRACEPARENT)])
+        rpc = Rpc(tracing, f"service/{method}", lambda: [("traceparent", TRACEPARENT)])
         rpc.begin(
             tracing.attempt(
                 trace_id(TASK), "key", "acme", Identity(project="p", attempt=2), time.time()
@@ -114,7 +118,7 @@ def all_kinds(telemetry: Telemetry) -> None:
     for work in (refuse, poll_that_fails):
         with pytest.raises((RuntimeError, ConnectionError)):
             call(tracing, work.__name__, work, "UNAVAILABLE")
-    unread = Rpc(tracing, "service", "unread", ())
+    unread = Rpc(tracing, "service/unread")
     contextvars.copy_context().run(unread.end, "INVALID_ARGUMENT", "")
 
 
@@ -212,3 +216,17 @@ def test_a_span_that_ends_after_its_call_is_not_left_under_one_that_was_spared(
     telemetry.shutdown()
     server, request = receiver.spans
     assert request.parent_id == server.span_id
+
+
+def test_an_exporter_of_another_package_gets_the_sdks_own_spans() -> None:
+    sink: list[LateSpan] = []
+    origin = Origin(TracerProvider(), InstrumentationScope("ours"), sink.append)
+    origin.start("GetTask", None).end()
+    kept = InMemorySpanExporter()
+    exporter = Made(kept)
+    theirs = sink[0].made()
+    assert exporter.export([*sink, theirs]) is SpanExportResult.SUCCESS
+    assert exporter.force_flush()
+    assert [type(span) for span in kept.get_finished_spans()] == [ReadableSpan] * 2
+    exporter.shutdown()
+    assert exporter.export(sink) is SpanExportResult.FAILURE

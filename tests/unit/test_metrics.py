@@ -48,10 +48,10 @@ def test_the_page_has_flytekits_names_and_labels(
     telemetry: Telemetry, scrape: Callable[[], dict[str, float]]
 ) -> None:
     metrics = telemetry.metrics
-    metrics.request("acme", "create", 0.5, "OK")
-    metrics.request("acme", "create", 0.25, "OK")
-    metrics.request("acme", "get", 0.1, "NOT_FOUND")
-    metrics.request("acme", "delete", 0.1, "SOMETHING_NEW")
+    metrics.requests("acme", "create").answered(0.5, "OK")
+    metrics.requests("acme", "create").answered(0.25, "OK")
+    metrics.requests("acme", "get").answered(0.1, "NOT_FOUND")
+    metrics.requests("acme", "delete").answered(0.1, "SOMETHING_NEW")
     metrics.input_bytes("acme", 300)
     samples = scrape()
     expected = {
@@ -69,7 +69,7 @@ def test_the_page_has_flytekits_names_and_labels(
 def test_the_buckets_are_seconds_that_matter(
     telemetry: Telemetry, scrape: Callable[[], dict[str, float]]
 ) -> None:
-    telemetry.metrics.request("acme", "get", 0.2, "OK")
+    telemetry.metrics.requests("acme", "get").answered(0.2, "OK")
     samples = scrape()
     bucket = "flyte_connector_request_latency_seconds_bucket"
     assert samples[f"{bucket}{{le=0.1,operation=get,task_type=acme}}"] == 0
@@ -196,7 +196,7 @@ def test_metrics_go_to_a_collector_where_one_is_named(monkeypatch: pytest.Monkey
     with OtlpReceiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", receiver.endpoint)
         telemetry = start_telemetry()
-        telemetry.metrics.request("acme", "get", 0.5, "OK")
+        telemetry.metrics.requests("acme", "get").answered(0.5, "OK")
         telemetry.shutdown()
         received = {metric.name: metric for metric in receiver.metrics}
     latency = received["flyte_connector_request_latency_seconds"]

@@ -14,12 +14,13 @@ from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as over_grpc
 from opentelemetry.exporter.otlp.proto.http import trace_exporter as over_http
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.span import TraceState
 
 from flyteagents._telemetry import otlp
+from flyteagents._telemetry.late_spans import LateSpan, Origin, Shared
 from flyteagents._telemetry.otlp import Encoder, use_for
 
 RESOURCES = [Resource({"service.name": "a"}), Resource({"n": 1}, "https://schema.example")]
@@ -84,6 +85,29 @@ def test_every_span_is_encoded_as_by_the_library(batch: list[ReadableSpan]) -> N
     )
 
 
+def ended(origin: Origin, shared: Shared, added: dict[str, Any]) -> LateSpan:
+    parent = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1))
+    span = LateSpan(origin, "GetTask", parent, SpanKind.SERVER, shared, (), 1)
+    span.set_attributes(added)
+    span.end(2)
+    return span
+
+
+@given(attributes, st.lists(attributes, min_size=1, max_size=3))
+def test_spans_that_share_attributes_are_encoded_as_by_the_library(
+    common: dict[str, Any], added: list[dict[str, Any]]
+) -> None:
+    sink: list[LateSpan] = []
+    origin = Origin(TracerProvider(), SCOPES[0], sink.append)
+    shared = Shared(common)
+    for more in added:
+        ended(origin, shared, more)
+    theirs = encode_spans([span.made() for span in sink])
+    assert encoder.request(sink).SerializeToString(deterministic=True) == theirs.SerializeToString(
+        deterministic=True
+    )
+
+
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(otlp, "_KNOWN_LIMIT", 10)
     small = Encoder()
@@ -110,13 +134,14 @@ def exporters(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def test_the_librarys_exporters_use_ours(exporters: Any) -> None:
-    use_for(exporters.OTLPSpanExporter())
+    assert use_for(exporters.OTLPSpanExporter())
+    assert use_for(exporters.OTLPSpanExporter())  # a second one
     assert exporters.encode_spans is not encode_spans
     assert exporters.encode_spans([]) == ExportTraceServiceRequest()
 
 
 def test_an_exporter_that_cannot_be_told_encodes_by_itself(exporters: Any) -> None:
     del exporters.encode_spans
-    use_for(exporters.OTLPSpanExporter())
+    assert not use_for(exporters.OTLPSpanExporter())
     assert not hasattr(exporters, "encode_spans")
-    use_for(sys)
+    assert not use_for(sys)

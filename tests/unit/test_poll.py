@@ -246,47 +246,6 @@ async def test_a_poll_that_is_not_answered_in_time_takes_no_longer_than_its_call
     await until_it_ends(opened)
 
 
-async def test_an_answer_that_says_nothing_new_is_the_last_one(
-    setup: Setup, polling: Polling
-) -> None:
-    opened = setup.opened()
-    setup.agent.script["get"] = [
-        RUNNING,
-        RUNNING,
-        Status(Phase.RUNNING, info={"place": 3}),
-        Status(Phase.RUNNING, info={"place": 2}),
-        Status(Phase.RUNNING, info={"place": 2}),
-    ]
-    answers = [await polling.poll(opened, within(1)) for _ in range(5)]
-    assert answers[0] is answers[1]
-    assert [answer.info for answer in answers[2:]] == [{"place": 3}, {"place": 2}, {"place": 2}]
-    assert answers[3] is answers[4]
-
-
-async def test_a_message_and_links_that_come_later_are_told(
-    setup: Setup, polling: Polling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = setup.opened()
-    setup.agent.script["get"] = [
-        RUNNING,
-        Status(Phase.RUNNING, "almost done"),
-        Status(Phase.RUNNING, "done"),
-    ]
-    answers = [await polling.poll(opened, within(1)) for _ in range(3)]
-    assert [answer.message for answer in answers] == ["", "almost done", "done"]
-
-    link = Link("job", "https://acme.example/1")
-    monkeypatch.setattr(setup.agent, "links", lambda job: [link])
-    assert (await polling.poll(opened, within(1))).links == (link,)
-
-
-async def test_jobs_of_which_only_the_phase_is_told_have_one_answer_in_common(
-    setup: Setup, polling: Polling
-) -> None:
-    one, two = [await polling.poll(setup.opened(), within(1)) for _ in range(2)]
-    assert one is two
-
-
 # What is wrong with an agent's answer.
 
 

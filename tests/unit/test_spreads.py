@@ -80,10 +80,11 @@ def played(ours: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[tuple
         telemetry = start_telemetry(metrics_host="127.0.0.1", metrics_port=0)
         telemetry.metrics.serve("acme", synchronous=False)
         for seconds in (0.004, 0.005, 0.3, 70):
-            telemetry.metrics.request("acme", "get", seconds, "OK")
+            telemetry.metrics.requests("acme", "get").answered(seconds, "OK")
             telemetry.metrics.vendor_request("acme", 503, seconds)
             telemetry.metrics.lag.record(seconds)
         telemetry.metrics.input_bytes("acme", 300)
+        telemetry.metrics.requests("acme", "delete")  # nothing is counted yet, so nothing is shown
         page = f"http://127.0.0.1:{telemetry.metrics_port}/metrics"
         with urllib.request.urlopen(page, timeout=5) as reply:
             lines = reply.read().decode().splitlines()

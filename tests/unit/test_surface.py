@@ -26,11 +26,11 @@ SURFACE = set(
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
     "author's API": 5_660,
-    "_kernel": 27_650,
-    "_wire": 9_565,
+    "_kernel": 27_920,
+    "_wire": 9_700,
     "_vendor": 5_500,
-    # Late spans, OTLP bytes, read histograms and batched lines took 3,500 (docs/benchmark.md).
-    "_telemetry": 10_510,
+    # Late spans, OTLP bytes, read histograms and batched lines take 4,300 (docs/benchmark.md).
+    "_telemetry": 11_380,
 }
 
 

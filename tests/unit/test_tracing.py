@@ -51,7 +51,8 @@ def sent(receiver: OtlpReceiver, telemetry: Telemetry) -> dict[str, ReceivedSpan
 
 def begun(tracing: Tracing, created: float | None = None, traceparent: str = "") -> Rpc:
     """A GetTask that was read, for a job created at `created` (None: now)."""
-    rpc = Rpc(tracing, SERVICE, "GetTask", [("traceparent", traceparent)] if traceparent else ())
+    metadata = [("traceparent", traceparent)] if traceparent else None
+    rpc = Rpc(tracing, f"{SERVICE}/GetTask", lambda: metadata)
     at = time.time() if created is None else created
     rpc.begin(tracing.attempt(trace_id(TASK), "key", "acme", Identity(project="p", attempt=2), at))
     return rpc
@@ -100,7 +101,7 @@ async def test_a_server_span_has_the_rpc_attributes_and_the_callers_context_as_a
     receiver: OtlpReceiver, telemetry: Telemetry
 ) -> None:
     before = time.time_ns()
-    rpc = Rpc(telemetry.tracing, SERVICE, "GetTask", [("traceparent", TRACEPARENT)])
+    rpc = Rpc(telemetry.tracing, f"{SERVICE}/GetTask", lambda: [("traceparent", TRACEPARENT)])
     read = time.time_ns()
     rpc.begin(
         telemetry.tracing.attempt(
@@ -130,7 +131,7 @@ async def test_a_server_span_has_the_rpc_attributes_and_the_callers_context_as_a
 async def test_a_call_that_could_not_be_read_has_a_trace_of_its_own(
     receiver: OtlpReceiver, telemetry: Telemetry
 ) -> None:
-    Rpc(telemetry.tracing, SERVICE, "GetTask", ()).end("INVALID_ARGUMENT", "not a GetTaskRequest")
+    Rpc(telemetry.tracing, f"{SERVICE}/GetTask").end("INVALID_ARGUMENT", "not a GetTaskRequest")
     span = sent(receiver, telemetry)[f"{SERVICE}/GetTask"]
     assert (span.parent_id, span.attributes["rpc.response.status_code"]) == ("", "INVALID_ARGUMENT")
 
@@ -301,7 +302,7 @@ async def test_the_configured_sampler_decides_for_whole_tasks(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
     telemetry = start_telemetry()
     for low in (1, 2**63 - 1, 2**63 + 1, 2**64 - 1):  # the sampler looks at the low 64 bits
-        rpc = Rpc(telemetry.tracing, SERVICE, "GetTask", ())
+        rpc = Rpc(telemetry.tracing, f"{SERVICE}/GetTask")
         rpc.begin(
             telemetry.tracing.attempt((7 << 64) + low, "key", "acme", Identity(), time.time())
         )
@@ -361,6 +362,17 @@ def test_a_bad_value_is_refused_with_the_variables_name(
         start_telemetry()
 
 
+def _polls_a_vendor_untraced(tracing: Tracing) -> None:
+    """The trace's ids are there for log lines, and the request says that nobody sees them."""
+    rpc = begun(tracing)
+    server = trace.get_current_span().get_span_context()
+    with tracing.operation("acme", "get"), vendor_span("GET", {}) as span:
+        assert not span.is_recording()
+        assert trace.get_current_span().get_span_context() == server
+        assert (server.trace_id, int(server.trace_flags)) == (trace_id(TASK), 0)
+    rpc.end("OK", "")
+
+
 def test_the_sdk_can_be_switched_off(
     receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,6 +380,7 @@ def test_the_sdk_can_be_switched_off(
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     telemetry = start_telemetry(metrics_host="127.0.0.1", metrics_port=0)
     poll(telemetry.tracing)
+    contextvars.copy_context().run(_polls_a_vendor_untraced, telemetry.tracing)
     telemetry.metrics.adopted.add("acme")
     telemetry.shutdown()
     assert (receiver.spans, receiver.metrics, telemetry.metrics_port) == ([], [], None)

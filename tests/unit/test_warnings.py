@@ -116,7 +116,7 @@ async def answered(
     service = Service(Kernel(KernelSettings(), {"plain": served}, codec(), telemetry))
 
     def rpc(method: str) -> Rpc:
-        return Rpc(telemetry.tracing, "service", method, ())
+        return Rpc(telemetry.tracing, f"service/{method}")
 
     task: Task[Any] = Task("plain", dict(config), Key(""), Fingerprint(""), WHO)
     request = CreateRequest("plain", 1, PREFIX, WHO, lambda: task)

@@ -35,7 +35,7 @@ _RETURNED: Mapping[str, tuple[type, ...]] = {
 
 def check_returned(operation: str, value: object, job: type[Job] | None) -> None:
     """Raises TypeError for what the agent's method of that name must not return."""
-    if operation == "get" and type(value) is Status:
+    if operation == "get" and isinstance(value, Status):
         _check_status(value)
         return
     wanted = _RETURNED.get(operation, (object,))
@@ -45,8 +45,6 @@ def check_returned(operation: str, value: object, job: type[Job] | None) -> None
         wanted = (job or Job, type(None))
     if not isinstance(value, wanted):
         raise TypeError(f"{operation} returned {type(value).__name__}, not {_names(wanted)}")
-    if isinstance(value, Status):
-        _check_status(value)
 
 
 def _check_status(status: Status) -> None:

@@ -150,7 +150,7 @@ class Seen:
         """The last answer, where the vendor says nothing but the phase that this tells: so do
         nearly all polls, and none of what an answer is made of needs to be looked at again."""
         latest = self.latest
-        if latest is None or status.phase is not latest.phase or latest.phase is not self.phase:
+        if latest is None or status.phase is not latest.phase:
             return None
         wordy = status.message or status.code or status.info or latest.message or latest.info
         return None if wordy or latest.phase.terminal else latest

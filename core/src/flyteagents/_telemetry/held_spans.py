@@ -14,13 +14,13 @@ from opentelemetry.trace import SpanContext, Status
 from opentelemetry.util.types import Attributes
 
 from flyteagents._redact import redact
-from flyteagents._telemetry.late_spans import LateSpan, Origin
+from flyteagents._telemetry.late_spans import Ended, LateSpan, Origin
 
 CALL = create_key("flyteagents-call")
 LIMIT = 64
 
 
-class Held(list["ReadableSpan | LateSpan"]):
+class Held(list[Ended]):
     """What one call keeps back, at most LIMIT spans; it is in the call's context under CALL.
     `vendor` is where the spans of requests to vendors come from, `dropped` the parents of spans
     that were spared, by their ids."""
@@ -32,9 +32,9 @@ class Held(list["ReadableSpan | LateSpan"]):
         self.open = True
         self.dropped: dict[int, SpanContext | None] | None = None
 
-    def without_spare(self) -> Sequence[ReadableSpan | LateSpan]:
+    def without_spare(self) -> Sequence[Ended]:
         """What is sent of a call that changed nothing."""
-        sent: list[ReadableSpan | LateSpan] = []
+        sent: list[Ended] = []
         for span in self:
             if not isinstance(span, LateSpan) or not span.spare or span.told:
                 sent.append(span)
@@ -51,7 +51,7 @@ class HoldingProcessor(SpanProcessor):
     def __init__(self, targets: Sequence[SpanProcessor]) -> None:
         self._targets = targets
 
-    def on_end(self, span: ReadableSpan | LateSpan) -> None:
+    def on_end(self, span: Ended) -> None:
         held = get_value(CALL)
         if not isinstance(held, Held):
             self.send(span)
@@ -70,20 +70,21 @@ class HoldingProcessor(SpanProcessor):
                 self.send(_under_what_is_sent(span, held))
         held.clear()
 
-    def send(self, span: ReadableSpan | LateSpan) -> None:
+    def send(self, span: Ended) -> None:
         if not isinstance(span, LateSpan):
             span = _masked(span)
-        else:
-            span = span.made() if span.plain else _masked(span.made())
+        elif not span.plain:
+            span = _masked(span.made())
+        # A `LateSpan` has what a processor looks at; whoever exports it makes the rest.
         for target in self._targets:
-            target.on_end(span)
+            target.on_end(span)  # type: ignore[arg-type]
 
     def shutdown(self) -> None:
         for target in self._targets:
             target.shutdown()
 
 
-def _under_what_is_sent(span: ReadableSpan | LateSpan, held: Held) -> ReadableSpan | LateSpan:
+def _under_what_is_sent(span: Ended, held: Held) -> Ended:
     parent = span.parent
     if not held.dropped or parent is None or parent.span_id not in held.dropped:
         return span

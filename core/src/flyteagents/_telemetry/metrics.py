@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from flyteagents._telemetry.spreads import Spread, Spreads
+from flyteagents._telemetry.spreads import Series, Spread, Spreads
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
 _BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216)
@@ -68,6 +69,24 @@ def _observed(
             for values, value in read().items()
         ]
     ]
+
+
+@dataclass
+class Requests:
+    """The calls of one operation for one task type; kept by who counts them."""
+
+    labels: tuple[str, str]
+    latency: Series
+    succeeded: Sums
+    failed: Sums
+
+    def answered(self, seconds: float, code: str) -> None:
+        """A call has been answered with a gRPC status."""
+        self.latency.record(seconds)
+        if code == "OK":
+            self.succeeded.add(*self.labels)
+        else:
+            self.failed.add(*self.labels, str(_HTTP.get(code, 500)))
 
 
 class Metrics:
@@ -174,14 +193,10 @@ class Metrics:
         self.admission.add(task_type, "create", "refused", amount=0)
         self.admission.add(task_type, "get", "remembered", amount=0)
 
-    def request(self, task_type: str, operation: str, seconds: float, code: str) -> None:
-        """A call has been answered with a gRPC status. Operations have flytekit's names: create,
-        get, delete, do."""
-        self._latency.record(seconds, task_type, operation)
-        if code == "OK":
-            self._succeeded.add(task_type, operation)
-        else:
-            self._failed.add(task_type, operation, str(_HTTP.get(code, 500)))
+    def requests(self, task_type: str, operation: str) -> Requests:
+        """Operations have flytekit's names: create, get, delete, do."""
+        latency = self._latency.series(task_type, operation)
+        return Requests((task_type, operation), latency, self._succeeded, self._failed)
 
     def input_bytes(self, task_type: str, size: int) -> None:
         self._inputs.record(size, task_type)

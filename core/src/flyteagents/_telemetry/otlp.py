@@ -23,6 +23,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status, StatusCode
 
+from flyteagents._telemetry.late_spans import Ended, LateSpan, Shared
+
 _KNOWN_LIMIT, _LONG = 4096, 1024
 """Attributes that are remembered, and bytes of one: some come over the wire."""
 _IDS, _ABOVE = struct.Struct(">H16sHQ"), struct.Struct(">HQ")
@@ -40,12 +42,14 @@ _NOT_AGAIN = frozenset(("url.full", "flyte.execution"))
 """Attributes that differ from job to job: kept, they would push out the others."""
 
 
-def use_for(exporter: object) -> None:
+def use_for(exporter: object) -> bool:
     """Let an exporter of the library's encode spans with this module. Both of them, over gRPC and
-    over HTTP, look the function up in their own module."""
-    module = sys.modules.get(type(exporter).__module__)
-    if getattr(module, "encode_spans", None) is encode_spans:
-        module.encode_spans = Encoder().request  # type: ignore[union-attr] # it has it
+    over HTTP, look the function up in their own module. False for one that cannot."""
+    module: Any = sys.modules.get(type(exporter).__module__)
+    theirs = getattr(module, "encode_spans", None)
+    if theirs is encode_spans:
+        module.encode_spans = Encoder().request
+    return theirs is encode_spans or isinstance(getattr(theirs, "__self__", None), Encoder)
 
 
 class Encoder:
@@ -54,9 +58,9 @@ class Encoder:
     def __init__(self) -> None:
         self._attributes: dict[tuple[str, object, type], bytes] = {}
         self._names: dict[str, bytes] = {}
-        self._frames: dict[tuple[int, int], tuple[ReadableSpan, bytes, bytes]] = {}
+        self._frames: dict[tuple[int, int], tuple[Ended, bytes, bytes]] = {}
 
-    def request(self, spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+    def request(self, spans: Sequence[Ended]) -> ExportTraceServiceRequest:
         resources: dict[bytes, dict[bytes, list[bytes]]] = {}
         for span in spans:
             resource, scope = self._frame(span)
@@ -71,12 +75,12 @@ class Encoder:
             request.MergeFromString(_field(0x0A, resource + body))
         return request
 
-    def _frame(self, span: ReadableSpan) -> tuple[bytes, bytes]:
+    def _frame(self, span: Ended) -> tuple[bytes, bytes]:
         """What stands around the span: its resource and its scope, by the library's encoder."""
         key = (id(span.resource), id(span.instrumentation_scope))
         known = self._frames.get(key)
         if known is None:
-            made = encode_spans([span]).resource_spans[0]
+            made = encode_spans([_theirs(span)]).resource_spans[0]
             scope = made.scope_spans[0]
             scope.ClearField("spans")
             made.ClearField("scope_spans")
@@ -87,25 +91,31 @@ class Encoder:
             self._frames[key] = known
         return known[1], known[2]
 
-    def _span(self, span: ReadableSpan) -> bytes:
+    def _span(self, span: Ended) -> bytes:
         try:
             encoded = self._plain(span)
         except (TypeError, ValueError):  # a list; half of a character
             encoded = None
         if encoded is not None:
             return encoded
-        theirs = encode_spans([span]).resource_spans[0].scope_spans[0].spans[0]
+        theirs = encode_spans([_theirs(span)]).resource_spans[0].scope_spans[0].spans[0]
         return theirs.SerializeToString()
 
-    def _plain(self, span: ReadableSpan) -> bytes | None:
+    def _plain(self, span: Ended) -> bytes | None:
         """An ordinary span; None when it holds what is not written here."""
         context, start, end = span.context, span.start_time, span.end_time
         if context is None or start is None or end is None or context.trace_state:
             return None
-        if span.events or span.links or span.dropped_attributes:
+        if span.events or span.links:
             return None
-        if span.dropped_events or span.dropped_links:
+        if isinstance(span, LateSpan):
+            if not span.simple:
+                return None
+            attributes = self._shared(span.attributes) + self._all(span.added or {})
+        elif span.dropped_attributes or span.dropped_events or span.dropped_links:
             return None
+        else:
+            attributes = self._all(span.attributes or {})
         ids = _IDS.pack(0x0A10, context.trace_id.to_bytes(16, "big"), 0x1208, context.span_id)
         parent = span.parent
         above, flags = b"", _LOCAL
@@ -118,7 +128,7 @@ class Encoder:
                 above,
                 self._name(span.name),
                 _TIMES.pack(0x30, _KINDS[span.kind.value], 0x39, start, 0x41, end),
-                self._all(span.attributes or {}),
+                attributes,
                 _status(span.status),
                 flags,
             )
@@ -132,6 +142,14 @@ class Encoder:
                 self._names.clear()
             self._names[name] = encoded
         return encoded
+
+    def _shared(self, attributes: Mapping[str, Any]) -> bytes:
+        """Those that a span began with: encoded once for all spans that have them."""
+        if not isinstance(attributes, Shared):
+            return self._all(attributes)
+        if not attributes.encoded:
+            attributes.encoded = self._all(attributes)
+        return attributes.encoded
 
     def _all(self, attributes: Mapping[str, Any]) -> bytes:
         known = self._attributes
@@ -148,6 +166,10 @@ class Encoder:
                     known[key] = part
             parts.append(part)
         return b"".join(parts)
+
+
+def _theirs(span: Ended) -> ReadableSpan:
+    return span.made() if isinstance(span, LateSpan) else span
 
 
 def _attribute(name: str, value: object) -> bytes:

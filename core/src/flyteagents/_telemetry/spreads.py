@@ -32,22 +32,45 @@ from opentelemetry.sdk.metrics.export import (
 OURS = True
 
 
+class Series(Protocol):
+    """How often which values came, for one value of each label."""
+
+    def record(self, value: float) -> None: ...
+
+
 class Spread(Protocol):
     """How often which values came, by the values of its labels."""
 
     def record(self, value: float, *labels: str) -> None: ...
 
+    def series(self, *labels: str) -> Series:
+        """That of these labels, for who records into it again and again."""
 
-@dataclass(eq=False)
-class _Series:
-    counts: list[int]
-    total: float = 0.0
-    least: float = math.inf
-    most: float = -math.inf
+
+class _ReadSeries:
+    """Written by one thread only, and read by others."""
+
+    __slots__ = ("bounds", "counts", "least", "most", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+        self.least = math.inf
+        self.most = -math.inf
+
+    def record(self, value: float) -> None:
+        # A bound belongs to the bucket that it ends, as in the SDK's own.
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+        if value < self.least:
+            self.least = value
+        if value > self.most:
+            self.most = value
 
 
 class ReadSpread:
-    """A histogram of ours. Each series is written by one thread only, and read by others."""
+    """A histogram of ours."""
 
     def __init__(
         self, name: str, unit: str, text: str, bounds: Sequence[float], labels: Sequence[str]
@@ -58,17 +81,16 @@ class ReadSpread:
         self._bounds = tuple(bounds)
         self._labels = tuple(labels)
         self._since = time.time_ns()
-        self._series: dict[tuple[str, ...], _Series] = {}
+        self._series: dict[tuple[str, ...], _ReadSeries] = {}
 
     def record(self, value: float, *labels: str) -> None:
+        self.series(*labels).record(value)
+
+    def series(self, *labels: str) -> _ReadSeries:
         series = self._series.get(labels)
         if series is None:
-            series = self._series[labels] = _Series([0] * (len(self._bounds) + 1))
-        # A bound belongs to the bucket that it ends, as in the SDK's own.
-        series.counts[bisect_left(self._bounds, value)] += 1
-        series.total += value
-        series.least = min(series.least, value)
-        series.most = max(series.most, value)
+            series = self._series[labels] = _ReadSeries(self._bounds)
+        return series
 
     def metric(self) -> Metric:
         """As the SDK's readers take it."""
@@ -85,6 +107,8 @@ class ReadSpread:
             # Their sum is taken of the copy: the count must fit the buckets, whatever is recorded
             # meanwhile.
             counts = series.counts.copy()
+            if not any(counts):
+                continue
             yield HistogramDataPoint(
                 attributes=dict(zip(self._labels, values, strict=True)),
                 start_time_unix_nano=self._since,
@@ -98,13 +122,25 @@ class ReadSpread:
             )
 
 
+@dataclass
+class _LibrarySeries:
+    instrument: Any
+    attributes: dict[str, str]
+
+    def record(self, value: float) -> None:
+        self.instrument.record(value, self.attributes)
+
+
 class _LibrarySpread:
     def __init__(self, instrument: Any, labels: Sequence[str]) -> None:
         self._instrument = instrument
         self._labels = tuple(labels)
 
     def record(self, value: float, *labels: str) -> None:
-        self._instrument.record(value, dict(zip(self._labels, labels, strict=True)))
+        self.series(*labels).record(value)
+
+    def series(self, *labels: str) -> Series:
+        return _LibrarySeries(self._instrument, dict(zip(self._labels, labels, strict=True)))
 
 
 class Spreads:

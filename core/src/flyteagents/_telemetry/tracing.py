@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,7 @@ from opentelemetry.context import Context, attach, get_value
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
+    INVALID_SPAN,
     INVALID_SPAN_CONTEXT,
     Link,
     Span,
@@ -34,7 +35,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from flyteagents._redact import redact
 from flyteagents._task import Identity
 from flyteagents._telemetry.held_spans import CALL, Held, HoldingProcessor
-from flyteagents._telemetry.late_spans import SPAN, Current, LateSpan, Origin
+from flyteagents._telemetry.late_spans import SPAN, Current, LateSpan, Origin, Shared
 
 SCOPE = "flyteagents"
 VENDOR_SCOPE = "flyteagents.http"
@@ -44,6 +45,9 @@ _SERVER_FAULTS = frozenset(
     ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 )
 _W3C = TraceContextTextMapPropagator()
+_UNSEEN = nullcontext(INVALID_SPAN)
+"""In place of a span that nobody will see. What is within it goes on under the span around it."""
+Metadata = Callable[[], Iterable[tuple[str, Any]] | None]
 
 
 def trace_id(task_prefix: str) -> int:
@@ -74,14 +78,28 @@ def task_attributes(task_type: str, who: Identity) -> dict[str, Any]:
     return attributes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Attempt:
     """What all spans of one attempt have in common."""
 
     root: SpanContext
-    task_type: str
-    created: float
-    attributes: Mapping[str, Any]
+    sampled: bool
+    task_type: str = ""
+    created: float = 0.0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    _polled: tuple[str, Shared] | None = None
+
+    def of_rpc(self, name: str) -> Shared:
+        """The attributes of an RPC's span, once it has been answered OK. Those of the last one are
+        kept: nearly all RPCs about an attempt are the same poll again and again."""
+        if self._polled is None or self._polled[0] != name:
+            rpc = {
+                "rpc.system.name": "grpc",
+                "rpc.method": name,
+                "rpc.response.status_code": "OK",
+            }
+            self._polled = name, Shared({**self.attributes, **rpc})
+        return self._polled[1]
 
 
 class Tracing:
@@ -90,51 +108,41 @@ class Tracing:
     def __init__(self, provider: TracerProvider, spans: HoldingProcessor, version: str) -> None:
         self.tracer = provider.get_tracer(SCOPE, version)
         self.spans = spans
-        self._own = Origin(provider, InstrumentationScope(SCOPE, version), spans.on_end)
-        self._operations: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
+        self.own = Origin(provider, InstrumentationScope(SCOPE, version), spans.on_end)
         self.vendor = Origin(provider, InstrumentationScope(VENDOR_SCOPE), spans.on_end)
+        self.unread = Attempt(INVALID_SPAN_CONTEXT, sampled=not self.own.off)
+        self._operations: dict[tuple[str, str], tuple[str, Shared]] = {}
 
     def root(self, trace: int, key: str) -> SpanContext:
         """The root span of an attempt, the parent of all its other spans. It is sent when the
         job ends, but the sampler decides now, by the trace id: the same on every replica."""
-        flags = self._own.sampled(trace)
+        flags = self.own.sampled(trace)
         return SpanContext(trace, root_span_id(key), is_remote=True, trace_flags=flags)
 
     def attempt(
         self, trace: int, key: str, task_type: str, who: Identity, created: float
     ) -> Attempt:
         """What all calls about one attempt have in common; `created` in epoch seconds."""
-        return Attempt(self.root(trace, key), task_type, created, task_attributes(task_type, who))
+        root = self.root(trace, key)
+        sampled = root.trace_flags.sampled
+        return Attempt(root, sampled, task_type, created, task_attributes(task_type, who))
 
     def operation(self, agent: str, operation: str) -> AbstractContextManager[Span]:
         """The span of an agent's own work within a call, or detached from it. A look at a job
         that changed nothing goes without; what was within it is then right under the call's."""
         current = get_current_span()
-        parent = current.get_span_context()
-        if not parent.trace_flags.sampled and parent.is_valid:
-            return nullcontext(current)  # nobody will see either of them
+        # Found out without asking for its id, which is made when it is asked for.
+        if isinstance(current, LateSpan) and not current.sampled:
+            return _UNSEEN
         named = self._operations.get((agent, operation))
         if named is None:
-            named = f"{operation} {agent}", {"flyte.agent": agent, "flyte.operation": operation}
-            self._operations[agent, operation] = named
+            attributes = Shared({"flyte.agent": agent, "flyte.operation": operation})
+            named = self._operations[agent, operation] = f"{operation} {agent}", attributes
         name, attributes = named
-        span = self._own.start(name, parent, attributes=attributes)
+        span = self.own.start(name, _if_valid(current.get_span_context()), attributes=attributes)
         if operation == "get" and isinstance(span, LateSpan):
             span.spare = True
         return _Operation(span)
-
-    def server(
-        self,
-        name: str,
-        parent: SpanContext,
-        attributes: Mapping[str, Any],
-        caller: str | None,
-        arrived: int,
-    ) -> Span:
-        """The span of an RPC, which began when it arrived, with its `caller`'s as a link."""
-        return self._own.start(
-            name, parent, SpanKind.SERVER, attributes, _links(caller), start_time=arrived
-        )
 
     def job(
         self,
@@ -154,12 +162,12 @@ class Tracing:
                 ReadableSpan(
                     name,
                     context,
-                    resource=self._own.resource,
+                    resource=self.own.resource,
                     attributes=attributes,
                     status=Status() if failure is None else _error(failure),
                     start_time=int(start * 1e9),
                     end_time=int(max(start, end) * 1e9),
-                    instrumentation_scope=self._own.scope,
+                    instrumentation_scope=self.own.scope,
                 )
             )
 
@@ -180,10 +188,12 @@ class _Operation(Current):
 def vendor_span(name: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Span]:
     """The span of a request to a vendor: of the call it is part of, or else, as in a command or a
     test, of the process's tracer."""
-    held = get_value(CALL)
+    held, current = get_value(CALL), get_current_span()
     if isinstance(held, Held):
-        parent = get_current_span().get_span_context()
-        return Current(held.vendor.start(name, parent, SpanKind.CLIENT, attributes))
+        above = _if_valid(current.get_span_context())
+        return Current(held.vendor.start(name, above, SpanKind.CLIENT, attributes))
+    if isinstance(current, LateSpan):
+        return _UNSEEN
     return get_tracer(VENDOR_SCOPE).start_as_current_span(
         name,
         kind=SpanKind.CLIENT,
@@ -195,52 +205,58 @@ def vendor_span(name: str, attributes: Mapping[str, Any]) -> AbstractContextMana
 
 class Rpc:
     """One RPC as its trace sees it. The span begins when the request is read, since the request
-    says which trace it belongs to; it is dated back to the arrival."""
+    says which trace it belongs to; it is dated back to the arrival. `metadata` is asked for a
+    caller's span, which becomes a link."""
 
-    task_type = ""
-    changed = True
-    _traceparent: str | None = None
-    _created = 0.0
-    _span: Span | None = None
-
-    def __init__(
-        self, tracing: Tracing, service: str, method: str, metadata: Iterable[tuple[str, Any]]
-    ) -> None:
+    def __init__(self, tracing: Tracing, name: str, metadata: Metadata = tuple) -> None:
         self._tracing = tracing
-        self._name = f"{service}/{method}"
-        for key, value in metadata:
-            if key == "traceparent":
-                self._traceparent = str(value)
+        self._name = name
+        self._metadata = metadata
         self._arrived = time.time_ns()
-        self._held = Held(tracing.vendor)
+        self._attempt = tracing.unread
+        self._span: Span | None = None
+        self.changed = True
 
-    def begin(self, attempt: Attempt) -> None:
+    @property
+    def task_type(self) -> str:
+        return self._attempt.task_type
+
+    def begin(self, attempt: Attempt) -> Span:
         """The request has been read: join the trace of its task."""
-        self.task_type = attempt.task_type
-        self._created = attempt.created
-        self._start(attempt.root, attempt.attributes)
+        self._attempt = attempt
+        above = _if_valid(attempt.root)
+        # Not detached, either of them: every RPC is a task of its own, and its context ends with
+        # it.
+        if not attempt.sampled:  # its ids are for the log alone
+            self._span = self._tracing.own.start(self._name, above)
+            attach(Context({SPAN: self._span}))
+            return self._span
+        self._span = self._tracing.own.start(
+            self._name,
+            above,
+            SpanKind.SERVER,
+            attempt.of_rpc(self._name),
+            _links(self._metadata() or ()),
+            self._arrived,
+        )
+        self._held = Held(self._tracing.vendor)
+        attach(Context({SPAN: self._span, CALL: self._held}))
+        return self._span
 
     def end(self, code: str, message: str) -> None:
         """The RPC has been answered with a gRPC status code ("NOT_FOUND"). Only what is the
         server's fault makes the span an error, as the semantic conventions have it."""
-        span = self._span or self._start(INVALID_SPAN_CONTEXT, {})  # it could not be read
-        young = time.time() - self._created < OLD
+        span = self._span or self.begin(self._tracing.unread)  # it could not be read
+        if not self._attempt.sampled:
+            return
+        young = self._arrived / 1e9 - self._attempt.created < OLD
         # Before its own span ends: that one is sent in any case, and must not be held.
         self._tracing.spans.settle(self._held, keep=self.changed or young, changed=self.changed)
-        span.set_attribute("rpc.response.status_code", code)
+        if code != "OK":
+            span.set_attribute("rpc.response.status_code", code)
         if code in _SERVER_FAULTS:
             _fail(span, code, message)
         span.end()
-
-    def _start(self, parent: SpanContext, attributes: Mapping[str, Any]) -> Span:
-        rpc = {"rpc.system.name": "grpc", "rpc.method": self._name}
-        span = self._tracing.server(
-            self._name, parent, {**attributes, **rpc}, self._traceparent, self._arrived
-        )
-        self._span = span
-        # Not detached: every RPC is a task of its own, and its context ends with it.
-        attach(Context({SPAN: span, CALL: self._held}))
-        return span
 
 
 def _fail(span: Span, kind: str, message: str) -> None:
@@ -252,10 +268,15 @@ def _error(message: str) -> Status:
     return Status(StatusCode.ERROR, redact(message)[:400])
 
 
-def _links(traceparent: str | None) -> list[Link]:
-    if not traceparent:
-        return []
-    context = _W3C.extract({"traceparent": traceparent}, Context())
-    caller = get_current_span(context).get_span_context()
-    # No parent: the trace is the task's, whoever calls about it.
-    return [Link(caller)] if caller.is_valid else []
+def _if_valid(context: SpanContext) -> SpanContext | None:
+    return context if context.is_valid else None
+
+
+def _links(metadata: Iterable[tuple[str, Any]]) -> Sequence[Link]:
+    for key, value in metadata:
+        if key == "traceparent":
+            context = _W3C.extract({key: str(value)}, Context())
+            caller = _if_valid(get_current_span(context).get_span_context())
+            # No parent: the trace is the task's, whoever calls about it.
+            return [Link(caller)] if caller else ()
+    return ()

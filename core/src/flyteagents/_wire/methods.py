@@ -18,7 +18,7 @@ from flyteagents._telemetry.tracing import Rpc
 from flyteagents._wire import messages
 from flyteagents._wire.messages import FLYTE1, FLYTE2, parse
 from flyteagents._wire.metadata import Handlers, metadata_handlers
-from flyteagents._wire.serving import SYNC, Context, Serving
+from flyteagents._wire.serving import SYNC, Context, Method, Serving
 
 Body = Callable[[bytes, Deadline, Rpc], Awaitable[bytes]]
 REMEMBERED = 8 * 1024
@@ -29,12 +29,18 @@ _SYNC = "flyteidl.service.SyncAgentService"
 
 
 class Methods:
-    """What is served under which name. `begun` counts the calls."""
+    """What is served under which name."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._kernel = service.kernel
-        self.begun = 0
+        self._methods: list[Method] = []
+        self._sync = self._method(_SYNC, "ExecuteTaskSync", SYNC)
+
+    @property
+    def begun(self) -> int:
+        """How many calls there were."""
+        return sum(method.begun for method in self._methods)
 
     def handlers(self) -> Handlers:
         asynchronous = {
@@ -79,8 +85,10 @@ class Methods:
             await self._service.delete(request, deadline, rpc)
             return b""  # a DeleteTaskResponse has no fields
 
+        get_logs = self._method(service, "GetTaskLogs", "logs")
+
         async def logs(raw: bytes, context: Context) -> AsyncIterator[bytes]:
-            async with self._serving(service, "GetTaskLogs", "logs", context) as serving:
+            async with Serving(get_logs, context) as serving:
                 message = parse(flyte1.GetTaskLogsRequest, raw)
                 request = messages.job_request(message, raw, generation)
                 wanted = int(message.lines) or LINES
@@ -93,32 +101,17 @@ class Methods:
                     yield messages.log_header(page.next, generation).SerializeToString()
 
         return {
-            "CreateTask": self._unary(service, "CreateTask", "create", create),
-            "GetTask": self._unary(service, "GetTask", "get", get),
-            "DeleteTask": self._unary(service, "DeleteTask", "delete", delete),
+            "CreateTask": _unary(self._method(service, "CreateTask", "create"), create),
+            "GetTask": _unary(self._method(service, "GetTask", "get"), get),
+            "DeleteTask": _unary(self._method(service, "DeleteTask", "delete"), delete),
             "GetTaskLogs": grpc.unary_stream_rpc_method_handler(logs),
         }
-
-    def _unary(
-        self, service: str, method: str, operation: str, body: Body
-    ) -> grpc.RpcMethodHandler[bytes, bytes]:
-        async def handle(raw: bytes, context: Context) -> bytes:
-            serving = self._serving(service, method, operation, context)
-            try:
-                reply = await body(raw, serving.deadline, serving.rpc)
-            except BaseException as error:
-                await serving.failed(error)
-                raise
-            serving.answered()
-            return reply
-
-        return grpc.unary_unary_rpc_method_handler(handle)
 
     async def _execute(
         self, requests: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
         """Propeller sends the header, then the inputs, and reads one answer."""
-        async with self._serving(_SYNC, "ExecuteTaskSync", SYNC, context) as serving:
+        async with Serving(self._sync, context) as serving:
             # Inputs may never come: a caller that has none may end the stream after the header.
             header, inputs = None, flyte1.ExecuteTaskSyncRequest().inputs
             async for raw in requests:
@@ -140,10 +133,24 @@ class Methods:
                 header=flyte1.ExecuteTaskSyncResponseHeader(resource=resource)
             ).SerializeToString()
 
-    def _serving(self, service: str, method: str, operation: str, context: Context) -> Serving:
-        self.begun += 1
-        return Serving(self._kernel, service, method, operation, context)
+    def _method(self, service: str, name: str, operation: str) -> Method:
+        self._methods.append(Method(self._kernel, service, name, operation))
+        return self._methods[-1]
 
     def _count_input(self, request: CreateRequest, size: int) -> None:
         label = self._kernel.label(request.task_type)
         self._kernel.telemetry.metrics.input_bytes(label, size)
+
+
+def _unary(method: Method, body: Body) -> grpc.RpcMethodHandler[bytes, bytes]:
+    async def handle(raw: bytes, context: Context) -> bytes:
+        serving = Serving(method, context)
+        try:
+            reply = await body(raw, serving.deadline, serving.rpc)
+        except BaseException as error:
+            await serving.failed(error)
+            raise
+        serving.answered()
+        return reply
+
+    return grpc.unary_unary_rpc_method_handler(handle)
