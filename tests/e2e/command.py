@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,23 @@ def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """The JSON document that a command printed."""
     value: dict[str, Any] = json.loads(done.stdout)
     return value
+
+
+def on_terminal(
+    *arguments: str, env: Mapping[str, str] | None = None, columns: int = 100
+) -> tuple[int, str]:
+    """The exit code of `flyteagents <arguments>` at a terminal, and what it wrote there."""
+    ours, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flyteagents", *arguments],
+        env={**(environment() if env is None else env), "COLUMNS": str(columns)},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    text = everything(ours)
+    return process.wait(30), text
 
 
 def everything(terminal: int) -> str:

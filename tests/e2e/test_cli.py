@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.e2e.command import document, environment, flyteagents
+from tests.e2e.command import document, environment, flyteagents, on_terminal
 
 from flyteagents._kernel.envelope import Envelope, Parked, dump
 from flyteagents._status import Phase
@@ -91,6 +91,28 @@ def test_list_shows_agents_and_where_they_come_from() -> None:
         "clocked_job": "vendor",
         "clocked_sum": "sync",
     }
+
+
+@pytest.mark.parametrize("columns", [120, 80, 40])
+def test_a_narrow_terminal_breaks_no_name(columns: int) -> None:
+    env = environment(FLYTEAGENTS_PLUGINS="bigquery,snowflake", TERM="xterm")
+    code, text = on_terminal("list", env=env, columns=columns)
+    assert code == 0, text
+    table = text.split("snowflake: Snowflake promises")[0].splitlines()
+    assert max(map(len, table)) <= columns + len("\x1b[1m\x1b[0m")
+    for name in ("bigquery_query_job_task", "flyteagents-bigquery 0.1.0", "flyteagents_snowflake"):
+        assert name in text, text
+    # Others than these fit beside them.
+    assert ("module: flyteagents_bigquery" in text) == (columns < 120)
+    assert ("plugin: bigquery" in text) == (columns < 80)
+
+
+def test_a_pipe_takes_whole_lines() -> None:
+    done = flyteagents("list", env=environment(FLYTEAGENTS_PLUGINS="snowflake", COLUMNS="40"))
+    heading, row, caveat, _left_out = done.stdout.splitlines()
+    assert heading.split() == ["TASK", "TYPE", "IDEMPOTENCY", "PLUGIN", "PACKAGE", "MODULE"]
+    assert row.endswith("flyteagents-snowflake 0.1.0  flyteagents_snowflake")
+    assert caveat.endswith("looks first)")
 
 
 def test_list_says_what_is_broken_and_why() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +12,8 @@ from tests.e2e.command import (
     JOBS,
     document,
     environment,
-    everything,
     flyteagents,
+    on_terminal,
     self_signed,
     started,
     task,
@@ -177,17 +175,9 @@ def test_a_server_with_a_private_authority_is_talked_to(tmp_path: Path) -> None:
 
 def test_no_colour_means_none_also_on_a_terminal(env: dict[str, str], tmp_path: Path) -> None:
     def shown(**variables: str) -> str:
-        ours, terminal = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flyteagents", "run", task(tmp_path), "--every", "0.1"],
-            env={**env, "COLUMNS": "100", **variables},
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-        )
-        os.close(terminal)
-        text = everything(ours)
-        assert process.wait(30) == 0, text
+        arguments = ("run", task(tmp_path), "--every", "0.1")
+        code, text = on_terminal(*arguments, env={**env, **variables})
+        assert code == 0, text
         return text
 
     green = "\x1b[32m"

@@ -128,8 +128,8 @@ def _print(found: Found, left_out: list[str]) -> None:
         )
     for agent in (agent for plugin in found.plugins for agent in plugin.agents):
         if agent.caveat:
-            click.echo(f"{', '.join(agent.task_types)}: {agent.caveat}")
+            screen.say(f"{', '.join(agent.task_types)}: {agent.caveat}")
     if left_out:
-        click.echo(f"installed, and not in FLYTEAGENTS_PLUGINS: {', '.join(left_out)}")
+        screen.say(f"installed, and not in FLYTEAGENTS_PLUGINS: {', '.join(left_out)}")
     for broken in found.broken:
         click.echo(f"broken: {broken}", err=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 WIDE = 160
 """Columns where no terminal says how many there are: a pipe takes whole lines."""
+_GAP = "  "
+"""Between two columns."""
 
 
 def console(stderr: bool = False) -> Console:
@@ -34,28 +36,74 @@ def colour() -> bool | None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under headings."""
-    _table(columns, rows, headed=True)
+    """Print rows under headings. No value is broken: on a terminal that is too narrow, columns that
+    do not fit go below their row, each on a line of its own."""
+    out = console()
+    cells = [[_one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(columns, *cells, strict=True)]
+    fit = len(columns)
+    while fit > 1 and out.is_terminal and sum(widths[:fit]) + len(_GAP) * (fit - 1) > out.width:
+        fit -= 1
+
+    _line(out, columns[:fit], widths, style="bold")
+    for row in cells:
+        _line(out, row[:fit], widths)
+        for name, cell in zip(columns[fit:], row[fit:], strict=True):
+            if cell:
+                _line(out, [f"  {name.lower()}: {cell}"])
 
 
 def pairs(rows: Iterable[tuple[str, object]]) -> None:
-    """Print names with their values."""
-    _table(("", ""), list(rows), headed=False)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], headed: bool) -> None:
+    """Print names with their values; long ones are wrapped at words on a terminal."""
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=headed
-    )
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    for row in rows:
+    out, cells = console(), [(name, "" if cell is None else str(cell)) for name, cell in rows]
+    if not out.is_terminal:
+        width = max((_width(name) for name, _ in cells), default=0)
+        for pair in cells:
+            _line(out, pair, [width])
+        return
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    made.add_column()
+    made.add_column(overflow="fold")
+    for name, cell in cells:
         # rich would take brackets in a plain string for markup.
-        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    console().print(made)
+        made.add_row(Text(name), Text(cell))
+    out.print(made)
+
+
+def say(text: str) -> None:
+    """Print a sentence: wrapped at words on a terminal, one line in a pipe."""
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(text), soft_wrap=not out.is_terminal)
+
+
+def _line(
+    out: Console, cells: Sequence[str], widths: Sequence[int] = (), *, style: str = ""
+) -> None:
+    """Cells beside each other; the last one is not padded."""
+    from rich.text import Text
+
+    padded = [
+        cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=False)
+    ]
+    line = _GAP.join([*padded[: len(cells) - 1], *cells[-1:]])
+    # A `Text` without control characters: a cell may come from anybody's data.
+    out.print(Text(line.rstrip(), style=style), soft_wrap=True)
+
+
+def _width(text: str) -> int:
+    """Columns that it takes: some letters take two."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _one_line(cell: object) -> str:
+    return "" if cell is None else " ".join(str(cell).splitlines())
 
 
 def print_json(document: object) -> None:
