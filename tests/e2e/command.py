@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,11 @@ def wait_for(pipe: IO[str] | None, words: str) -> str:
         if words in line:
             return line
     raise AssertionError(f"no {words!r} in {seen}")
+
+
+def drawn(tree: str, span: str) -> int:
+    """How many spans of this name a drawn trace says there are."""
+    return sum(int(count or 1) for count in re.findall(rf"{span}(?: x (\d+))?  ", tree))
 
 
 def cancelled(folder: Path) -> bool:

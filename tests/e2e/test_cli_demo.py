@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.e2e.command import drawn
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
@@ -36,8 +37,9 @@ def test_the_demo_runs_a_query_shows_its_trace_and_leaves_its_result(tmp_path: P
     assert re.search(r"s  RUNNING +\d+%", out)
     assert "after_a_late_flight" in out  # the result table
     assert re.search(r"^peak memory bytes +[\d.]+ MiB", out, re.MULTILINE)
-    assert out.count("AsyncAgentService/CreateTask") == 1
-    assert out.count("AsyncAgentService/GetTask") >= 3
+    assert drawn(out, "AsyncAgentService/CreateTask") == 1
+    assert drawn(out, "AsyncAgentService/GetTask") >= 3
+    assert out.count("AsyncAgentService/GetTask") <= 5, "polls that look alike share a line"
     assert "job duckdb_query" in out
     assert "the server got SIGTERM and ended with exit code 0" in out
     assert nothing_left(out, tmp_path)

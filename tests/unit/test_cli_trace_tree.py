@@ -71,6 +71,38 @@ def test_spans_hang_on_their_parents_in_the_order_of_time() -> None:
     assert all(len(line) < 190 for line in lines)
 
 
+def poll(number: int, *, status: str = "UNSET") -> list[Sent]:
+    """A GetTask, its agent's call, and two requests of that one; each longer than the last."""
+    start, end = number * SECOND, number * SECOND + number * SECOND // 10
+    return [
+        Sent("AsyncAgentService/GetTask", f"g{number}", "r", start, end, "SERVER"),
+        Sent("get acme", f"o{number}", f"g{number}", start, end),
+        Sent("GET", f"a{number}", f"o{number}", start, end, "CLIENT", status),
+        Sent("GET", f"b{number}", f"o{number}", start, end, "CLIENT"),
+    ]
+
+
+def test_polls_that_look_alike_share_a_line_that_counts_them() -> None:
+    spans = [ROOT, *poll(1), *poll(2), *poll(3), *poll(4, status="ERROR"), *poll(5)]
+    lines = [line.lstrip("│├└─ ") for line in drawn(spans)]
+    assert "21 spans" in lines[0]
+    assert lines[2:5] == [
+        "AsyncAgentService/GetTask x 3  100.0 ms to 300.0 ms  +1.00 s to +3.00 s",
+        "get acme x 3  100.0 ms to 300.0 ms  +1.00 s to +3.00 s",
+        "GET x 6  100.0 ms to 300.0 ms  +1.00 s to +3.00 s",
+    ]
+    # The one with a request that failed is not like the others.
+    assert [line.split("  ")[0] for line in lines[5:]] == [
+        "AsyncAgentService/GetTask",
+        "get acme",
+        "GET",
+        "GET",
+        "AsyncAgentService/GetTask",
+        "get acme",
+        "GET x 2",
+    ]
+
+
 def test_spans_whose_parent_has_not_come_are_shown_all_the_same() -> None:
     lines = drawn([span for span in SPANS if span is not ROOT])
     assert [line.startswith(("├── Async", "└── Async")) for line in lines].count(True) == 2

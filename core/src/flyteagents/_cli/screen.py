@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDE = 160
+WIDE = 1000
 """Columns where no terminal says how many there are: a pipe takes whole lines."""
 _GAP = "  "
 """Between two columns."""

@@ -1,11 +1,13 @@
 """The trace of a task as a tree, from the spans that a server sent over OTLP.
 
 Only attributes that the server documents are read, so that the tree shows what any trace viewer
-would; where spans come from is no concern of it.
+would; where spans come from is no concern of it. A long job has hundreds of polls that say the
+same, so spans that follow each other and look alike share a line, which says how many they are.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,7 +50,8 @@ def trace_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
     """All spans of one trace, oldest first; None when there are none.
 
     A span that came twice (the job's own span may) is shown once. Spans whose parent has not
-    come, such as those of a job that still runs, hang on the trace itself.
+    come, such as those of a job that still runs, hang on the trace itself. Alike are siblings of
+    one name, status and text, with nothing below them that differs.
     """
     from rich.text import Text
     from rich.tree import Tree
@@ -62,13 +65,21 @@ def trace_tree(spans: Sequence[Span], trace_id: str) -> Tree | None:
         children.setdefault(parent, []).append(span)
     begin = min(span.start for span in by_id.values())
 
-    def hang(tree: Tree, parent: str) -> None:
-        for span in children.get(parent, ()):
-            hang(tree.add(_line(span, begin)), span.span_id)
+    def look(span: Span) -> object:
+        below = tuple(map(look, children.get(span.span_id, ())))
+        return span.name, span.kind, span.status, tuple(_said(span)), below
+
+    def hang(tree: Tree, parents: Sequence[str]) -> None:
+        """What is below all of these, which look alike."""
+        # The first ones of all parents, then the second ones: those look alike too.
+        beside = zip(*(children.get(parent, ()) for parent in parents), strict=True)
+        for _, alike in itertools.groupby(itertools.chain(*beside), key=look):
+            spans = list(alike)
+            hang(tree.add(_line(spans, begin)), [span.span_id for span in spans])
 
     title = Text.assemble(("trace ", "bold"), (trace_id, "bold cyan"), f"  {len(by_id)} spans")
     tree = Tree(title, guide_style="dim")
-    hang(tree, "")
+    hang(tree, [""])
     return tree
 
 
@@ -83,17 +94,23 @@ def statistics(spans: Sequence[Span], trace_id: str) -> dict[str, Any]:
     }
 
 
-def _line(span: Span, begin: int) -> Text:
+def _line(spans: Sequence[Span], begin: int) -> Text:
+    """One span, or several that look alike."""
     from rich.text import Text
 
+    span = spans[0]
     failed = span.status == "ERROR"
     name = span.name.removeprefix("flyteidl.service.").removeprefix("flyteidl2.connector.")
     style = "red" if failed else {"SERVER": "green", "CLIENT": "magenta"}.get(span.kind, "cyan")
     if span.name.startswith("job "):
         style = "bold red" if failed else "bold"
-    seconds = (span.end - span.start) / 1e9
-    line = Text.assemble((name, style), f"  {_short(seconds)}")
-    line.append(f"  +{(span.start - begin) / 1e9:.2f} s", "dim")
+    line = Text(name, style)
+    if len(spans) > 1:
+        line.append(f" x {len(spans)}", "bold")
+    lengths = sorted((each.end - each.start) / 1e9 for each in spans)
+    starts = [(each.start - begin) / 1e9 for each in spans]
+    line.append(f"  {_range(_short(lengths[0]), _short(lengths[-1]))}", "")
+    line.append(f"  {_range(f'+{starts[0]:.2f} s', f'+{starts[-1]:.2f} s')}", "dim")
     for text in _said(span):
         line.append(f"  {text}", "red" if failed else "dim")
     return line
@@ -114,6 +131,10 @@ def _said(span: Span) -> list[str]:
         if name.startswith(_STATISTICS)
     ]
     return [*said, _cut(span.message)] if span.message else said
+
+
+def _range(first: str, last: str) -> str:
+    return first if first == last else f"{first} to {last}"
 
 
 def _cut(text: str) -> str:

@@ -20,22 +20,25 @@ if TYPE_CHECKING:
 
 _STEP = 0.1
 """Progress that is worth a line of its own."""
-_QUIET = 2.0
-"""Seconds after which there is a line all the same."""
+_QUIET, _LONGER = 2.0, 1.5
+"""Seconds after which there is a line all the same, and what they grow by with each: a job of an
+hour has some twenty such lines."""
 _ELSEWHERE = ("progress", "state", "result")
 """What the bar, the phase and the outputs show."""
 
 
 class LineWatch:
-    """A line for each change, for pipes and logs."""
+    """A line for each change, for pipes and logs, with how many polls were answered until then."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
-        self._last: tuple[str, int, int] | None = None
+        self._last: tuple[str, int] | None = None
         self._links: set[str] = set()
+        self._polls, self._next, self._pause = 0, 0.0, _QUIET
+        self._note, self._again = "", 0
 
     def attempt(self, number: int, of: int) -> None:
-        self._last = None
+        self._last, self._polls, self._next, self._pause = None, 0, 0.0, _QUIET
         if number > 1:
             self._print(f"attempt {number} of {of}")
 
@@ -46,17 +49,38 @@ class LineWatch:
                 self._print(f"{link.name}: {link.uri}")
         share = progress(rpc)
         step = int((share or 0.0) / _STEP)
-        now = (phase_of(rpc), step, int(seconds / _QUIET))
-        if now != self._last:
-            self._last = now
-            percent = "" if share is None else f" {share:4.0%}"
-            details = details_of(rpc)
-            self._print(f"{seconds:6.1f} s  {phase_of(rpc)}{percent}  {details}".rstrip())
+        self._polls += 1
+        now = (phase_of(rpc), step)
+        if now == self._last and seconds < self._next:
+            return
+        if now == self._last:
+            self._pause *= _LONGER
+        self._last, self._next = now, seconds + self._pause
+        percent = "" if share is None else f" {share:4.0%}"
+        told = [
+            *filter(None, [details_of(rpc)]),
+            f"{self._polls} poll{'' if self._polls == 1 else 's'}",
+        ]
+        self._print(f"{seconds:6.1f} s  {phase_of(rpc)}{percent}  {', '.join(told)}")
 
     def note(self, text: str) -> None:
+        """One that comes again and again, as while a server is away, is counted."""
+        if text == self._note:
+            self._again += 1
+            return
         self._print(text)
+        self._note = text
 
     def _print(self, text: str) -> None:
+        self._tell_again()
+        self._write(text)
+
+    def _tell_again(self) -> None:
+        times, self._again, self._note = self._again, 0, ""
+        if times:
+            self._write(f"  (and {times} more like this)")
+
+    def _write(self, text: str) -> None:
         # Not by rich, which ends the program where the reader has gone. Nor does a full disk end a
         # job; the result tells of it.
         with suppress(OSError):
@@ -67,7 +91,7 @@ class LineWatch:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        pass
+        self._tell_again()
 
 
 class LiveWatch:
@@ -166,10 +190,14 @@ def fact(name: str, value: object) -> str:
 
 
 def _singular(words: str) -> str:
-    return " ".join(
-        word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
-        for word in words.split()
-    )
+    return " ".join(map(_one, words.split()))
+
+
+def _one(word: str) -> str:
+    """A noun's singular; a word that is one already, such as "status" or "ms", as it is."""
+    if len(word) < 3 or not word.endswith("s") or word.endswith(("ss", "us", "is", "series")):
+        return word
+    return f"{word[:-3]}y" if word.endswith("ies") else word[:-1]
 
 
 def quantity(name: str, value: object) -> str:
