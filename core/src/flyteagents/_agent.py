@@ -51,7 +51,7 @@ class AgentBase(Generic[SettingsT, ConfigT]):
         keeps such keys (`extra="allow"`): then the agent says what becomes of them, with
         `flyteagents.kit.config_keys`."""
         model = type(task.config)
-        if model.model_config.get("extra") == "allow":
+        if not task.unread or model.model_config.get("extra") == "allow":
             return ()
         return do_nothing(task.unread, key_names(model))
 

@@ -1,4 +1,5 @@
-"""Copies of frozen dataclasses with some fields changed, in a quarter of the time."""
+"""Copies of frozen dataclasses with some fields changed, in a quarter of the time, and their making
+in several steps."""
 
 from __future__ import annotations
 
@@ -16,3 +17,10 @@ def copied(value: T, **fields: Any) -> T:
     copy = object.__new__(type(value))
     copy.__dict__.update(value.__dict__, **fields)
     return copy
+
+
+def completed(value: T, **fields: Any) -> T:
+    """`value` itself with some fields set: for one that is still being made, and that nobody else
+    has. For the same classes as `copied`."""
+    value.__dict__.update(fields)
+    return value

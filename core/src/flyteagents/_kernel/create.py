@@ -15,7 +15,7 @@ from flyteagents._errors import AgentError, Forbidden
 from flyteagents._job import Job
 from flyteagents._kernel.answers import SMALL, Answer, Refused, warned
 from flyteagents._kernel.carried import packed
-from flyteagents._kernel.copies import copied
+from flyteagents._kernel.copies import completed
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.ends import record_end, record_start
 from flyteagents._kernel.envelope import Envelope, Parked, cut, new_envelope
@@ -56,9 +56,9 @@ class Creating:
         except AgentError as error:
             text = self._kernel.tell(served, "create", error)
             return self._park(envelope, Answer(Phase.FAILED, text))
-        envelope = copied(
+        completed(
             envelope,
-            fingerprint=str(task.fingerprint),
+            fingerprint=task.fingerprint.text,
             declared=self._kernel.codec.declared_text(task.declared),
             warnings=self._warnings(served, task),
         )
@@ -141,9 +141,9 @@ class Creating:
             made = flight.work.result()
             assert isinstance(made, Made)  # asynchronous agents make jobs
             job = made.job.model_dump(mode="json")
-            envelope = copied(envelope, job=job, wrote=made.wrote)
+            completed(envelope, job=job, wrote=made.wrote)
             if made.key != envelope.key:
-                envelope = copied(envelope, adopted=True, made_with=made.key)
+                completed(envelope, adopted=True, made_with=made.key)
             # Else the next attempt would take it for just named, and not look at how it is doing.
             self._flights.was_heard(envelope.key)
             record_start(envelope, flight.task)
@@ -180,10 +180,10 @@ class Creating:
         task_type = flight.served.task_type
         log.warning("%s: answering create before the vendor did (%s)", task_type, text)
         job = handle.model_dump(mode="json")
-        envelope = copied(envelope, job=job, unconfirmed=True, why=cut(text, WHY_LIMIT))
+        completed(envelope, job=job, unconfirmed=True, why=cut(text, WHY_LIMIT))
         # This replica may go, and a poll of another one brings no template.
         if flight.goes_on:
-            envelope = copied(envelope, request=packed(request, self._kernel.codec))
+            completed(envelope, request=packed(request, self._kernel.codec))
         record_start(envelope, flight.task)
         return envelope
 
@@ -200,7 +200,7 @@ class Creating:
             log.warning("%s: parked %s: %s", envelope.task_type, phase, answer.message)
         record_end(self._kernel, envelope, answer)
         outputs = None if answer.outputs is None else base64.b64encode(answer.outputs).decode()
-        return copied(envelope, parked=Parked(answer.phase, answer.message, outputs))
+        return completed(envelope, parked=Parked(answer.phase, answer.message, outputs))
 
 
 def _ran(flight: Flight, landed: bool, deadline: Deadline, method: str) -> Answer:

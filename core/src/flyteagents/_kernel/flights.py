@@ -184,7 +184,8 @@ class Flights:
             if served.is_sync:
                 return await self._run(flight)
             flight.stage = Stage.SETTLING
-            if self.adopts(served):
+            # The first attempt has none before it.
+            if flight.task.identity.attempt and self.adopts(served):
                 made = await settle(self._kernel, flight, self, self._cancelling)
                 if made is not None:
                     self._metrics.adopted.add(served.task_type)

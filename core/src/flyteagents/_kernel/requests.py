@@ -24,7 +24,7 @@ class Connection:
 NO_CONNECTION = Connection()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class CreateRequest:
     """CreateTask or ExecuteTaskSync. `read` decodes the task, whose config is a plain mapping yet
     and which has no key; it raises InvalidTask when the task makes no sense. `raw` is what came

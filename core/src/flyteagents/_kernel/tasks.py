@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from flyteagents._config_keys import LONG, do_nothing, key_names
 from flyteagents._errors import InvalidTask
-from flyteagents._kernel.copies import copied
+from flyteagents._kernel.copies import completed, copied
 from flyteagents._kernel.keys import fingerprint_of, key_of, prefix_of_attempt
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
@@ -40,7 +40,7 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
     task = copied(task, config=config, unread=unread, key=key)
     # A run has no job to compare with.
     work = {} if served.is_sync else served.agent.fingerprint(task)
-    return copied(task, fingerprint=fingerprint_of(work))
+    return completed(task, fingerprint=fingerprint_of(work))
 
 
 def _told(problem: ErrorDetails) -> str:

@@ -271,7 +271,8 @@ def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
         attempt=metadata.task_execution_id.retry_attempt,
         namespace=metadata.namespace,
         service_account=metadata.k8s_service_account,
-        labels=dict(metadata.labels),
+        # A map of protobuf is copied by Python code, and most have none.
+        labels=dict(metadata.labels) if metadata.labels else {},
     )
 
 
@@ -291,6 +292,7 @@ def _task(said: Any, inputs: literals_pb2.LiteralMap, who: Identity) -> Task[Any
         text = f"the task's timeout or inputs cannot be read: {type(error).__name__}"
         raise InvalidTask(text) from None
     container = template.container
+    environment = said.task_execution_metadata.environment_variables
     return copied(
         template,
         # Nobody's but this attempt's: an agent that changed what is kept would change the tasks of
@@ -302,7 +304,7 @@ def _task(said: Any, inputs: literals_pb2.LiteralMap, who: Identity) -> Task[Any
         identity=who,
         inputs=given,
         output_prefix=said.output_prefix,
-        environment=dict(said.task_execution_metadata.environment_variables),
+        environment=dict(environment) if environment else {},
     )
 
 
