@@ -94,6 +94,7 @@ def test_an_event_has_the_fields_the_span_and_the_masks_of_any_line(stream: Stre
         "node": "password=hunter2",
     }
     log.handle(Event(log, "started job id=c4nary-c4nary", fields, span))
+    logging.getLogger().handlers[0].flush()
     with use_span(span):
         log.info("started job id=c4nary-c4nary", extra=fields)
     event, line = stream.lines

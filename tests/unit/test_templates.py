@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from copy import deepcopy
 from typing import Any
 
 import pytest
 from flyteidl.admin import agent_pb2
 
-from flyteagents._wire import messages
-from flyteagents._wire.messages import FLYTE1, TEMPLATE_LIMIT, create_request
+from flyteagents._wire.messages import FLYTE1, TEMPLATES, create_request
+from flyteagents._wire.templates import LONGEST, ONE, Templates, memory_of, read_template
 from flyteagents.testing import task_template
 
 
@@ -27,12 +28,12 @@ def request(number: int, sql: str = "SELECT 1", **custom: object) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _nothing_read() -> None:
-    messages._read_template.cache_clear()
+    TEMPLATES.clear()
 
 
 def test_attempts_of_one_task_have_what_is_theirs() -> None:
     one, two = (create_request(request(number), FLYTE1).read() for number in (1, 2))
-    assert messages._read_template.cache_info().hits == 1
+    assert len(TEMPLATES) == 1
     assert [(each.inputs, each.output_prefix, each.environment) for each in (one, two)] == [
         ({"n": 1}, "s3://b/1", {"N": "1"}),
         ({"n": 2}, "s3://b/2", {"N": "2"}),
@@ -59,10 +60,50 @@ def test_what_an_agent_changes_in_a_task_is_not_in_the_next_one() -> None:
     for mapping in mappings:
         mapping.clear()
     assert two == create_request(raw, FLYTE1).read() == untouched
-    assert messages._read_template.cache_info().hits == 2
+    assert len(TEMPLATES) == 1
 
 
-def test_a_large_template_is_not_kept() -> None:
-    sql = "x" * TEMPLATE_LIMIT
+def test_a_template_is_read_once() -> None:
+    raw = template(outputs=1)
+    templates = Templates()
+    assert templates.read(raw) is templates.read(raw)
+
+
+def test_a_long_template_is_not_kept() -> None:
+    sql = "x" * LONGEST
     assert create_request(request(1, sql), FLYTE1).read().statement == sql
-    assert messages._read_template.cache_info().currsize == 0
+    assert len(TEMPLATES) == 0
+
+
+def test_one_that_is_small_on_the_wire_and_large_in_memory_is_not_kept() -> None:
+    raw = template(outputs=1000)
+    assert len(raw) <= LONGEST
+    assert memory_of(read_template(raw)) > ONE
+    templates = Templates()
+    assert len(templates.read(raw).declared) == 1000
+    assert len(templates) == 0
+
+
+def test_templates_are_bound_by_the_memory_that_they_take() -> None:
+    raws = [template(outputs=20, number=number) for number in range(300)]
+    most = 40 * memory_of((raws[0], read_template(raws[0])))
+    templates = Templates(most)
+    tracemalloc.start()
+    try:
+        for raw in raws:
+            templates.read(raw)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 30 <= len(templates) <= 40
+    assert taken < most
+    # Those that were read last.
+    assert templates.read(raws[-1]) is templates.read(raws[-1])
+    assert len(templates) <= 40
+
+
+def template(outputs: int, number: int = 0) -> bytes:
+    declared = {f"o{each}": int for each in range(outputs)}
+    task = task_template("acme", custom={"n": number}, inputs={}, outputs=declared)
+    raw: bytes = task.template.SerializeToString(deterministic=True)
+    return raw

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from typing import Any
 
 import pytest
 
-from flyteagents._kernel.detached import Detached, wait_within
+from flyteagents._kernel.detached import SWEEP, Detached, wait_within
 from flyteagents._vendor.budget import within
 
 
@@ -105,6 +106,28 @@ async def test_a_detached_task_is_waited_for_and_never_cancelled() -> None:
     assert task.result() == 7
     await asyncio.sleep(0)  # it may have ended in this very turn, before its callbacks
     assert len(detached) == 0
+
+
+async def test_of_work_that_others_tell_of_few_are_held_after_their_end() -> None:
+    detached = Detached()
+    running = detached.start(later(60, None), told=True)
+    for _ in range(5 * SWEEP):
+        await asyncio.wait({detached.start(fails(), told=True)})
+    assert len(detached._tasks) <= SWEEP + 1
+    assert len(detached) == 1
+    running.cancel()
+
+
+async def test_a_drain_waits_for_nothing_that_has_ended(caplog: pytest.LogCaptureFixture) -> None:
+    detached = Detached()
+    await asyncio.wait({detached.start(fails(), told=True)})
+    assert await asyncio.wait_for(detached.drain(60), 5) == 0
+    gc.collect()
+    assert not caplog.records  # asyncio complains of errors that nobody has looked at
+
+
+async def fails() -> None:
+    raise RuntimeError
 
 
 async def test_who_waits_for_a_detached_task_may_be_cancelled_alone() -> None:

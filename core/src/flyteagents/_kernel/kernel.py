@@ -53,11 +53,7 @@ class Kernel:
 
     def allowed(self, project: str, domain: str) -> bool:
         """Whether FLYTEAGENTS_ALLOW lets this project and domain in."""
-        # No generator: every create and every poll that is read asks this.
-        for pattern in self.settings.allow:
-            if fits_tenant(pattern, project, domain):
-                return True
-        return False
+        return any(fits_tenant(pattern, project, domain) for pattern in self.settings.allow)
 
     def label(self, task_type: str) -> str:
         """The task type for metrics: it comes from outside, so only served ones have series."""

@@ -6,17 +6,15 @@ fields of log links; so requests of both are read with Flyte 1's classes.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta, timezone
+from datetime import timezone
 from typing import Any, TypeVar
 
 from flyteidl.admin import agent_pb2 as flyte1
 from flyteidl.core import errors_pb2, literals_pb2
 from flyteidl.core import execution_pb2 as core1
-from flyteidl.core.tasks_pb2 import TaskTemplate
 from flyteidl2.connector import connector_pb2 as flyte2
 from flyteidl2.core import execution_pb2 as core2
 from flyteidl2.logs.dataplane import payload_pb2 as logs2
@@ -30,14 +28,16 @@ from flyteagents._kernel.copies import copied
 from flyteagents._kernel.requests import NO_CONNECTION, Connection, CreateRequest, JobRequest
 from flyteagents._redact import remember
 from flyteagents._status import ErrorDocument, LogLine, Phase
-from flyteagents._task import Container, Fingerprint, Identity, Key, Task
+from flyteagents._task import Identity, Task
 from flyteagents._types import Type
 from flyteagents._wire.carried import without_secrets
 from flyteagents._wire.literals import decode_literals, encode_literals
-from flyteagents._wire.structs import from_struct, to_struct, unshared
-from flyteagents._wire.types import decode_variables, dump_types, load_types
+from flyteagents._wire.structs import to_struct, unshared
+from flyteagents._wire.templates import Templates
+from flyteagents._wire.types import dump_types, load_types
 
 M = TypeVar("M", bound=Message)
+TEMPLATES = Templates()
 _NOBODY = Identity()
 FLYTE1, FLYTE2 = 1, 2
 NAME_LIMIT = 1024
@@ -259,14 +259,15 @@ def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
     task = metadata.task_execution_id.task_id
     node = metadata.task_execution_id.node_execution_id
     execution = node.execution_id
+    name = _name if metadata.ByteSize() > NAME_LIMIT else str  # none of them is long
     return copied(
         _NOBODY,
-        project=_name(execution.project or task.project),
-        domain=_name(execution.domain or task.domain),
+        project=name(execution.project or task.project),
+        domain=name(execution.domain or task.domain),
         organization=execution.org or task.org,
-        execution=_name(execution.name),
-        node=_name(node.node_id),
-        task=_name(task.name),
+        execution=name(execution.name),
+        node=name(node.node_id),
+        task=name(task.name),
         version=task.version,
         attempt=metadata.task_execution_id.retry_attempt,
         namespace=metadata.namespace,
@@ -284,9 +285,8 @@ def _name(text: str) -> str:
 def _task(said: Any, inputs: literals_pb2.LiteralMap, who: Identity) -> Task[Any]:
     # Deterministic, since maps may be written in another order each time, and the cache would miss.
     raw = said.template.SerializeToString(deterministic=True)
-    read = _read_template if len(raw) <= TEMPLATE_LIMIT else _read_template.__wrapped__
     try:
-        template = read(raw)
+        template = TEMPLATES.read(raw)
         given = decode_literals(inputs, template.interface) if inputs.literals else {}
     except (RecursionError, OverflowError) as error:
         text = f"the task's timeout or inputs cannot be read: {type(error).__name__}"
@@ -305,35 +305,4 @@ def _task(said: Any, inputs: literals_pb2.LiteralMap, who: Identity) -> Task[Any
         inputs=given,
         output_prefix=said.output_prefix,
         environment=dict(environment) if environment else {},
-    )
-
-
-TEMPLATE_LIMIT = 16 * 1024
-"""Bytes of a template that is kept: tasks are few and attempts are many, so most creates read one
-that was read before. With 256 of them that is 4 MB at most."""
-
-
-@functools.lru_cache(256)
-def _read_template(raw: bytes) -> Task[Any]:
-    """What a task's template says, for everybody who runs it."""
-    template = TaskTemplate.FromString(raw)
-    container = None
-    if template.HasField("container"):
-        c = template.container
-        env = {pair.key: pair.value for pair in c.env}
-        container = Container(c.image, tuple(c.command), tuple(c.args), env)
-    timeout = template.metadata.timeout.ToTimedelta()
-    return Task(
-        type=template.type,
-        config={**template.config, **from_struct(template.custom)},
-        key=Key(""),
-        fingerprint=Fingerprint(""),
-        identity=_NOBODY,
-        statement=template.sql.statement,
-        interface=decode_variables(template.interface.inputs),
-        declared=decode_variables(template.interface.outputs),
-        timeout=timeout if timeout > timedelta(0) else None,
-        retries=template.metadata.retries.retries,
-        runtime=template.metadata.runtime.version,
-        container=container,
     )
