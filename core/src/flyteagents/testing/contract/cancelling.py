@@ -81,7 +81,8 @@ class DeletePromises(AgentHooks):
         if rig.vendor.faulty:
             rig.vendor.fault("look", Response(503), repeat=True)
         seen = rig.vendor.requests("look") if rig.vendor.faulty else 0
-        deleting = asyncio.ensure_future(rig.delete(attempt, meta, rig.second))
+        # Its replica has asked the vendor for nothing yet, and may be slow to.
+        deleting = asyncio.ensure_future(rig.delete(attempt, meta, rig.second, deadline=30.0))
         if rig.vendor.faulty:  # the second look comes after the cancel
             await rig.until(lambda: rig.vendor.requests("look") > seen + 1, "two looks")
             rig.vendor.heal()

@@ -76,7 +76,7 @@ class Rig:
         raise AssertionError(f"DeleteTask failed twice: {rpc.code} {rpc.message}")
 
     async def reach(
-        self, attempt: Attempt, meta: bytes, on: RealServer, *phases: Phase, within: float = 15.0
+        self, attempt: Attempt, meta: bytes, on: RealServer, *phases: Phase, within: float = 60.0
     ) -> Rpc:
         """Poll until one of `phases` is answered."""
         end = time.monotonic() + within
@@ -91,7 +91,7 @@ class Rig:
             assert time.monotonic() < end, f"{text} after {within:g} s"
             await asyncio.sleep(0.05)
 
-    async def until(self, true: Callable[[], bool], what: str, within: float = 10.0) -> None:
+    async def until(self, true: Callable[[], bool], what: str, within: float = 60.0) -> None:
         """Wait for something to be so at the vendor."""
         end = time.monotonic() + within
         while not true():
