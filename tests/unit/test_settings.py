@@ -88,7 +88,24 @@ def test_a_variable_of_a_plugin_that_is_not_installed_is_no_misspelt_one(
     monkeypatch.setenv("FLYTEAGENTS_SNOWFLAKE_ACCOUNT", "a")
     assert unknown_variables(KernelSettings.names()) == [
         "nothing reads the variable FLYTEAGENTS_SNOWFLAKE_ACCOUNT; is the plugin snowflake "
-        "installed, and named in FLYTEAGENTS_PLUGINS?"
+        "installed?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("FLYTEAGENTS_DATABRICKS_URL", ""),
+        ("FLYTEAGENTS_DATABRICS_URL", "; did you mean FLYTEAGENTS_DATABRICKS_URL?"),
+    ],
+)
+def test_a_variable_of_a_plugin_that_is_not_served_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    monkeypatch.setenv(name, "a")
+    assert unknown_variables(KernelSettings.names(), ["databricks", "snowflake"]) == [
+        f"nothing reads the variable {name}{meant}; the plugin databricks is installed, and not in "
+        "FLYTEAGENTS_PLUGINS"
     ]
 
 

@@ -90,7 +90,11 @@ async def serve(
 
     found = load_plugins(settings)
     slips = [sentence for plugin in found.plugins for sentence in plugin.slips]
-    for sentence in [*unknown_variables(known_variables(found)), *doubts(settings), *slips]:
+    for sentence in [
+        *unknown_variables(known_variables(found), found.left_out),
+        *doubts(settings),
+        *slips,
+    ]:
         log.warning(sentence)
     # Before anything is opened: Python's default ends the process at SIGTERM, with nothing closed.
     stop = _stop_signals()

@@ -98,7 +98,8 @@ def command(timeout: float, quiet: bool, as_json: bool) -> None:
     found = discover(kernel.plugins)
     sections = dict(_sections(kernel, found))
     known = [setting.name for settings in sections.values() for setting in settings]
-    unknown = [text for text in unknown_variables(known) if not _of_broken(text, found)]
+    unread = unknown_variables(known, found.left_out)
+    unknown = [text for text in unread if not _of_broken(text, found)]
     slips = [sentence for plugin in found.plugins for sentence in plugin.slips]
     verdicts = asyncio.run(_try_all(kernel, found.plugins, timeout))
     if as_json:

@@ -13,7 +13,6 @@ import click
 from flyteagents._cli import screen
 from flyteagents._cli.bad_settings import all_that_is_bad
 from flyteagents._client.exit_codes import CONFIG_ERROR
-from flyteagents._hooks import GROUP
 from flyteagents._kernel.offered import Offered
 from flyteagents._kernel.plugins import Found, Plugin, discover
 from flyteagents._kernel.settings import BadSettings, KernelSettings, read_settings
@@ -44,11 +43,10 @@ def command(as_json: bool) -> None:
     """
     settings = kernel_settings()
     found = discover(settings.plugins)
-    left_out = _left_out(settings)
     if as_json:
-        screen.print_json({**_document(found), "not_loaded": left_out})
+        screen.print_json({**_document(found), "not_loaded": found.left_out})
     else:
-        _print(found, left_out)
+        _print(found)
     if found.broken:
         sys.exit(CONFIG_ERROR)
 
@@ -73,14 +71,6 @@ def agent_for(task_type: str, settings: KernelSettings) -> tuple[Plugin, Offered
 def idempotency(agent: Offered) -> str:
     """What an agent promises, in one word."""
     return "sync" if agent.is_sync else agent.idempotency
-
-
-def _left_out(settings: KernelSettings) -> list[str]:
-    from importlib_metadata import entry_points
-
-    chosen = settings.plugins
-    names = {point.name for point in entry_points(group=GROUP)}
-    return sorted(names - set(chosen)) if chosen is not None else []
 
 
 def _document(found: Found) -> dict[str, Any]:
@@ -112,7 +102,7 @@ def _document(found: Found) -> dict[str, Any]:
     }
 
 
-def _print(found: Found, left_out: list[str]) -> None:
+def _print(found: Found) -> None:
     rows = [
         (task_type, idempotency(agent), plugin.name, plugin.origin, plugin.module)
         for plugin in found.plugins
@@ -129,7 +119,7 @@ def _print(found: Found, left_out: list[str]) -> None:
     for agent in (agent for plugin in found.plugins for agent in plugin.agents):
         if agent.caveat:
             screen.say(f"{', '.join(agent.task_types)}: {agent.caveat}")
-    if left_out:
-        screen.say(f"installed, and not in FLYTEAGENTS_PLUGINS: {', '.join(left_out)}")
+    if found.left_out:
+        screen.say(f"installed, and not in FLYTEAGENTS_PLUGINS: {', '.join(found.left_out)}")
     for broken in found.broken:
         click.echo(f"broken: {broken}", err=True)

@@ -52,10 +52,11 @@ class Broken:
 
 @dataclass
 class Found:
-    """What discovery found: what can be served, and what cannot."""
+    """What discovery found: what can be served, what cannot, and what was not asked for."""
 
     plugins: list[Plugin] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def discover(
@@ -67,7 +68,9 @@ def discover(
     by_name: dict[str, list[EntryPoint]] = {}
     for point in offered():
         by_name.setdefault(point.name, []).append(point)
-    for name in sorted(by_name) if chosen is None else dict.fromkeys(chosen):
+    wanted = sorted(by_name) if chosen is None else dict.fromkeys(chosen)
+    found.left_out = sorted(by_name.keys() - set(wanted))
+    for name in wanted:
         # A package that is on sys.path twice is listed twice, and is no clash with itself.
         points = {(_origin(point), point.value): point for point in by_name.get(name, [])}
         if not points:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -181,22 +181,27 @@ def doubts(settings: KernelSettings) -> list[str]:
     return [f"FLYTEAGENTS_SECRETS_DIR={folder} is no directory: no secret is read from there"]
 
 
-def unknown_variables(known: Iterable[str]) -> list[str]:
-    """A sentence for each variable `FLYTEAGENTS_*` that nothing reads."""
+def unknown_variables(known: Iterable[str], left_out: Sequence[str] = ()) -> list[str]:
+    """A sentence for each variable `FLYTEAGENTS_*` that nothing reads. left_out: plugins that are
+    installed, and not to be served."""
     names = set(known)
     sentences = []
     for name in sorted(os.environ.keys() - names - service_links(os.environ)):
         if not name.startswith(PREFIX) or name.startswith(SECRETS):
             continue
-        sentences.append(f"nothing reads the variable {name}{_hint(name, names)}")
+        sentences.append(f"nothing reads the variable {name}{_hint(name, names, left_out)}")
     return sentences
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
+def _hint(name: str, known: Iterable[str], left_out: Sequence[str]) -> str:
     """What may be meant: a variable of that name's look, or one of a plugin that is not there."""
     first, _, rest = name.removeprefix(PREFIX).partition("_")
     owners = {each.removeprefix(PREFIX).partition("_")[0] for each in known}
     if rest and not difflib.get_close_matches(first, owners, n=1, cutoff=0.8):
-        return f"; is the plugin {first.lower()} installed, and named in FLYTEAGENTS_PLUGINS?"
+        for plugin in difflib.get_close_matches(first.lower(), left_out, n=1, cutoff=0.8):
+            right = f"{prefix_of(plugin)}{rest}"
+            meant = "" if name.startswith(prefix_of(plugin)) else f"; did you mean {right}?"
+            return f"{meant}; the plugin {plugin} is installed, and not in FLYTEAGENTS_PLUGINS"
+        return f"; is the plugin {first.lower()} installed?"
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
