@@ -168,12 +168,12 @@ class FakeBigQuery(FakeVendor):
     async def _handle(self, request: Request) -> Response:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self.tokens is not None and bearer not in self.tokens:
-            return _error(401, "authError", "Request had invalid authentication credentials.")
+            return error(401, "authError", "Request had invalid authentication credentials.")
         parts = unquote(request.path.removeprefix(BASE)).strip("/").split("/")
         if parts == ["projects"]:
             return Response(200, {"projects": []})
         if not request.path.startswith(BASE) or len(parts) < 3 or parts[2] != "jobs":
-            return _error(404, "notFound", f"Not found: URL {request.path}")
+            return error(404, "notFound", f"Not found: URL {request.path}")
         project, rest = parts[1], parts[3:]
         if not rest:
             if request.method == "POST":
@@ -181,7 +181,7 @@ class FakeBigQuery(FakeVendor):
             return self._list(project, request)
         job = self._find(project, rest[0], request.query.get("location"))
         if job is None:
-            return _error(404, "notFound", f"Not found: Job {project}:{rest[0]}")
+            return error(404, "notFound", f"Not found: Job {project}:{rest[0]}")
         if rest[1:] == ["cancel"]:
             job.cancels += 1
             if job.state != "DONE" and job.cancelled is None:
@@ -206,11 +206,11 @@ class FakeBigQuery(FakeVendor):
         known = self.jobs.get((project, name))
         if known is not None:
             text = f"Already Exists: Job {project}:{known.location}.{name}"
-            return _error(409, "duplicate", text)
+            return error(409, "duplicate", text)
         statement = configuration["query"]["query"]
         plan = next((plan for text, plan in self.plans.items() if text in statement), Plan())
         if plan.rejected is not None:
-            return _error(*plan.rejected)
+            return error(*plan.rejected)
         job = FakeJob(name, project, location, {**configuration, "jobType": "QUERY"}, plan)
         if configuration.get("dryRun"):
             job.plan = replace(plan, running=0.0)
@@ -258,7 +258,8 @@ def _proto(reason: str, message: str) -> dict[str, str]:
     return {"reason": reason, "message": message}
 
 
-def _error(status: int, reason: str, message: str) -> Response:
+def error(status: int, reason: str, message: str) -> Response:
+    """An error as BigQuery writes it."""
     errors = [{"domain": "global", **_proto(reason, message)}]
     return Response(status, {"error": {"code": status, "message": message, "errors": errors}})
 

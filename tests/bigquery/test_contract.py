@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from tests.bigquery.driving import CUSTOM, TASK_TYPE
-from tests.bigquery.fake_bigquery import FakeBigQuery, FakeJob, Plan
+from tests.bigquery.fake_bigquery import FakeBigQuery, FakeJob, Plan, error
 from tests.bigquery.google_tokens import GoogleTokens, private_key
 from tests.vendors.contract import StoppingLooksLikeRunning
 
@@ -41,11 +41,6 @@ class BigQueryControl(HttpControl):
             slow_cancel=slow_cancel,
         )
         self.google = google
-
-
-def error(status: int, reason: str, message: str) -> Response:
-    errors = [{"reason": reason, "message": message}]
-    return Response(status, {"error": {"code": status, "message": message, "errors": errors}})
 
 
 class TestBigQuery(StoppingLooksLikeRunning):

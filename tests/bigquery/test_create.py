@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.bigquery.driving import CUSTOM, Driver
-from tests.bigquery.fake_bigquery import FakeBigQuery, FakeJob, Plan
+from tests.bigquery.fake_bigquery import FakeBigQuery, FakeJob, Plan, error
 
 from flyteagents import (
     AgentError,
@@ -75,7 +75,7 @@ async def test_a_project_of_a_domain_is_found_again(bigquery: FakeBigQuery, driv
 async def test_a_job_that_cannot_be_seen_yet_is_named_and_polls_find_it(
     bigquery: FakeBigQuery, driver: Driver
 ) -> None:
-    missing = Response(404, {"error": {"errors": [{"reason": "notFound"}], "message": "Not found"}})
+    missing = error(404, "notFound", "Not found")
     await driver.create(driver.task("SELECT 1", NOWHERE))
     bigquery.script("GET", "*", missing, missing, missing)
     job = await driver.create(driver.task("SELECT 1", NOWHERE))
@@ -107,7 +107,7 @@ async def test_other_work_that_was_not_seen_at_first_fails_the_task_and_is_left_
 ) -> None:
     bigquery.will("SELECT 1", Plan(running=math.inf))
     await driver.create(driver.task("SELECT 1"))
-    missing = Response(404, {"error": {"errors": [{"reason": "notFound"}], "message": "Not found"}})
+    missing = error(404, "notFound", "Not found")
     bigquery.script("GET", "*", missing)
     job = await driver.create(driver.task("SELECT 2"))
     assert job == driver.agent.handle(driver.task("SELECT 2"))
@@ -208,8 +208,7 @@ async def test_a_job_of_other_work_is_not_found_and_neither_is_a_dry_run(
 async def test_a_queue_that_is_full_for_a_moment_is_waited_for(
     bigquery: FakeBigQuery, driver: Driver, status: int, reason: str, message: str
 ) -> None:
-    error = {"errors": [{"reason": reason, "message": message}], "message": message}
-    full = Response(status, {"error": error})
+    full = error(status, reason, message)
     bigquery.script("POST", "*", full, full)
     await driver.create(driver.task())
     assert (bigquery.count("POST"), bigquery.inserted) == (3, 1)
@@ -227,8 +226,7 @@ async def test_a_project_given_by_number_is_found_though_the_conflict_names_its_
     bigquery.place = "asia-east1"
     first = await driver.create(task)
     text = f"Already Exists: Job my-project:asia-east1.{first.job_id}"
-    errors = [{"reason": "duplicate", "message": text}]
-    bigquery.script("POST", "*", Response(409, {"error": {"errors": errors, "message": text}}))
+    bigquery.script("POST", "*", error(409, "duplicate", text))
     assert await driver.create(task) == first
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import re
 from pathlib import Path
 
 import pytest
 from tests.bigquery.credential_setup import bearers, default, opened
-from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
+from tests.bigquery.fake_bigquery import FakeBigQuery, Plan, error
 from tests.bigquery.google_tokens import EMAIL, GoogleTokens, private_key
 
 from flyteagents import Forbidden, Phase, Unauthenticated
@@ -128,6 +129,30 @@ async def test_credentials_that_stay_refused_are_an_error_of_credentials(
     bigquery.tokens = set()
     async with opened(bigquery) as driver:
         with pytest.raises(Unauthenticated):
+            await driver.create(driver.task())
+
+
+async def test_whom_google_refuses_is_said_at_once_and_at_the_jobs_end(
+    bigquery: FakeBigQuery, google: GoogleTokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    default(monkeypatch, tmp_path, google.service_account())
+    bigquery.will("secrets", Plan(error=("accessDenied", "Access Denied: Table p:d.secrets")))
+    async with opened(bigquery) as driver:
+        status = await driver.get(await driver.create(driver.task("SELECT * FROM secrets")))
+        assert (status.message or "").endswith(f" | asked as {EMAIL}")
+        bigquery.script("POST", "*/jobs", error(403, "accessDenied", "no bigquery.jobs.create"))
+        with pytest.raises(Forbidden, match=re.escape(f"jobs.create | asked as {EMAIL}")):
+            await driver.create(driver.task(execution="another"))
+
+
+async def test_a_key_that_google_does_not_take_any_more_says_what_may_be_wrong(
+    bigquery: FakeBigQuery, google: GoogleTokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    default(monkeypatch, tmp_path, google.service_account())
+    refusal = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
+    google.script("POST", "*", Response(400, refusal), repeat=True)
+    async with opened(bigquery) as driver:
+        with pytest.raises(Unauthenticated, match=r"Signature\. \| the key or its account may be"):
             await driver.create(driver.task())
 
 

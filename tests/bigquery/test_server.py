@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.bigquery.driving import CUSTOM, TASK_TYPE
-from tests.bigquery.fake_bigquery import FakeBigQuery, FakeJob, Plan
+from tests.bigquery.fake_bigquery import FakeBigQuery, FakeJob, Plan, error
 from tests.bigquery.google_tokens import MetadataServer
 from tests.vendors import served
 from tests.vendors.served import Served, assert_refused
@@ -33,7 +33,7 @@ from flyteagents.testing import (
 NOWHERE: dict[str, object] = {"ProjectID": "p", "Location": None, "Domain": "d"}
 RESULTS = {"results": StructuredDataset}
 UNTYPED = [{"name": "n", "parameterType": {"type": "ARRAY"}}]
-UNAVAILABLE = Response(503, {"error": {"errors": [{"reason": "backendError"}], "message": "down"}})
+UNAVAILABLE = error(503, "backendError", "down")
 
 
 def environment(bigquery: FakeBigQuery) -> Mapping[str, str]:

@@ -41,15 +41,16 @@ async def test_workload_identity_federation_is_used(
 @pytest.mark.parametrize(
     ("key", "kind", "words"),
     [
-        ("not json", Unauthenticated, "must be the text of a JSON file"),
+        ("/keys/k.json", Unauthenticated, "the text of a JSON file, and not its path"),
         ("[]", Unauthenticated, "must be the text of a JSON file"),
-        ('{"type": "gdch"}', Unauthenticated, "must have the type"),
+        ('{"type": "gdch"}', Unauthenticated, "the secret x is of the type 'gdch'"),
+        ('{"installed": {}}', Unauthenticated, "make a key of a service account"),
         ('{"type": "service_account"}', Unauthenticated, "missing fields"),
         (
             '{"type": "service_account", "client_email": "a@b", "private_key": "c4nary", '
             '"token_uri": "https://oauth2.googleapis.com/token"}',
             Unauthenticated,
-            "the secret x cannot be used",
+            r"the secret x cannot be read .*: keep the JSON file as Google gave it out",
         ),
         (
             '{"type": "authorized_user", "token_uri": "https://evil.example/t"}',

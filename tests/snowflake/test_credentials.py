@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,8 @@ async def test_a_tasks_own_key_goes_before_the_tenants_and_that_before_the_servi
     [
         ("no key at all", "no private key in PEM"),
         ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "no private key in PEM"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "it is the public one"),
+        ("/keys/snowflake.p8", "the key itself, and not its path"),
         ("ec", "no RSA key"),
     ],
 )
@@ -291,8 +294,38 @@ async def test_no_credentials_are_told_with_the_places_where_they_could_be(
     snowflake: FakeSnowflake,
 ) -> None:
     async with Driver(snowflake.url).opened() as driver:
-        with pytest.raises(Unauthenticated, match="_FSEC_SNOWFLAKE_PRIVATE_KEY"):
+        with pytest.raises(Unauthenticated, match="_FSEC_SNOWFLAKE_PRIVATE_KEY") as raised:
             await done(driver)
+    assert "or log in by the secret snowflake_oauth or the secret snowflake_token" in str(
+        raised.value
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "words"),
+    [
+        ((401, "390144", "JWT token is invalid."), Unauthenticated, "SET RSA_PUBLIC_KEY"),
+        ((401, "390318", "OAuth access token expired."), Unauthenticated, "put a new token"),
+        ((403, "390189", "Role 'X' is not granted."), Forbidden, "FLYTEAGENTS_SNOWFLAKE_ROLE"),
+        ((403, "390422", "IP 1.2.3.4 is not allowed."), Forbidden, "IP 1.2.3.4 is not allowed"),
+        ((403, "", ""), Forbidden, "is the account's name right?"),
+    ],
+)
+async def test_a_login_that_is_refused_says_what_to_do(
+    snowflake: FakeSnowflake,
+    monkeypatch: pytest.MonkeyPatch,
+    reply: tuple[int, str, str],
+    kind: type[AgentError],
+    words: str,
+) -> None:
+    monkeypatch.setenv(NAME, private_key())
+    status, code, message = reply
+    body: object = {"code": code, "message": message} if code else "<html>Forbidden</html>"
+    snowflake.script("POST", BASE, Response(status, body), repeat=True)
+    async with Driver(snowflake.url).opened() as driver:
+        with pytest.raises(kind, match=re.escape(words)) as raised:
+            await done(driver)
+    assert message in str(raised.value)
 
 
 async def test_a_host_of_a_tasks_own_gets_no_credentials_unless_it_is_allowed(

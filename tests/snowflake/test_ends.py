@@ -96,7 +96,27 @@ async def test_every_error_is_permanent_or_passes(
     status = await driver.run(driver.task("SELECT 'once'"))
     assert (status.phase, status.code) == (phase, code)
     assert status.message is not None
-    assert status.message.startswith(f"in Snowflake's words | query={snowflake.statement.handle}")
+    assert status.message.startswith("in Snowflake's words | ")
+    assert status.message.endswith(f"query={snowflake.statement.handle}")
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("000604", "somebody has cancelled it at Snowflake"),
+        ("000606", "or the service FLYTEAGENTS_SNOWFLAKE_WAREHOUSE"),
+        ("090105", "or the service FLYTEAGENTS_SNOWFLAKE_DATABASE"),
+        ("002003", "asked as me: has the role the right?"),
+        ("003001", "asked as me: has the role the right?"),
+    ],
+)
+async def test_a_failure_says_what_to_do_where_snowflakes_words_do_not(
+    snowflake: FakeSnowflake, driver: Driver, code: str, hint: str
+) -> None:
+    snowflake.will("once", Plan(error=(code, "", "in Snowflake's words")))
+    status = await driver.run(driver.task("SELECT 'once'"))
+    assert str(status.message).startswith("in Snowflake's words | ")
+    assert hint in str(status.message)
 
 
 def test_the_task_s_own_limit_may_be_tried_again() -> None:

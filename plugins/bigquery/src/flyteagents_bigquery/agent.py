@@ -14,6 +14,7 @@ from flyteagents import (
     AgentError,
     Call,
     Endpoint,
+    Forbidden,
     InvalidTask,
     JobConflict,
     JobNotFound,
@@ -115,6 +116,8 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             raise InvalidTask(error.message, code=error.code) from None
         except InvalidTask as error:
             raise InvalidTask(error.message + hint(task.statement), code=error.code) from None
+        except Forbidden as error:
+            raise Forbidden(error.message + await self._asked_as(call), code=error.code) from None
         # An id that is taken is mostly our own job, of an insert whose reply was lost.
         if reply.status == 409:
             return await self._existing(job, reply, call)
@@ -150,6 +153,8 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             return Status(Phase.FAILED, _other_work(job))
         reading = read_state(state)
         message, code, phase = reading.message, reading.code, reading.phase
+        if code == "accessDenied":
+            message += await self._asked_as(call)
         outputs: Mapping[str, object] | None = None
         if phase is Phase.SUCCEEDED:
             if not state.described:
@@ -217,6 +222,14 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             return await self._named(named, call)
         key = await call.find_secret(SECRET)
         return Source() if key is None else Source(key=key, shown=f"the secret {SECRET}")
+
+    async def _asked_as(self, call: Call) -> str:
+        """Whom Google has refused, which its own words do not say."""
+        if self.settings.anonymous:
+            return ""
+        source = await self._source(call)
+        token = await self._tokens.get(source, call)
+        return f" | asked as {token.account or source.shown}"
 
     async def _obtain(self, source: Source, call: Call) -> GoogleToken:
         trust = Trust(self.settings.key_hosts, self.settings.federated_secrets)

@@ -28,6 +28,10 @@ CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 METADATA = "http://169.254.169.254"
 # The kubelet, or whoever writes the file, had not replaced the subject token yet.
 _NOT_YET = re.compile(r"\bstale\b|\bexpired\b|not yet valid|too early", re.I)
+# In OAuth's one word for it Google tells all of these.
+_NOT_GRANTED = (
+    "the key or its account may be deleted, disabled or expired, or this machine's clock be wrong"
+)
 _ON_GOOGLE = (
     "GCE_METADATA_HOST",
     "GCE_METADATA_ROOT",
@@ -40,10 +44,12 @@ _ON_GOOGLE = (
 @dataclass(frozen=True)
 class GoogleToken(Token):
     """quota_project: what Google's own libraries would send as `x-goog-user-project`.
-    universe: the domain of the cloud that it is for."""
+    universe: the domain of the cloud that it is for. account: the service account's e-mail, empty
+    where the token is none's."""
 
     quota_project: str | None = None
     universe: str = GOOGLE_UNIVERSE
+    account: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ def obtain(source: Source, scopes: Sequence[str], trust: Trust) -> GoogleToken:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         # google-auth's reading of a malformed key. Its text may quote the key.
         raise Unauthenticated(
-            f"{source.shown} cannot be used: {type(error).__name__} while reading them"
+            f"{source.shown} cannot be read ({type(error).__name__}): keep the JSON file as Google "
+            "gave it out, with the \\n in its private_key"
         ) from None
 
     expires = time.time() + UNKNOWN_LIFE
@@ -92,12 +99,13 @@ def obtain(source: Source, scopes: Sequence[str], trust: Trust) -> GoogleToken:
         expires,
         quota_project=getattr(credentials, "quota_project_id", None),
         universe=credentials.universe_domain,
+        account=getattr(credentials, "service_account_email", None) or "",
     )
 
 
 def _credentials(source: Source, scopes: list[str], trust: Trust, transport: Transport) -> Any:
     if source.key:
-        return from_secret(_read(source), scopes, trust)
+        return from_secret(_read(source), scopes, trust, source.shown)
     if not source.impersonate:
         return _default(scopes, transport)
     # The service that makes the other account's token wants the scope of the whole platform;
@@ -109,7 +117,9 @@ def _credentials(source: Source, scopes: list[str], trust: Trust, transport: Tra
 def _read(source: Source) -> Mapping[str, Any]:
     info = _json(source.key)
     if info is None:
-        raise Unauthenticated(f"{source.shown} is not a key: it must be the text of a JSON file")
+        raise Unauthenticated(
+            f"{source.shown} is not a key: it must be the text of a JSON file, and not its path"
+        )
     return info
 
 
@@ -176,7 +186,8 @@ def _told(source: Source, error: Exception, passing: bool) -> AgentError:
     """google-auth's error; its second argument is a whole reply."""
     text = str(error.args[0]) if error.args else type(error).__name__
     kind = Unavailable if passing else Unauthenticated
-    return kind(f"no access token from {source.shown}: {text[:300]}")
+    hint = f" | {_NOT_GRANTED}" if "invalid_grant" in text else ""
+    return kind(f"no access token from {source.shown}: {text[:300]}{hint}")
 
 
 def _json(text: str) -> Mapping[str, Any] | None:

@@ -30,9 +30,11 @@ class Trust:
     federated: bool = False
 
 
-def from_secret(info: Mapping[str, Any], scopes: Sequence[str], trust: Trust) -> Any:
-    """google-auth's credentials. Raises InvalidTask for a key that may not do what it asks for,
-    Unauthenticated for one that is none."""
+def from_secret(
+    info: Mapping[str, Any], scopes: Sequence[str], trust: Trust, shown: str = "the key"
+) -> Any:
+    """google-auth's credentials of a key, which `shown` names in errors. Raises InvalidTask for one
+    that may not do what it asks for, Unauthenticated for one that is none."""
     for name, url in _addresses(info):
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -57,8 +59,9 @@ def from_secret(info: Mapping[str, Any], scopes: Sequence[str], trust: Trust) ->
         _check_federated(info, trust)
         return federated(info, scopes)
     raise Unauthenticated(
-        "a key must have the type service_account, authorized_user, "
-        "impersonated_service_account or external_account"
+        f"{shown} is of the type {str(kind or 'none')[:40]!r}, and a key has service_account, "
+        "authorized_user, impersonated_service_account or external_account; make a key of a "
+        "service account, and store its JSON file"
     )
 
 

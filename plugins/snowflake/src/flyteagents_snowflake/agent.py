@@ -261,7 +261,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         if found.running or found.succeeded:
             # It may run, and only the same requestId sent again can say under which id.
             raise Unavailable("Snowflake's reply to the submit names no statement")
-        raise InvalidTask(reasons.words(found.message), code=found.code)
+        raise InvalidTask(reasons.told(found.code, found.message), code=found.code)
 
     async def _by_tag(
         self, task: Task[SnowflakeConfig], asked: Submit, call: Call

@@ -79,7 +79,12 @@ async def source_of(
         if secret := await call.find_secret(names[kind]):
             passphrase = await call.find_secret(f"{names[kind]}_passphrase")
             return Source(kind, secret, f"the secret {names[kind]}", subject, url, passphrase)
-    await call.secret(names[wanted[0]])  # says where it could be
+    try:
+        await call.secret(names[wanted[0]])  # says where it could be
+    except Unauthenticated as error:
+        others = " or ".join(f"the secret {names[kind]}" for kind in wanted[1:])
+        also = f"; or log in by {others}" if others else ""
+        raise Unauthenticated(f"{error.message}{also}") from None
     raise AssertionError("a secret that was not there is there")
 
 
@@ -154,8 +159,18 @@ def _key(source: Source) -> object:
             ) from None
         return _key(Source(**{**source.__dict__, "passphrase": None}))
     except (ValueError, binascii.Error):
-        hint = "; is the passphrase right?" if passphrase else ""
-        raise Unauthenticated(f"{source.shown} is no private key in PEM (PKCS#8){hint}") from None
+        raise Unauthenticated(
+            f"{source.shown} is no private key in PEM (PKCS#8){_instead(text, passphrase)}"
+        ) from None
+
+
+def _instead(text: str, passphrase: bytes | None) -> str:
+    """What it may be that is no private key."""
+    if "PUBLIC KEY" in text:
+        return "; it is the public one"
+    if text.startswith(("/", "~", "file:")):
+        return "; the secret must be the key itself, and not its path"
+    return "; is the passphrase right?" if passphrase else ""
 
 
 def _fingerprint(key: Any) -> str:

@@ -8,19 +8,20 @@ from __future__ import annotations
 from flyteagents import Status
 from flyteagents_snowflake.answers import Answer
 from flyteagents_snowflake.job import SnowflakeJob
-from flyteagents_snowflake.reasons import ending, place_of_failure, words
+from flyteagents_snowflake.reasons import ending, place_of_failure, told
 from flyteagents_snowflake.statistics import job_info, moment
 
 
 def failed(job: SnowflakeJob, found: Answer) -> Status:
     """The end of a statement that did not succeed, in Snowflake's words."""
     phase = ending(found.code, found.sql_state, limited=job.limited)
-    text = words(found.message)
+    text = told(found.code, found.message, job.user)
     place = place_of_failure(found.message)
     if place is not None:
-        line, column, told = place
+        line, column, why = place
         alone = len(job.starts) == 1  # the other statement was our own
-        text = words(told) if alone else f"{_before(job, line, column)} | {words(told)}"
+        text = told(found.code, why, job.user)
+        text = text if alone else f"{_before(job, line, column)} | {text}"
     return Status(
         phase,
         f"{text} | query={job.query_id}",

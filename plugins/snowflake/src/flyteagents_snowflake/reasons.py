@@ -9,7 +9,16 @@ import json
 import re
 from typing import Any
 
-from flyteagents import AgentError, JobNotFound, Phase, Reply, Throttled
+from flyteagents import (
+    AgentError,
+    Forbidden,
+    InvalidTask,
+    JobNotFound,
+    Phase,
+    Reply,
+    Throttled,
+    Unauthenticated,
+)
 
 CANCELLED = frozenset({"000604"})
 TIMED_OUT = frozenset({"000630"})
@@ -41,6 +50,28 @@ _SEVERAL = re.compile(
 )
 _TRACE = re.compile(r"\s+in SYSTEM\$MULTISTMT at .*", re.DOTALL)
 TEXT = 2000
+_DEFAULTS = "give the task's config a {0}, or the service FLYTEAGENTS_SNOWFLAKE_{1}"
+_ROLE = (
+    "asked as {user}: has the role the right? It is that of the task's config, else "
+    "FLYTEAGENTS_SNOWFLAKE_ROLE, else the user's default one"
+)
+_RENEW = "put a new token into its secret"
+# What to do, where Snowflake says what somebody at its console would do, or nothing.
+_HINTS = {
+    "000604": "somebody has cancelled it at Snowflake, or its warehouse was taken away",
+    "000606": _DEFAULTS.format("warehouse", "WAREHOUSE"),
+    "090105": _DEFAULTS.format("database", "DATABASE"),
+    "090106": _DEFAULTS.format("schema", "SCHEMA"),
+    "002003": _ROLE,
+    "002043": _ROLE,
+    "003001": _ROLE,
+    "390144": "has the user the public half of this key (ALTER USER ... SET RSA_PUBLIC_KEY), and "
+    "are the names of user and account right?",
+    "390189": "a role is named by the task's config, or by FLYTEAGENTS_SNOWFLAKE_ROLE",
+    "390303": _RENEW,
+    "390318": _RENEW,
+}
+_REFUSALS = {400: InvalidTask, 401: Unauthenticated, 403: Forbidden}
 
 
 class Started(AgentError):
@@ -73,7 +104,21 @@ def explain(reply: Reply) -> AgentError | None:
         return JobNotFound(words(message), code=code)
     if reply.status == 400 and code == "390505":
         return Throttled(words(message), code=code)
+    if reply.status in _REFUSALS and code in _HINTS:
+        return _REFUSALS[reply.status](told(code, message), code=code)
+    # The driver reads it so as well (snowflake.connector.auth: "Verify the account name").
+    if reply.status == 403 and not code and not message:
+        return Forbidden(
+            "Snowflake answered 403 and nothing else, as it does for an account that it does not "
+            "have: is the account's name right? A firewall on the way may be the cause too"
+        )
     return None
+
+
+def told(code: str, message: str, user: str = "the user") -> str:
+    """Snowflake's message, and what to do about it."""
+    hint = _HINTS.get(code)
+    return f"{words(message)} | {hint.format(user=user)}" if hint else words(message)
 
 
 def words(message: str) -> str:
