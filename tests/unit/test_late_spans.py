@@ -230,3 +230,13 @@ def test_an_exporter_of_another_package_gets_the_sdks_own_spans() -> None:
     assert [type(span) for span in kept.get_finished_spans()] == [ReadableSpan] * 2
     exporter.shutdown()
     assert exporter.export(sink) is SpanExportResult.FAILURE
+
+
+def test_a_request_outside_of_calls_has_a_span_of_the_process(
+    receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", receiver.endpoint)
+    telemetry = start_telemetry()
+    with telemetry.tracing.operation("acme", "cancel"), vendor_span("GET", {}) as span:
+        assert span.is_recording()
+    telemetry.shutdown()

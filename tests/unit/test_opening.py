@@ -35,6 +35,7 @@ def test_a_job_is_read_and_checked_once(setup: Setup, monkeypatch: pytest.Monkey
     first = know(setup.kernel, request)
     monkeypatch.setattr(opening, "load", None)
     assert know(setup.kernel, request) is first
+    assert first.attempt.root is not None
     assert first.attempt.root.trace_id == int("a" * 32, 16)
 
 
@@ -86,6 +87,7 @@ def test_credentials_that_another_connector_wrote_are_in_the_job_and_not_in_the_
 
 def test_the_end_of_another_connectors_job_joins_the_trace_of_its_task(setup: Setup) -> None:
     known = know(setup.kernel, ask(b'{"id": "theirs"}'))
+    assert known.attempt.root is not None
     assert int(known.envelope.trace, 16) == known.attempt.root.trace_id > 1
 
 

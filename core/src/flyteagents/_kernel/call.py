@@ -138,7 +138,7 @@ async def ask(
     Unavailable when it takes more than `limit` seconds."""
     served, place = call.served, call.place
     method = getattr(place.agent, call.operation)
-    about = [each for each in (first, call.of) if each is not None]
+    about = () if call.of is None else (call.of,) if first is None else (first, call.of)
     with served.span(call.operation):
         try:
             value = await within(limit, place.lane.run(method, *about, call, *more))

@@ -157,10 +157,12 @@ class Polling:
         call = opened.call("get", budget)
         try:
             status = await ask(call, limit=POLL_LIMIT)
-            answer = seen.said_again(status)
+            again = seen.said_again(status)
             # Links that could not be made are tried again.
-            if answer is None or not (answer.links or opened.served.linkless):
-                answer = await self._answer(opened, call, status)
+            if again is not None and (again.links or opened.served.linkless):
+                seen.vendor_spoke()
+                return again
+            answer = await self._answer(opened, call, status)
             seen.vendor_spoke()  # last: what is wrong with the answer is a failure too
             if answer.phase.terminal:
                 return self._ended(opened, answer, status)

@@ -150,10 +150,10 @@ class Seen:
         """The last answer, where the vendor says nothing but the phase that this tells: so do
         nearly all polls, and none of what an answer is made of needs to be looked at again."""
         latest = self.latest
-        if latest is None or status.phase is not latest.phase:
+        if latest is None or self.final is not None or status.phase is not latest.phase:
             return None
         wordy = status.message or status.code or status.info or latest.message or latest.info
-        return None if wordy or latest.phase.terminal else latest
+        return None if wordy else latest
 
     def was_answered(self, answer: Answer) -> Answer:
         """The vendor's answer, or an end of our own, goes to Flyte. One that says nothing new is

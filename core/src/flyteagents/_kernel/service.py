@@ -78,7 +78,8 @@ class Service:
             rpc.changed = answer.phase is not before
         # With every answer: Flyte 1 shows the custom info of the first one while a job runs, and
         # that of the last one when it has ended.
-        return warned(answer, known.envelope.warnings)
+        warnings = known.envelope.warnings
+        return warned(answer, warnings) if warnings else answer
 
     def _opened(self, known: Known, request: JobRequest) -> OpenJob | Answer:
         """The job that is to be polled, or the answer where none is."""

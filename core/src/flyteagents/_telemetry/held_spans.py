@@ -7,10 +7,11 @@ known that it was one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from opentelemetry.context import create_key, get_value
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
-from opentelemetry.trace import SpanContext, Status
+from opentelemetry.trace import Span, SpanContext, Status
 from opentelemetry.util.types import Attributes
 
 from flyteagents._redact import redact
@@ -44,6 +45,12 @@ class Held(list[Ended]):
         return sent
 
 
+def held_around(current: Span) -> Held | None:
+    """What the call that `current` is of keeps back; None outside of calls."""
+    held = current.held if isinstance(current, LateSpan) else get_value(CALL)
+    return held if isinstance(held, Held) else None
+
+
 class HoldingProcessor(SpanProcessor):
     """Passes ended spans on to `targets`. What ends within a call waits for `settle`; what ends
     after its call, detached, or beyond the limit, is passed on at once."""
@@ -52,7 +59,7 @@ class HoldingProcessor(SpanProcessor):
         self._targets = targets
 
     def on_end(self, span: Ended) -> None:
-        held = get_value(CALL)
+        held = span.held if isinstance(span, LateSpan) else get_value(CALL)
         if not isinstance(held, Held):
             self.send(span)
         elif held.open and len(held) < LIMIT:
@@ -71,13 +78,14 @@ class HoldingProcessor(SpanProcessor):
         held.clear()
 
     def send(self, span: Ended) -> None:
-        if not isinstance(span, LateSpan):
-            span = _masked(span)
-        elif not span.plain:
-            span = _masked(span.made())
-        # A `LateSpan` has what a processor looks at; whoever exports it makes the rest.
+        if isinstance(span, LateSpan):
+            span.get_span_context()  # now: whoever sends it does so in another thread
+            # A processor finds in it what it looks at; whoever exports it makes the rest.
+            sent: Any = span if span.plain else _masked(span.made())
+        else:
+            sent = _masked(span)
         for target in self._targets:
-            target.on_end(span)  # type: ignore[arg-type]
+            target.on_end(sent)
 
     def shutdown(self) -> None:
         for target in self._targets:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, attach, detach, get_current
@@ -38,6 +39,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from opentelemetry.util.types import Attributes, AttributeValue
+
+if TYPE_CHECKING:
+    from flyteagents._telemetry.held_spans import Held
 
 LATE = True
 _EVENTS_LIMIT = 128  # the SDK's, where no variable says otherwise
@@ -111,11 +115,14 @@ class Shared(dict[str, AttributeValue]):
 class LateSpan(NonRecordingSpan):
     """A span as the code within it sees it: agents and libraries may add to it.
 
-    spare: its place may be taken by its parent when the call turns out to have changed nothing."""
+    spare: its place may be taken by its parent when the call turns out to have changed nothing.
+    held: where the call that it is of keeps its spans back.
+    Its other names are those of a `ReadableSpan`, for what looks at both."""
 
     # Most spans are told nothing, so these are the class's until somebody does.
     spare = False
-    _named = False  # whether somebody has asked for its id, as a span within it does
+    held: Held | None = None
+    context: SpanContext | None = None  # made when somebody asks, as a span within it does
     end_time: int | None = None
     status = _UNSET
     added: dict[str, AttributeValue] | None = None
@@ -140,18 +147,14 @@ class LateSpan(NonRecordingSpan):
         self.attributes = attributes
         self.links = links
         self.start_time = time.time_ns() if start is None else start
+        # The sampler has decided with the root, and its flags say how.
+        flags = _DROPPED if origin.off else (parent or self.get_span_context()).trace_flags
+        self.sampled = bool(flags & TraceFlags.SAMPLED)
 
     def get_span_context(self) -> SpanContext:
-        if not self._named:
-            self._named = True
-            self._context = self._identified()
-        return self._context
-
-    # What the SDK's processor and an encoder look at, as a `ReadableSpan` has it.
-
-    @property
-    def context(self) -> SpanContext:
-        return self.get_span_context()
+        if self.context is None:
+            self.context = self._identified()
+        return self.context
 
     @property
     def resource(self) -> Resource:
@@ -163,7 +166,6 @@ class LateSpan(NonRecordingSpan):
 
     def _identified(self) -> SpanContext:
         parent = self.parent
-        # The sampler has decided with the root, and its flags say how.
         if parent is not None:
             trace, flags = parent.trace_id, parent.trace_flags
         else:
@@ -174,14 +176,10 @@ class LateSpan(NonRecordingSpan):
 
     def gives_way(self) -> bool:
         """Let whoever asks for its id from now on have its parent's. Not where somebody has it."""
-        if self._named or self.parent is None:
+        if self.context is not None or self.parent is None:
             return False
-        self._context, self._named = self.parent, True
+        self.context = self.parent
         return True
-
-    @property
-    def sampled(self) -> bool:
-        return bool((self.parent or self.get_span_context()).trace_flags & TraceFlags.SAMPLED)
 
     @property
     def told(self) -> bool:
@@ -191,7 +189,7 @@ class LateSpan(NonRecordingSpan):
     @property
     def plain(self) -> bool:
         """Whether it has no text that an agent, a library or an error gave it."""
-        return not self.events and not self.status.description
+        return not self.events and (self.status is _UNSET or not self.status.description)
 
     def is_recording(self) -> bool:
         return self.end_time is None and self.sampled

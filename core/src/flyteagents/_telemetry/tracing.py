@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from opentelemetry.context import Context, attach, get_value
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     INVALID_SPAN,
-    INVALID_SPAN_CONTEXT,
     Link,
     Span,
     SpanContext,
@@ -34,7 +33,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from flyteagents._redact import redact
 from flyteagents._task import Identity
-from flyteagents._telemetry.held_spans import CALL, Held, HoldingProcessor
+from flyteagents._telemetry.held_spans import CALL, Held, HoldingProcessor, held_around
 from flyteagents._telemetry.late_spans import SPAN, Current, LateSpan, Origin, Shared
 
 SCOPE = "flyteagents"
@@ -80,9 +79,9 @@ def task_attributes(task_type: str, who: Identity) -> dict[str, Any]:
 
 @dataclass(eq=False, slots=True)
 class Attempt:
-    """What all spans of one attempt have in common."""
+    """What all spans of one attempt have in common. root: None where nobody knows."""
 
-    root: SpanContext
+    root: SpanContext | None
     sampled: bool
     task_type: str = ""
     created: float = 0.0
@@ -110,7 +109,7 @@ class Tracing:
         self.spans = spans
         self.own = Origin(provider, InstrumentationScope(SCOPE, version), spans.on_end)
         self.vendor = Origin(provider, InstrumentationScope(VENDOR_SCOPE), spans.on_end)
-        self.unread = Attempt(INVALID_SPAN_CONTEXT, sampled=not self.own.off)
+        self.unread = Attempt(None, sampled=not self.own.off)
         self._operations: dict[tuple[str, str], tuple[str, Shared]] = {}
 
     def root(self, trace: int, key: str) -> SpanContext:
@@ -130,8 +129,9 @@ class Tracing:
     def operation(self, agent: str, operation: str) -> AbstractContextManager[Span]:
         """The span of an agent's own work within a call, or detached from it. A look at a job
         that changed nothing goes without; what was within it is then right under the call's."""
+        if self.own.off:
+            return _UNSEEN
         current = get_current_span()
-        # Found out without asking for its id, which is made when it is asked for.
         if isinstance(current, LateSpan) and not current.sampled:
             return _UNSEEN
         named = self._operations.get((agent, operation))
@@ -140,8 +140,9 @@ class Tracing:
             named = self._operations[agent, operation] = f"{operation} {agent}", attributes
         name, attributes = named
         span = self.own.start(name, _if_valid(current.get_span_context()), attributes=attributes)
-        if operation == "get" and isinstance(span, LateSpan):
-            span.spare = True
+        if isinstance(span, LateSpan):
+            span.spare = operation == "get"
+            span.held = held_around(current)
         return _Operation(span)
 
     def job(
@@ -179,21 +180,26 @@ class _Operation(Current):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        detach(self._token)
         # No exception event: the log has the error, and the SERVER span its status.
         if error is not None and not isinstance(error, asyncio.CancelledError):
             _fail(self._span, type(error).__name__, str(error))
-        super().__exit__(kind, error, traceback)
+        self._span.end()
 
 
 def vendor_span(name: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Span]:
     """The span of a request to a vendor: of the call it is part of, or else, as in a command or a
     test, of the process's tracer."""
-    held, current = get_value(CALL), get_current_span()
-    if isinstance(held, Held):
-        above = _if_valid(current.get_span_context())
-        return Current(held.vendor.start(name, above, SpanKind.CLIENT, attributes))
-    if isinstance(current, LateSpan):
+    current = get_current_span()
+    if isinstance(current, LateSpan) and not current.sampled:
         return _UNSEEN
+    held = held_around(current)
+    if held is not None:
+        above = _if_valid(current.get_span_context())
+        span = held.vendor.start(name, above, SpanKind.CLIENT, attributes)
+        if isinstance(span, LateSpan):
+            span.held = held
+        return Current(span)
     return get_tracer(VENDOR_SCOPE).start_as_current_span(
         name,
         kind=SpanKind.CLIENT,
@@ -206,40 +212,37 @@ def vendor_span(name: str, attributes: Mapping[str, Any]) -> AbstractContextMana
 class Rpc:
     """One RPC as its trace sees it. The span begins when the request is read, since the request
     says which trace it belongs to; it is dated back to the arrival. `metadata` is asked for a
-    caller's span, which becomes a link."""
+    caller's span, which becomes a link. `attempt` is what the request turned out to be about."""
 
     def __init__(self, tracing: Tracing, name: str, metadata: Metadata = tuple) -> None:
         self._tracing = tracing
         self._name = name
         self._metadata = metadata
         self._arrived = time.time_ns()
-        self._attempt = tracing.unread
+        self.attempt = tracing.unread
         self._span: Span | None = None
         self.changed = True
 
-    @property
-    def task_type(self) -> str:
-        return self._attempt.task_type
-
     def begin(self, attempt: Attempt) -> Span:
         """The request has been read: join the trace of its task."""
-        self._attempt = attempt
-        above = _if_valid(attempt.root)
+        self.attempt = attempt
         # Not detached, either of them: every RPC is a task of its own, and its context ends with
         # it.
         if not attempt.sampled:  # its ids are for the log alone
-            self._span = self._tracing.own.start(self._name, above)
+            self._span = self._tracing.own.start(self._name, attempt.root)
             attach(Context({SPAN: self._span}))
             return self._span
         self._span = self._tracing.own.start(
             self._name,
-            above,
+            attempt.root,
             SpanKind.SERVER,
             attempt.of_rpc(self._name),
             _links(self._metadata() or ()),
             self._arrived,
         )
         self._held = Held(self._tracing.vendor)
+        if isinstance(self._span, LateSpan):
+            self._span.held = self._held
         attach(Context({SPAN: self._span, CALL: self._held}))
         return self._span
 
@@ -247,9 +250,9 @@ class Rpc:
         """The RPC has been answered with a gRPC status code ("NOT_FOUND"). Only what is the
         server's fault makes the span an error, as the semantic conventions have it."""
         span = self._span or self.begin(self._tracing.unread)  # it could not be read
-        if not self._attempt.sampled:
+        if not self.attempt.sampled:
             return
-        young = self._arrived / 1e9 - self._attempt.created < OLD
+        young = self._arrived / 1e9 - self.attempt.created < OLD
         # Before its own span ends: that one is sent in any case, and must not be held.
         self._tracing.spans.settle(self._held, keep=self.changed or young, changed=self.changed)
         if code != "OK":

@@ -14,7 +14,6 @@ from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.kernel import Kernel
 from flyteagents._redact import redact
-from flyteagents._telemetry.metrics import Requests
 from flyteagents._telemetry.tracing import Rpc
 
 log = logging.getLogger("flyteagents")
@@ -25,21 +24,17 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 class Method:
     """A gRPC method, with what its calls have in common. `operation` has the name that flytekit's
-    metrics use; `begun` counts the calls."""
+    metrics use; `begun` counts the calls; `requests` counts the answers, by task type."""
 
     def __init__(self, kernel: Kernel, service: str, method: str, operation: str) -> None:
         self.name = f"{service}/{method}"
         self.operation = operation
         self.begun = 0
         self.tracing = kernel.telemetry.tracing
+        # Task types come from outside, so only those that are served have series.
         count = kernel.telemetry.metrics.requests
-        self._requests = {each: count(each, operation) for each in kernel.agents}
-        self._others = count("unknown", operation)
-
-    def requests(self, task_type: str) -> Requests:
-        """Where its calls for a task type are counted. That comes from outside, so only those that
-        are served have series."""
-        return self._requests.get(task_type, self._others)
+        self.requests = {each: count(each, operation) for each in kernel.agents}
+        self.others = count("unknown", operation)
 
 
 class Serving:
@@ -61,7 +56,8 @@ class Serving:
     def answered(self, code: str = "OK", text: str = "") -> None:
         """The RPC ends, with the name of a gRPC status code."""
         seconds = time.perf_counter() - self._started
-        self._method.requests(self.rpc.task_type).answered(seconds, code)
+        method, task_type = self._method, self.rpc.attempt.task_type
+        method.requests.get(task_type, method.others).answered(seconds, code)
         self.rpc.end(code, text)
 
     async def failed(self, error: BaseException) -> None:
