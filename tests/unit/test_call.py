@@ -126,8 +126,36 @@ async def test_a_store_that_hangs_holds_up_no_other_and_none_of_the_agents_threa
         ("file:///mnt/sales/a/0", "/mnt/sales"),
     ],
 )
-def test_what_hangs_as_one_is_one_place(prefix: str, place: str) -> None:
+def test_what_hangs_as_one_is_one_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prefix: str, place: str
+) -> None:
+    """Where nobody says what the mounts are, as on macOS, they are guessed."""
+    monkeypatch.setattr(stores, "MOUNTS", tmp_path / "none")
     assert stores._place_of(prefix) == place
+
+
+@pytest.mark.parametrize(
+    ("prefix", "place"),
+    [
+        ("/mnt/team/sales/eu/a/0", "/mnt/team/sales"),
+        ("/mnt/team/sales/../shop/a/0", "/mnt/team/shop"),
+        ("file:///mnt/with%20space/a/b/0", "/mnt/with space"),
+        ("/home/me/out/0", "/home/me"),  # on the root's own disk
+    ],
+)
+def test_where_the_machine_says_what_is_mounted_it_is_not_guessed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prefix: str, place: str
+) -> None:
+    table = tmp_path / "mounts"
+    points = ("/", "/mnt/team/sales", "/mnt/team/shop", "/mnt/with\\040space", "/home/you")
+    table.write_text("".join(f"server:/x {point} nfs4 rw 0 0\n" for point in points))
+    monkeypatch.setattr(stores, "MOUNTS", table)
+    assert stores._place_of(prefix) == place
+
+
+@pytest.mark.skipif(not stores.MOUNTS.exists(), reason="this system has no table of its mounts")
+def test_this_machine_says_what_is_mounted() -> None:
+    assert stores._place_of("/proc/self/fd/x/y") == "/proc"
 
 
 def test_there_are_threads_for_so_many_places_and_no_more() -> None:

@@ -6,7 +6,10 @@ Flyte's own code writes are ever read, and no more of a file than Flyte would re
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,6 +29,9 @@ SIZE_LIMIT = 10 << 20
 (flytestdlib/storage/config.go:36, charts/flyte-core/values.yaml:845)."""
 PLACES, THREADS = 32, 4
 """Places that have threads of their own, the others share some; and how many each has."""
+MOUNTS = Path("/proc/self/mounts")
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""How a space, a tab, a line's end or a backslash stands there (man 5 fstab)."""
 
 
 class Stores:
@@ -54,11 +60,33 @@ class Stores:
 
 
 def _place_of(prefix: str) -> str:
-    """What hangs as one: a bucket, or what may be a mount of its own."""
+    """What hangs as one: a bucket, or a mount."""
+    path = _path_of(prefix)
+    if path is None:
+        parts = urlsplit(prefix)
+        return f"{parts.scheme}://{parts.netloc}"
+    path, mounts = Path(normpath(path)), _mounts()
+    mount = next((str(place) for place in (path, *path.parents) if str(place) in mounts), "/")
+    # Below the root, a link may lead to another mount, and where there is no table all may be one.
+    # To look at the path itself would hang with it.
+    return mount if mount != "/" else str(Path(*path.parts[:3]))
+
+
+def _mounts() -> Collection[str]:
+    """The mount points of this machine, as Linux tells them; macOS has no such table."""
+    try:
+        lines = MOUNTS.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ()
+    return {_OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split(" ")[1]) for line in lines}
+
+
+def _path_of(prefix: str) -> Path | None:
+    """Where a prefix is on this machine; None for one that is elsewhere."""
     parts = urlsplit(prefix)
-    if parts.scheme in ("", "file"):
-        return str(Path(*Path(parts.path).parts[:3]))
-    return f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path) if parts.scheme else prefix)
 
 
 def read_file(prefix: str, name: str) -> bytes | None:
@@ -66,10 +94,10 @@ def read_file(prefix: str, name: str) -> bytes | None:
     Unauthenticated, Forbidden, Unavailable, and InvalidTask for a file over the limit."""
     if not prefix:
         raise Unsupported(f"{name} cannot be looked for: this call knows no output prefix")
-    parts = urlsplit(prefix)
-    if parts.scheme in ("", "file"):
-        return _local(Path(unquote(parts.path) if parts.scheme else prefix) / name)
-    return _remote(parts.scheme, f"{prefix.rstrip('/')}/{name}")
+    path = _path_of(prefix)
+    if path is not None:
+        return _local(path / name)
+    return _remote(urlsplit(prefix).scheme, f"{prefix.rstrip('/')}/{name}")
 
 
 def _local(path: Path) -> bytes | None:
