@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from flyteagents._kernel.admission import Admission
 
@@ -60,5 +61,17 @@ async def test_one_that_is_cancelled_just_as_it_is_let_in_gives_its_place_back()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     if not waiting.cancelled() and waiting.result():
+        door.leave()
+    assert door.held == 0
+
+
+async def test_room_that_is_made_as_the_time_of_who_waits_ends_is_not_lost() -> None:
+    door = Admission(1)
+    assert door.try_enter()
+    waiting = asyncio.create_task(door.enter(0.01))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.005, door.leave)
+    time.sleep(0.03)  # noqa: ASYNC251 # so that both come in one turn of the loop, the room first
+    if await waiting:
         door.leave()
     assert door.held == 0

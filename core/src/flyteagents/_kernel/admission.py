@@ -33,7 +33,9 @@ class Admission:
         try:
             await asyncio.wait_for(place, patience)
         except asyncio.TimeoutError:
-            return False
+            # From Python 3.12 on also where room was given in the turn in which the time ended: not
+            # to take it would lose it for good.
+            return place.done() and not place.cancelled()
         except asyncio.CancelledError:
             # Room was given in the very turn in which the caller left; it would be lost for good.
             if place.done() and not place.cancelled():

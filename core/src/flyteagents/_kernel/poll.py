@@ -265,12 +265,14 @@ class Polling:
         # What this replica saw is newer than what the one saw that took the create.
         trouble = self._kernel.soft.troubles.get(envelope.key) or envelope.why
         trouble = f": {trouble}" if trouble else ""
+        # Once seen, it has arrived: to submit it again, or to have it retried, may repeat its work.
+        awaited = envelope.unconfirmed and not seen.there
         # Said from the first poll on: the author may make the task smaller before the next outage.
-        if envelope.unconfirmed and not envelope.request and opened.served.idempotency == "vendor":
+        if not envelope.request and opened.served.idempotency == "vendor":
             trouble = f"{trouble} ({NOT_CARRIED})"
         if opened.young:
             text = ""
-            if envelope.unconfirmed:
+            if awaited:
                 self._resume(opened)
                 waited = int(time.time() - envelope.created)
                 text = (
@@ -280,7 +282,7 @@ class Polling:
             phase = seen.phase or Phase.INITIALIZING
             info = _lasting(opened, phase, {})
             return seen.was_answered(Answer(phase, text, links=links, info=info))
-        if envelope.unconfirmed:
+        if awaited:
             # Nothing has run, so a retry repeats nothing; below, the job may have done its work.
             text = f"the job never arrived at its vendor{trouble}"
             return self._ended(opened, Answer(Phase.RETRYABLE_FAILED, text, links=links))

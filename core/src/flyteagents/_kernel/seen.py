@@ -49,7 +49,7 @@ class Series:
 class Seen:
     """What this replica has seen of one job.
 
-    looked_at: it has been polled here.
+    looked_at: it has been polled here. there: its vendor has told of it.
     phase: the last one that was answered, which is not taken back. latest: that answer.
     final: the answer of a job that has ended, which every later poll gets.
     failures: the polls that failed since the vendor's last word. refusals: those among them that
@@ -75,12 +75,14 @@ class Seen:
         "refusals",
         "stop_accepted",
         "task_type",
+        "there",
         "trouble",
     )
 
     def __init__(self, task_type: str = "") -> None:
         self.task_type = task_type
         self.looked_at = False
+        self.there = False
         self.phase: Phase | None = None
         self.latest: Answer | None = None
         self.final: Answer | None = None
@@ -142,6 +144,7 @@ class Seen:
 
     def vendor_spoke(self) -> None:
         """Any answer of the vendor's ends a series."""
+        self.there = True
         if self.failures.count:
             self.failures.end()
             self.refusals.end()

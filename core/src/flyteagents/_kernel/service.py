@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from dataclasses import replace
 
 from flyteagents._errors import AgentError, JobNotFound, Unsupported, VendorError
 from flyteagents._kernel.answers import Answer, Refused, warned
@@ -124,6 +125,10 @@ class Service:
             self._not_ours(envelope, seen)
         # A poll that gave the job up made that its end, while the job is still being stopped.
         elif seen.final is None or seen.cancel is not None:
+            if self.kernel.soft.late_ends.get(envelope.key) is not None:
+                # The vendor has said no, so what is not there now is not waited for.
+                confirmed = replace(envelope, unconfirmed=False)
+                opened = replace(opened, envelope=confirmed)
             await self._cancelling.delete(opened, deadline)
 
     def abandon(self) -> None:
