@@ -7,11 +7,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.command import environment, wait_for
 
-from flyteagents.testing import free_port
+from flyteagents.testing import (
+    AgentEnvironment,
+    FakeVendor,
+    Request,
+    Response,
+    SyncAgentEnvironment,
+    free_port,
+)
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "write-an-agent.md").read_text()
 
@@ -79,3 +87,40 @@ def test_a_newcomer_has_an_agent_that_runs_with_what_the_page_shows(package: Pat
         check=True,
     )
     assert listed.stdout.startswith(str(beside)), "the page's own code ran"
+
+
+@pytest.fixture
+def shown() -> dict[str, Any]:
+    """What all the page's code defines, also that of what is not in the example."""
+    names: dict[str, Any] = {"__name__": "acme_agent"}
+    # Without `from __future__ import annotations`, as on the page.
+    source = "\n".join(re.findall(r"^```python\n(.*?)^```$", GUIDE, re.S | re.M))
+    exec(compile(source, "docs/write-an-agent.md", "exec", dont_inherit=True), names)
+    return names
+
+
+async def test_the_pages_test_passes(shown: dict[str, Any]) -> None:
+    await shown["test_a_script_becomes_a_job_that_runs"]()
+
+
+async def test_the_pages_agent_fetches_its_token(shown: dict[str, Any]) -> None:
+    async def answer(request: Request) -> Response:
+        if request.path == "/oauth/token":
+            assert request.headers["authorization"].startswith("Basic ")
+            return Response(200, {"access_token": "fetched", "expires_in": 60})
+        assert request.headers["authorization"] == "Bearer fetched"
+        return Response(200, {"id": "job-1"})
+
+    async with FakeVendor(answer) as vendor:
+        settings = shown["AcmeSettings"](url=vendor.url)
+        async with AgentEnvironment(
+            shown["AcmeByOAuth"], settings=settings, secrets={"acme_client_secret": "x"}
+        ) as env:
+            job = await env.create(env.task(custom={"script": "sleep 1"}))
+    assert job.id == "job-1"
+
+
+async def test_the_pages_synchronous_agent_greets(shown: dict[str, Any]) -> None:
+    async with SyncAgentEnvironment(shown["GreetAgent"]) as env:
+        task = env.task(inputs={"name": "Ada"}, outputs={"o0": str})
+        assert await env.run(task) == {"o0": "Hello, Ada"}
