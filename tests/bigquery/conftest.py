@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,18 +10,14 @@ from tests.bigquery.fake_bigquery import FakeBigQuery
 from tests.bigquery.google_tokens import GoogleTokens
 from tests.sdk.fixtures import sdk as sdk
 from tests.sdk.fixtures import tasks as tasks
+from tests.vendors.settings import forget_settings
 
 _THEIRS = ("BIGQUERY_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS")
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the settings of who runs the tests."""
-    if request.node.get_closest_marker("live"):
-        return
-    for name in list(os.environ):
-        if name in _THEIRS or name.startswith(("FLYTEAGENTS_", "_FSEC_")):
-            monkeypatch.delenv(name)
+    forget_settings(request, monkeypatch, *_THEIRS)
 
 
 @pytest.fixture

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 
 import pytest
 from tests.databricks.driving import Driver
 from tests.databricks.fake_databricks import FakeDatabricks
+from tests.vendors.settings import forget_settings
 
-_THEIRS = ("DATABRICKS_", "FLYTE_DATABRICKS_", "FLYTEAGENTS_", "_FSEC_", "KUBERNETES_")
+_THEIRS = ("DATABRICKS_", "FLYTE_DATABRICKS_", "KUBERNETES_", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the settings of who runs the tests."""
-    if request.node.get_closest_marker("live"):
-        return
-    for name in list(os.environ):
-        if name == "FLYTEAGENTS_TEST_SPARK":  # which Spark the tests themselves use
-            continue
-        if name.startswith(_THEIRS) or name == "AWS_WEB_IDENTITY_TOKEN_FILE":
-            monkeypatch.delenv(name)
+    forget_settings(request, monkeypatch, *_THEIRS)
 
 
 @pytest.fixture

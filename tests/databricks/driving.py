@@ -17,10 +17,32 @@ from flyteagents_databricks.settings import DatabricksSettings
 
 TASK_TYPE = "databricks"
 HOST = "my-workspace.cloud.databricks.com"
+TOKEN = "dapi0123456789abcdef0123456789abcdef"
+FLYTEKIT: Mapping[str, str | None] = {
+    "databricks_instance": HOST,
+    "run_id": "77",
+    "auth_token": TOKEN,
+    "auth_type": "pat",
+    "client_id": None,
+    "oauth_secret_name": "databricks-oauth",
+    "oidc_token_file": None,
+    "oidc_service_account": None,
+    "oidc_audience": None,
+    "namespace": "tests-development",
+}
+"""What flytekit's connector writes of a run."""
 ARGS = ("pyflyte-execute", "--inputs", "s3://flyte/in.pb", "--output-prefix", "{{.outputPrefix}}")
 NEW = {"new_cluster": {"spark_version": "16.4.x-scala2.12", "num_workers": 2}}
 EXISTING = {"existing_cluster_id": "0923-164208-meows279"}
 SERVERLESS = {"environment_key": "default"}
+
+
+def environment(url: str) -> Mapping[str, str]:
+    """Variables of a server for the workspace at `url`."""
+    return {
+        "FLYTEAGENTS_DATABRICKS_URL": url,
+        "FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN": TOKEN,
+    }
 
 
 def custom(conf: Mapping[str, object] = EXISTING, **more: object) -> dict[str, object]:

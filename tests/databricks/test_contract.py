@@ -11,7 +11,16 @@ from contextlib import asynccontextmanager
 from typing import ClassVar
 
 import pytest
-from tests.databricks.driving import ARGS, EXISTING, NEW, SERVERLESS, TASK_TYPE, flyte_task
+from tests.databricks.driving import (
+    ARGS,
+    EXISTING,
+    NEW,
+    SERVERLESS,
+    TASK_TYPE,
+    TOKEN,
+    environment,
+    flyte_task,
+)
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.runs import FakeRun, Plan
 from tests.databricks.workspace import error
@@ -19,8 +28,6 @@ from tests.databricks.workspace import error
 from flyteagents import Idempotency, Key, Phase
 from flyteagents.testing import FlyteTask, Response
 from flyteagents.testing.contract import AgentContract, HttpControl, Rig, VendorControl
-
-TOKEN = "dapi0123456789abcdef0123456789abcdef"
 
 
 class DatabricksControl(HttpControl):
@@ -73,10 +80,7 @@ class Databricks(AgentContract):
             yield DatabricksControl(databricks)
 
     def environment(self, vendor: VendorControl) -> Mapping[str, str]:
-        return {
-            "FLYTEAGENTS_DATABRICKS_URL": vendor.url,
-            "FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN": TOKEN,
-        }
+        return environment(vendor.url)
 
     def task(self, what: str) -> FlyteTask:
         """A task whose submit contains `what`, the name of a plan."""

@@ -8,33 +8,19 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.databricks.driving import HOST, Driver
+from tests.databricks.driving import FLYTEKIT, HOST, TOKEN, Driver
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.runs import Plan
 
 from flyteagents import Phase
 from flyteagents_databricks.job import DatabricksJob
 
-OLD = "dapi0123456789abcdef0123456789abcdef"
-FLYTEKIT: dict[str, Any] = {
-    "databricks_instance": HOST,
-    "run_id": "77",
-    "auth_token": OLD,
-    "auth_type": "pat",
-    "client_id": None,
-    "oauth_secret_name": "databricks-oauth",
-    "oidc_token_file": None,
-    "oidc_service_account": None,
-    "oidc_audience": None,
-    "namespace": "tests-development",
-}
-
 
 @pytest.mark.parametrize(
     "meta",
     [
         FLYTEKIT,
-        {"databricks_instance": HOST, "run_id": "77", "auth_token": OLD},
+        {"databricks_instance": HOST, "run_id": "77", "auth_token": TOKEN},
         {"databricks_instance": HOST, "run_id": "77", "auth_token": None},
         {"databricks_instance": HOST, "run_id": "77"},
         {**FLYTEKIT, "auth_token": None, "auth_type": "oauth_m2m", "client_id": "robot"},
@@ -56,7 +42,7 @@ def test_every_form_of_their_metadata_is_read_and_no_secret_is_written(
     assert (job.databricks_instance, job.run_id) == (HOST, "77")
     written = json.dumps(job.model_dump(mode="json"))
     for text in (written, repr(job), str(job), str(job.model_dump())):
-        assert OLD not in text
+        assert TOKEN not in text
         assert "auth_token" not in text
         assert "token_file" not in text
     assert DatabricksJob.model_validate_json(written).run_id == "77"
@@ -92,4 +78,4 @@ async def test_an_old_token_serves_its_own_run_alone(
     ours = DatabricksJob(databricks_instance=HOST, run_id="78")
     await driver.get(ours)
     tokens = [one.headers["authorization"].removeprefix("Bearer ") for one in databricks.requests]
-    assert tokens == [OLD, OLD, OLD, "dapi-of-the-service"]
+    assert tokens == [TOKEN, TOKEN, TOKEN, "dapi-of-the-service"]

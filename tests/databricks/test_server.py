@@ -3,64 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.databricks.driving import EXISTING, flyte_task, rendered
+from tests.databricks.driving import (
+    EXISTING,
+    FLYTEKIT,
+    HOST,
+    TOKEN,
+    environment,
+    flyte_task,
+    rendered,
+)
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.runs import FakeRun, Plan
 from tests.databricks.stored import error_pb, outputs_pb
+from tests.databricks.workspace import error
+from tests.vendors import served
 from tests.vendors.served import Served, assert_refused
 
 from flyteagents import Phase
-from flyteagents.testing import (
-    Cut,
-    Delay,
-    FakePropeller,
-    FlyteTask,
-    RealServer,
-    Response,
-    SlowReply,
-)
+from flyteagents.testing import Cut, Delay, FakePropeller, FlyteTask, Generation, SlowReply
 
-TOKEN = "dapi0123456789abcdef0123456789abcdef"
-DOWN = Response(503, {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "down"})
+DOWN = error(503, "TEMPORARILY_UNAVAILABLE", "down")
 
 
-def environment(databricks: FakeDatabricks) -> Mapping[str, str]:
-    return {
-        "FLYTEAGENTS_DATABRICKS_URL": databricks.url,
-        "FLYTEAGENTS_SECRET_FLYTE_DATABRICKS_ACCESS_TOKEN": TOKEN,
-    }
-
-
-@asynccontextmanager
-async def flyte(
+def flyte(
     databricks: FakeDatabricks,
-    base: Path | str | None = None,
+    base: Path | str = "s3://flyte",
     *,
-    generation: Any = 1,
+    generation: Generation = 1,
     deadline: float = 10.0,
-    **variables: str,
-) -> AsyncIterator[FakePropeller]:
-    env = {**environment(databricks), **variables}
-    async with (
-        RealServer(["databricks"], env) as server,
-        FakePropeller(
-            server.endpoint,
-            generation=generation,
-            deadline=deadline,
-            base=str(base or "s3://flyte"),
-        ) as propeller,
-    ):
-        yield propeller
-        assert TOKEN not in server.log
+    **env: str,
+) -> contextlib.AbstractAsyncContextManager[FakePropeller]:
+    return served.flyte(
+        "databricks",
+        {**environment(databricks.url), **env},
+        secret=TOKEN,
+        generation=generation,
+        deadline=deadline,
+        base=str(base),
+    )
 
 
 def prefix_of(run: FakeRun) -> Path:
@@ -73,7 +61,7 @@ def prefix_of(run: FakeRun) -> Path:
 
 @pytest.mark.parametrize("generation", [1, 2])
 async def test_a_success_with_an_error_pb_is_none_also_where_no_output_is_declared(
-    databricks: FakeDatabricks, tmp_path: Path, generation: int
+    databricks: FakeDatabricks, tmp_path: Path, generation: Generation
 ) -> None:
     databricks.will("tasks", Plan(running=1.0))
     task = flyte_task({**EXISTING, "python_file": "/mine.py"})
@@ -168,14 +156,14 @@ class TestServed(Served[FakeDatabricks]):
     away = DOWN
     away_words = "[DATABRICKS_TEMPORARILY_UNAVAILABLE] down"
     cancels = "*/runs/cancel"
-    unknown = b'{"databricks_instance": "my.cloud.databricks.com", "run_id": "5"}'
+    unknown = json.dumps({"databricks_instance": HOST, "run_id": "5"}).encode()
 
     @pytest.fixture
     def vendor(self, databricks: FakeDatabricks) -> FakeDatabricks:
         return databricks
 
     def environment(self, vendor: FakeDatabricks) -> Mapping[str, str]:
-        return environment(vendor)
+        return environment(vendor.url)
 
     def runs(self, vendor: FakeDatabricks, seconds: float) -> FlyteTask:
         vendor.will("tasks", Plan(running=seconds))
@@ -209,27 +197,15 @@ async def test_a_run_of_flytekits_connector_is_carried_on_and_its_token_goes_now
     databricks: FakeDatabricks, tmp_path: Path
 ) -> None:
     databricks.add(77, Plan(running=math.inf))
-    theirs = {
-        "databricks_instance": "my.cloud.databricks.com",
-        "run_id": "77",
-        "auth_token": TOKEN,
-        "auth_type": "pat",
-        "client_id": None,
-        "oauth_secret_name": "databricks-oauth",
-        "oidc_token_file": None,
-        "oidc_service_account": None,
-        "oidc_audience": None,
-        "namespace": "tests-development",
-    }
-    meta = json.dumps(theirs).encode()
+    meta = json.dumps(FLYTEKIT).encode()
     async with flyte(databricks, tmp_path) as propeller:
         attempt = propeller.attempt(flyte_task(EXISTING))
         answer = await propeller.get(attempt, meta)
         assert (answer.code, answer.phase) == ("OK", Phase.RUNNING)
         assert (await propeller.delete(attempt, meta)).ok
-        odd = await propeller.get(attempt, meta.replace(b"my.cloud", b"evil.com/"))
+        odd = await propeller.get(attempt, meta.replace(b"my-workspace", b"evil.com/"))
         assert odd.code == "INVALID_ARGUMENT"
-        evil = meta.replace(b"my.cloud.databricks.com", b"evil.example")
+        evil = meta.replace(HOST.encode(), b"evil.example")
         assert (await propeller.get(attempt, evil)).ok  # the one address is asked, not that host
     assert databricks.run.ended
 
@@ -239,9 +215,7 @@ async def test_spark_is_served_where_it_is_said(databricks: FakeDatabricks) -> N
         assert set(propeller.agents) == {"databricks"}
     async with flyte(databricks, FLYTEAGENTS_DATABRICKS_SERVE_SPARK="true") as propeller:
         assert set(propeller.agents) == {"databricks", "spark"}
-        task = flyte_task(EXISTING)
-        task.template.type = "spark"
-        outcome = await propeller.run(task)
+        outcome = await propeller.run(flyte_task(EXISTING, task_type="spark"))
     assert outcome.phase is Phase.SUCCEEDED, outcome
 
 
@@ -256,7 +230,7 @@ async def test_polls_of_a_slow_workspace_do_not_hold_each_other_up(
         metas = [made.meta]
         for number in range(30):
             run = databricks.add(1000 + number, Plan(running=math.inf))
-            theirs = {"databricks_instance": "my.cloud.databricks.com", "run_id": str(run.id)}
+            theirs = {"databricks_instance": HOST, "run_id": str(run.id)}
             metas.append(json.dumps(theirs).encode())
         began = time.monotonic()
         answers = await asyncio.gather(*(propeller.get(attempt, meta) for meta in metas))

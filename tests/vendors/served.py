@@ -25,14 +25,16 @@ machine needs some of it to answer at all."""
 
 @contextlib.asynccontextmanager
 async def flyte(
-    plugin: str, environment: Mapping[str, str], **options: Any
+    plugin: str, environment: Mapping[str, str], *, secret: str = "", **options: Any
 ) -> AsyncIterator[FakePropeller]:
-    """A server with the plugin, and a Flyte that calls it. options: of `FakePropeller`."""
+    """A server with the plugin, in whose log `secret` must not be seen, and a Flyte that calls it.
+    options: of `FakePropeller`."""
     async with (
         RealServer([plugin], environment) as server,
         FakePropeller(server.endpoint, **options) as propeller,
     ):
         yield propeller
+        assert not secret or secret not in server.log
 
 
 async def assert_refused(
