@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import weakref
 from typing import Any
 
 import pytest
 
-from flyteagents._kernel.detached import SWEEP, Detached, wait_within
+from flyteagents._kernel.detached import Detached, wait_within
 from flyteagents._vendor.budget import within
 
 
@@ -108,14 +109,28 @@ async def test_a_detached_task_is_waited_for_and_never_cancelled() -> None:
     assert len(detached) == 0
 
 
-async def test_of_work_that_others_tell_of_few_are_held_after_their_end() -> None:
+async def test_work_that_has_ended_is_held_by_nobody() -> None:
     detached = Detached()
-    running = detached.start(later(60, None), told=True)
-    for _ in range(5 * SWEEP):
-        await asyncio.wait({detached.start(fails(), told=True)})
-    assert len(detached._tasks) <= SWEEP + 1
-    assert len(detached) == 1
-    running.cancel()
+    outcomes: list[weakref.ref[Outcome]] = []
+
+    async def work(fails: bool) -> Outcome:
+        outcome = Outcome()
+        outcomes.append(weakref.ref(outcome))
+        await asyncio.sleep(0)
+        if fails:
+            raise RuntimeError  # with a traceback that has `outcome`
+        return outcome
+
+    burst = [detached.start(work(fails=n % 2 == 1), told=True) for n in range(100)]
+    await asyncio.wait(burst)
+    del burst
+    gc.collect()
+    assert len(outcomes) == 100
+    assert [each() for each in outcomes if each() is not None] == []
+
+
+class Outcome:
+    """What an agent has made of a task."""
 
 
 async def test_a_drain_waits_for_nothing_that_has_ended(caplog: pytest.LogCaptureFixture) -> None:

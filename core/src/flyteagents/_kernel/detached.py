@@ -18,16 +18,11 @@ LAST_WORDS = 1.0
 """Seconds for work that a drain gives up."""
 
 
-SWEEP = 64
-"""Tasks that may have ended and are held."""
-
-
 class Detached:
     """The server's detached tasks. They are never cancelled by a caller, only by `drain`."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._swept = 0
         self.draining = False
 
     def start(
@@ -39,18 +34,10 @@ class Detached:
         task = asyncio.get_running_loop().create_task(work)
         if finish:
             self._tasks.add(task)
-            if not told:
-                task.add_done_callback(self._ended)
-            elif len(self._tasks) > self._swept + SWEEP:
-                self._sweep()
+            # At once, and by a callback of each: a task holds its result, and by a traceback all
+            # that its call was given.
+            task.add_done_callback(self._ended_told if told else self._ended)
         return task
-
-    def _sweep(self) -> None:
-        """Let go of what has ended and is told of by others. Not by a callback of each: that is a
-        turn of the loop for every create."""
-        for task in [each for each in self._tasks if each.done()]:
-            self._ended_told(task)
-        self._swept = len(self._tasks)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         error = self._ended_told(task)
@@ -65,7 +52,6 @@ class Detached:
         return None if task.cancelled() else task.exception()
 
     def __len__(self) -> int:
-        self._sweep()
         return len(self._tasks)
 
     async def drain(self, limit: float) -> int:
@@ -74,10 +60,9 @@ class Detached:
         loop = asyncio.get_running_loop()
         end = loop.time() + limit
         # Again and again: what ends may start more, as a flight that lands unheard starts a cancel.
-        while len(self) and loop.time() < end:
+        while self._tasks and loop.time() < end:
             await asyncio.wait(set(self._tasks), timeout=end - loop.time())
-        self._sweep()
-        left = list(self._tasks)
+        left = [task for task in self._tasks if not task.done()]
         for task in left:
             task.cancel()
         if left:  # they have a last word in the log
