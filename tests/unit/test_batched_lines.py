@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import pytest
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, use_span
@@ -28,9 +30,20 @@ class Stream(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
         self.written = threading.Event()
+        self.failing: list[str] = []
+
+    def write(self, text: str) -> int:
+        self._fail("write")
+        return super().write(text)
 
     def flush(self) -> None:
         self.written.set()
+        self._fail("flush")
+
+    def _fail(self, what: str) -> None:
+        if what in self.failing:
+            self.failing.remove(what)
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     @property
     def messages(self) -> list[str]:
@@ -136,6 +149,93 @@ def test_one_that_cannot_be_formatted_takes_no_other_with_it(
     lines.flush()
     assert stream.messages == ["good"]
     assert failed == [bad]
+
+
+@pytest.mark.parametrize("what", ["write", "flush"])
+def test_the_thread_outlives_a_stream_that_fails(stream: Stream, what: str) -> None:
+    stream.failing = [what]
+    happens("job 0")
+    until(lambda: not stream.failing)
+
+    happens("job 1")
+    until(lambda: "job 1" in stream.messages)
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+@pytest.mark.parametrize("what", ["write", "flush"])
+def test_who_logs_does_not_fail_by_the_lines_of_others(stream: Stream, what: str) -> None:
+    happens("job 0")
+    stream.failing = [what]
+    log.warning("trouble")
+    assert stream.failing == []
+    assert stream.messages[-1] == "trouble"
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+def test_a_job_is_begun_where_very_many_wait_and_none_can_be_written(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batched_lines, "MOST", 1)
+    stream.failing = ["write", "write"]
+    happens("job 0")
+    happens("job 1")
+    assert stream.failing == []
+
+
+def test_where_no_thread_can_be_had_whoever_logs_writes(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        happens("job 0")
+    assert stream.messages == ["job 0"]
+
+    happens("job 1")
+    until(lambda: stream.messages == ["job 0", "job 1"])
+
+
+@pytest.mark.usefixtures("waits_for_ever")
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("event", [True, False])
+def test_a_line_that_cannot_be_written_shows_no_secret(
+    stream: Stream, capsys: pytest.CaptureFixture[str], form: Literal["json", "text"], event: bool
+) -> None:
+    start_logging("INFO", form, stream)
+    stream.failing = ["write"]
+    if event:
+        happens("vendor said password=hunter2")
+        logging.getLogger().handlers[0].flush()
+    else:
+        log.warning("vendor said %s", "password=hunter2")
+    log.warning("vendor said password=hunter2", "and no place for this")
+    told = capsys.readouterr().err
+    assert "OSError" in told
+    assert "a line of flyteagents: TypeError" in told
+    assert "hunter2" not in told
+
+
+def test_stderr_that_is_closed_stops_no_program() -> None:
+    code = (
+        "import logging, sys\n"
+        "from flyteagents._telemetry.logs import start_logging\n"
+        "start_logging(form='json')\n"
+        "sys.stderr.close()\n"
+        "logging.getLogger('flyteagents').warning('trouble')\n"
+        "print('went on')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.stdout == b"went on\n"
+
+
+def until(seen: Callable[[], bool]) -> None:
+    """Wait for the thread."""
+    end = time.monotonic() + 10
+    while not seen():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def test_lines_of_many_threads_all_arrive_and_each_threads_in_their_order(stream: Stream) -> None:

@@ -4,7 +4,8 @@ Each job has a line at its start and one at its end. To make, format and write o
 of a CreateTask's 820 microseconds in a loaded server. Its parts are kept instead, and a thread
 formats and writes what has come in BATCH seconds: 15 microseconds a line. All other lines go out
 at once, after those that wait, so the order stays. At exit logging itself flushes; what a killed
-process may lose is BATCH seconds of these lines.
+process may lose is BATCH seconds of these lines. A stream that takes no line, as on a full disk,
+costs that line and nothing else.
 
 `BATCH = 0` writes each at once.
 """
@@ -12,10 +13,12 @@ process may lose is BATCH seconds of these lines.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TextIO
 
 from opentelemetry.trace import Span
@@ -44,7 +47,19 @@ class Event(logging.LogRecord):
         self.span = span
 
 
-class BatchedLines(logging.StreamHandler[TextIO]):
+class Lines(logging.StreamHandler[TextIO]):
+    """Writes lines to a stream, each at once. One that cannot be written is lost."""
+
+    def handleError(self, record: logging.LogRecord | None) -> None:  # noqa: N802 # logging's name
+        """Name the error on stderr. Logging's own would print the line with its secrets."""
+        if logging.raiseExceptions:
+            lines = "some lines" if record is None else f"a line of {record.name}"
+            error = type(sys.exc_info()[1]).__name__
+            with suppress(Exception):  # stderr may be what fails
+                sys.stderr.write(f"flyteagents: the log lacks {lines}: {error}\n")
+
+
+class BatchedLines(Lines):
     """Writes lines to a stream: an `Event` soon, all others at once."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -63,33 +78,38 @@ class BatchedLines(logging.StreamHandler[TextIO]):
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._write_waiting()
+        self.flush()
         super().emit(record)
 
     def flush(self) -> None:
+        """Write what waits. Never raises: the thread would end by it, and a call that logs fail."""
+        lines = []
         self.acquire()
         try:
-            self._write_waiting()
+            while self._waiting:
+                event = self._waiting.popleft()
+                try:
+                    lines.append(self.format(event) + self.terminator)
+                except Exception:  # noqa: BLE001 # as logging has it: no line may stop the program
+                    self.handleError(event)
+            if lines:
+                self.stream.write("".join(lines))
             super().flush()
+        except Exception:  # noqa: BLE001 # a full disk, a reader that is gone
+            self.handleError(None)
         finally:
             self.release()
-
-    def _write_waiting(self) -> None:
-        lines = []
-        while self._waiting:
-            event = self._waiting.popleft()
-            try:
-                lines.append(self.format(event) + self.terminator)
-            except Exception:  # noqa: BLE001 # as logging has it: no line may stop the program
-                self.handleError(event)
-        if lines:
-            self.stream.write("".join(lines))
 
     def _wake(self) -> None:
         self._some.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-lines", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # there are too many, or Python is ending
+                self._thread = None
+                self._some.clear()
+                self.flush()
 
     def _run(self) -> None:
         while True:

@@ -14,7 +14,7 @@ from opentelemetry.trace import get_current_span
 from pydantic_core import to_json
 
 from flyteagents._redact import is_plain, redact
-from flyteagents._telemetry.batched_lines import BatchedLines, Event
+from flyteagents._telemetry.batched_lines import BatchedLines, Event, Lines
 
 _PLAIN_RECORD = logging.makeLogRecord({}).__dict__
 _FIRST_EXTRA = len(_PLAIN_RECORD)
@@ -34,7 +34,7 @@ def start_logging(
     out = sys.stderr if stream is None else stream
     json_lines = form == "json" or (form == "auto" and not out.isatty())
     # Who reads a terminal sees each line as it comes.
-    handler = BatchedLines(out) if json_lines else logging.StreamHandler(out)
+    handler = BatchedLines(out) if json_lines else Lines(out)
     handler.setFormatter(JsonLines() if json_lines else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
