@@ -67,7 +67,7 @@ async def test_no_row_is_lost_or_doubled_when_replies_are_lost_and_servers_are_k
     restart = asyncio.ensure_future(asyncio.sleep(0))
     target = together(*replicas)
 
-    async with FakePropeller(target, scale=SCALE, deadline=5.0) as propeller:
+    async with FakePropeller(target, scale=SCALE, deadline=10.0) as propeller:
         for number in range(ROUNDS):
             running = [
                 propeller.start(insert(number * TASKS + task), attempts=21) for task in range(TASKS)
@@ -78,7 +78,8 @@ async def test_no_row_is_lost_or_doubled_when_replies_are_lost_and_servers_are_k
             await victim.kill()
             restart = asyncio.ensure_future(victim.start())
             for execution in running:
-                outcome = await execution.end()
+                # A loaded machine's Snowflake may be slower than a create, which costs attempts.
+                outcome = await execution.end(within=300.0)
                 assert outcome.phase is Phase.SUCCEEDED, outcome
         await restart
 

@@ -170,8 +170,9 @@ def processes_of(data_dir: Path) -> list[int]:
 
 
 async def only(data_dir: Path, count: int) -> bool:
-    """Whether so many of them remain; one that finds nothing to do ends within a second."""
-    for _ in range(100):
+    """Whether so many of them remain; one that finds nothing to do ends within a second, or as soon
+    as a loaded machine lets it."""
+    for _ in range(1500):
         if len(processes_of(data_dir)) == count:
             return True
         await asyncio.sleep(0.02)

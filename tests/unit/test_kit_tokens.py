@@ -52,12 +52,17 @@ class Source:
 
 
 class Clock:
-    """Stands in for the module `time` of the tokens."""
+    """Stands in for the module `time` of the tokens. `set_back`: seconds that the day's time is
+    wrong by."""
 
     def __init__(self) -> None:
         self.now = time.time()
+        self.set_back = 0.0
 
     def time(self) -> float:
+        return self.now - self.set_back
+
+    def monotonic(self) -> float:
         return self.now
 
 
@@ -199,6 +204,18 @@ async def test_a_refused_token_is_replaced_once_for_all_that_are_under_way(clock
     clock.now += tokens.JUST_NOW + 1
     found = await asyncio.gather(*(kept.get("me", FRESH) for _ in range(20)))
     assert {token.value for token in found} == {"token-2"}
+    assert (await kept.get("me", FRESH)).value == "token-2"
+
+
+async def test_a_token_is_replaced_when_it_is_refused_though_the_clock_was_set_back(
+    clock: Clock,
+) -> None:
+    """It has ended at its vendor, and by our clock it lasts."""
+    kept: Tokens[str, Token] = Tokens(Service().obtain)
+    await kept.get("me", CALL)
+    clock.now += 3700
+    clock.set_back = 3700
+    assert (await kept.get("me", CALL)).value == "token-1"
     assert (await kept.get("me", FRESH)).value == "token-2"
 
 

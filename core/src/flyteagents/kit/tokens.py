@@ -21,6 +21,7 @@ import asyncio
 import functools
 import hashlib
 import logging
+import math
 import secrets
 import time
 from collections import OrderedDict
@@ -69,10 +70,10 @@ T = TypeVar("T", bound=Token)
 
 @dataclass
 class _Kept(Generic[T]):
-    """One identity's token, and its renewal."""
+    """One identity's token, and its renewal. `obtained` is by `time.monotonic()`."""
 
     token: T | None = None
-    obtained: float = 0.0
+    obtained: float = -math.inf
     again: float = 0.0
     renewal: Shared[T] = field(default_factory=Shared)
 
@@ -94,7 +95,8 @@ class Tokens(Generic[S, T]):
         kept, now = self._entry(source), time.time()
         token = kept.token
 
-        refused = call.fresh and now - kept.obtained > JUST_NOW
+        # Not by the clock, which may be set back: a refused token would be given out again.
+        refused = call.fresh and time.monotonic() - kept.obtained > JUST_NOW
         if token is None or refused or now >= token.expires - END:
             return await kept.renewal.get(functools.partial(self._ask, kept, source), call)
 
@@ -122,7 +124,7 @@ class Tokens(Generic[S, T]):
     async def _ask(self, kept: _Kept[T], source: S, call: Call) -> T:
         kept.again = time.time() + PAUSE
         kept.token = token = await self._obtain(source, call)
-        kept.obtained = time.time()
+        kept.obtained = time.monotonic()
         return token
 
 
