@@ -17,16 +17,23 @@ NAME_LIMIT = 256
 
 def fits_tenant(pattern: str, project: str, domain: str) -> bool:
     """Whether a pattern means this project and domain."""
+    return fits_any((pattern,), project, domain)
+
+
+def fits_any(patterns: tuple[str, ...], project: str, domain: str) -> bool:
+    """Whether one of the patterns means this project and domain."""
     fits = _fits if max(len(project), len(domain)) <= NAME_LIMIT else _fits.__wrapped__
-    return fits(pattern, project, domain)
+    return fits(patterns, project, domain)
 
 
 # Tenants are few and calls are many.
 @functools.lru_cache(1024)
-def _fits(pattern: str, project: str, domain: str) -> bool:
+def _fits(patterns: tuple[str, ...], project: str, domain: str) -> bool:
     # Each half for itself: a name that has a slash in it must not pass for another tenant's.
-    of_projects, _, of_domains = pattern.partition("/")
-    return fnmatch.fnmatchcase(project, of_projects) and fnmatch.fnmatchcase(domain, of_domains)
+    return any(
+        fnmatch.fnmatchcase(project, of_projects) and fnmatch.fnmatchcase(domain, of_domains)
+        for of_projects, _, of_domains in (pattern.partition("/") for pattern in patterns)
+    )
 
 
 def _checked(pattern: str) -> str:

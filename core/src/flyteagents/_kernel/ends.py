@@ -102,7 +102,7 @@ def _tell(text: str, fields: Mapping[str, Any], span: Span) -> None:
 def _named(envelope: Envelope) -> str:
     """The job's fields, or that there is none."""
     job = envelope.job or {}
-    return " ".join(f"{name}={value}" for name, value in job.items()) or "(none)"
+    return " ".join([f"{name}={value}" for name, value in job.items()]) or "(none)"
 
 
 def _fields(envelope: Envelope) -> dict[str, Any]:

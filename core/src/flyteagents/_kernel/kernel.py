@@ -19,7 +19,7 @@ from flyteagents._kernel.soft_state import SoftState
 from flyteagents._kernel.verdicts import OPERATIONS, Verdict, verdict
 from flyteagents._redact import redact
 from flyteagents._telemetry.providers import Telemetry
-from flyteagents._tenants import fits_tenant
+from flyteagents._tenants import fits_any
 
 log = logging.getLogger("flyteagents")
 ERROR_LIMIT = 4 * 1024
@@ -53,7 +53,7 @@ class Kernel:
 
     def allowed(self, project: str, domain: str) -> bool:
         """Whether FLYTEAGENTS_ALLOW lets this project and domain in."""
-        return any(fits_tenant(pattern, project, domain) for pattern in self.settings.allow)
+        return fits_any(self.settings.allow, project, domain)
 
     def label(self, task_type: str) -> str:
         """The task type for metrics: it comes from outside, so only served ones have series."""
