@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -17,12 +17,14 @@ from flyteagents import (
     InvalidTask,
     Kind,
     LogLine,
+    Reply,
     Settings,
     Type,
     Unauthenticated,
 )
-from flyteagents.kit.answers import AnswerPart
+from flyteagents.kit.answers import AnswerPart, json_object, moment
 from flyteagents.kit.credentials import ByTenant, TenantPatterns, check_all, for_tenant
+from flyteagents.kit.limits import time_limit
 from flyteagents.kit.outputs import first_fitting, table_output
 from flyteagents.kit.pages import page
 from flyteagents.kit.settings import BaseUrl
@@ -230,3 +232,29 @@ def test_a_value_that_is_no_json_is_refused(value: object) -> None:
 
     with pytest.raises(InvalidTask, match="does not fit JSON"):
         json_text(value, plain)
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b'{"code": "x"}', {"code": "x"}),
+        (b"[1]", {}),
+        (b"<html>bad gateway</html>", {}),
+        (b"", {}),
+        (b"[" * 100_000, {}),
+    ],
+)
+def test_an_error_reply_has_a_json_object_or_nothing(body: bytes, found: object) -> None:
+    assert json_object(Reply(502, {}, body)) == found
+
+
+def test_a_moment_is_in_utc_and_0_is_none() -> None:
+    assert moment(1_700_000_000_250) == datetime(
+        2023, 11, 14, 22, 13, 20, 250_000, tzinfo=timezone.utc
+    )
+    assert [moment(nothing) for nothing in (None, 0, -1)] == [None] * 3
+
+
+def test_a_job_may_take_a_little_longer_than_its_task() -> None:
+    assert time_limit(timedelta(minutes=5)) == timedelta(minutes=7)
+    assert time_limit(None) is None

@@ -82,9 +82,10 @@ def lines(path: Path) -> int:
 
 
 KIT = {
-    "answers": ["AnswerPart"],
+    "answers": ["AnswerPart", "json_object", "moment"],
     "config_keys": ["do_nothing", "key_names", "passed_on", "without_effect"],
     "credentials": ["ByTenant", "TenantPattern", "TenantPatterns", "check_all", "for_tenant"],
+    "limits": ["time_limit"],
     "oauth": ["oauth_token"],
     "outputs": ["TABLES", "first_fitting", "table_output"],
     "pages": ["page"],

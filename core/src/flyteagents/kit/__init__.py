@@ -9,7 +9,8 @@
 | `kit.settings` | types of settings |
 | `kit.config_keys` | sentences about keys of a task's config that do nothing |
 | `kit.tags` | Flyte's ids as tags or labels, within a vendor's limits |
-| `kit.answers` | the base of models of what a vendor answers |
+| `kit.answers` | the base of models of what a vendor answers, its times, an error reply's JSON |
+| `kit.limits` | the limit of time for a job |
 | `kit.values` | values as JSON text |
 | `kit.pages` | a list of lines as the pages of a log |
 | `kit.outputs` | which declared output is a query's table; the variant of a union that fits |

@@ -1,13 +1,35 @@
-"""Models of what a vendor answers."""
+"""What a vendor answers: the base of its models, and what their fields have in common."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-__all__ = ["AnswerPart"]
+from flyteagents import Reply
+
+__all__ = ["AnswerPart", "json_object", "moment"]
+
+
+def json_object(reply: Reply) -> Mapping[str, Any]:
+    """The JSON object in a reply, for an agent's `explain`; empty for whatever else is there, such
+    as a proxy's page."""
+    try:
+        found = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def moment(milliseconds: float | None) -> datetime | None:
+    """The time that is so many milliseconds after 1970 began, UTC; None for none, and for 0, by
+    which vendors say that something has not been yet."""
+    if milliseconds is None or milliseconds <= 0:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
 
 
 class AnswerPart(BaseModel):

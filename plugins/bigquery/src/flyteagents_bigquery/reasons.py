@@ -5,9 +5,8 @@ https://cloud.google.com/bigquery/docs/error-messages
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
+from collections.abc import Mapping
 
 from flyteagents import (
     AgentError,
@@ -19,6 +18,7 @@ from flyteagents import (
     Throttled,
     Unavailable,
 )
+from flyteagents.kit.answers import json_object
 
 _TOO_FAST = frozenset(
     {"jobRateLimitExceeded", "quotaExceeded", "rateLimitExceeded", "resourcesExceeded"}
@@ -81,10 +81,11 @@ def explain(reply: Reply) -> AgentError | None:
 
 def words(reply: Reply) -> tuple[str, str]:
     """The reason and the message of an error reply; no reason where it has another shape."""
-    try:
-        error: Any = json.loads(reply.body)["error"]
-        first = (error.get("errors") or [{}])[0]
-        message = error.get("message") or first.get("message") or ""
-        return str(first.get("reason") or ""), str(message)[:2000]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+    error = json_object(reply).get("error")
+    if not isinstance(error, Mapping):
         return "", ""
+    listed = error.get("errors")
+    first = listed[0] if isinstance(listed, list) and listed else None
+    first = first if isinstance(first, Mapping) else {}
+    message = error.get("message") or first.get("message") or ""
+    return str(first.get("reason") or ""), str(message)[:2000]

@@ -9,15 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 from flyteagents import InvalidTask, Task
+from flyteagents.kit.limits import time_limit
 from flyteagents_bigquery import places
 from flyteagents_bigquery.config import BigQueryConfig
 from flyteagents_bigquery.job import BigQueryJob
 from flyteagents_bigquery.labels import job_labels
 from flyteagents_bigquery.parameters import query_parameters
 from flyteagents_bigquery.settings import BigQuerySettings
-
-# Flyte's own timeout can be retried and so should come first; the job's only cleans up.
-GRACE = timedelta(minutes=2)
 
 
 def named_job(task: Task[BigQueryConfig], settings: BigQuerySettings) -> BigQueryJob:
@@ -49,9 +47,9 @@ def insert_body(task: Task[BigQueryConfig], job: BigQueryJob) -> dict[str, Any]:
     if parameters or config.mode:
         query["parameterMode"] = config.mode or "NAMED"
 
-    timeout = config.timeout_ms
-    if timeout is None and task.timeout is not None:
-        timeout = (task.timeout + GRACE) // timedelta(milliseconds=1)
+    timeout, limit = config.timeout_ms, time_limit(task.timeout)
+    if timeout is None and limit is not None:
+        timeout = limit // timedelta(milliseconds=1)
 
     configuration: dict[str, Any] = {
         "query": query,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
+from flyteagents.kit import answers
 from flyteagents_bigquery.resource import JobResource, number
 
 TABLES = 50
@@ -13,10 +14,7 @@ TABLES = 50
 
 def moment(value: object) -> datetime | None:
     """BigQuery's times are milliseconds since 1970, as text."""
-    milliseconds = number(value)
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+    return answers.moment(number(value))
 
 
 def job_statistics(job: JobResource) -> dict[str, bool | int | float | str]:

@@ -26,6 +26,7 @@ from flyteagents import (
     Status,
     Task,
 )
+from flyteagents.kit.answers import moment
 from flyteagents.kit.credentials import check_all
 from flyteagents.kit.pages import page
 from flyteagents_databricks import known_keys, reasons
@@ -43,7 +44,7 @@ from flyteagents_databricks.request import Entrypoint, code_of, needs_entrypoint
 from flyteagents_databricks.runs import Runs, Versions
 from flyteagents_databricks.settings import DatabricksSettings
 from flyteagents_databricks.states import read_state
-from flyteagents_databricks.statistics import moment, run_info, run_statistics
+from flyteagents_databricks.statistics import run_info, run_statistics
 
 UNNAMED = "1"
 """The number of a run that Databricks has not given one yet."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flyteagents import LogLine
+from flyteagents.kit.answers import moment
 from flyteagents_databricks.failures import ASKED, trace_of
 from flyteagents_databricks.run import Run, RunOutput, RunTask
 from flyteagents_databricks.states import failures, read_state
-from flyteagents_databricks.statistics import moment
 
 
 def most_telling(tasks: Sequence[RunTask]) -> list[RunTask]:

@@ -5,9 +5,7 @@ https://docs.databricks.com/api/workspace/introduction, and databricks.sdk.error
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 from flyteagents import (
     AgentError,
@@ -20,6 +18,7 @@ from flyteagents import (
     Unauthenticated,
     Unavailable,
 )
+from flyteagents.kit.answers import json_object
 
 NO_SUCH_API = "ENDPOINT_NOT_FOUND"
 _TOO_FAST = frozenset({"REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"})
@@ -74,8 +73,5 @@ def _kind(status: int, code: str, message: str) -> type[AgentError]:
 
 def words(reply: Reply) -> tuple[str, str]:
     """The code and the message of an error reply; no code where Databricks did not write it."""
-    try:
-        error: Any = json.loads(reply.body)
-        return str(error.get("error_code") or ""), str(error.get("message") or "")[:2000]
-    except (ValueError, AttributeError, RecursionError):
-        return "", ""
+    error = json_object(reply)
+    return str(error.get("error_code") or ""), str(error.get("message") or "")[:2000]

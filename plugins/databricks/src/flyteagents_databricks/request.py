@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 from flyteagents import InvalidTask, Task
+from flyteagents.kit.limits import time_limit
 from flyteagents.kit.tags import TagRules, flyte_ids
 from flyteagents_databricks.config import DatabricksConfig
 from flyteagents_databricks.environment import (
@@ -32,8 +33,6 @@ from flyteagents_databricks.settings import DatabricksSettings
 
 TAGS = TagRules(count=45, length=255, letters="A-Za-z0-9 _.:/=+@-")
 """https://docs.databricks.com/admin/account-settings/usage-detail-tags"""
-# Flyte's own timeout can be retried and so should come first; the run's only cleans up.
-GRACE = timedelta(minutes=2)
 PARAMETERS_LIMIT = 10_000
 """Bytes that Databricks takes for a task's parameters, as JSON."""
 _TO_TASK = ("existing_cluster_id", "new_cluster", "libraries")
@@ -110,8 +109,9 @@ def submit_body(
 
     if not conf.get("run_name"):
         conf["run_name"] = run_name(task)
-    if not conf.get("timeout_seconds") and task.timeout is not None:
-        conf["timeout_seconds"] = int((task.timeout + GRACE).total_seconds())
+    limit = time_limit(task.timeout)
+    if not conf.get("timeout_seconds") and limit is not None:
+        conf["timeout_seconds"] = int(limit.total_seconds())
     conf["idempotency_token"] = idempotency_token(task)
     return {**conf, "tasks": [made]}
 

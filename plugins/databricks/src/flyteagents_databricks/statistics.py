@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 
 from flyteagents_databricks.run import Run
-
-
-def moment(milliseconds: int) -> datetime | None:
-    """Times are milliseconds since 1970, and 0 for what has not been yet."""
-    if milliseconds <= 0:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
 
 
 def run_statistics(run: Run) -> dict[str, bool | int | float | str]:

@@ -32,6 +32,7 @@ from flyteagents import (
     Unavailable,
     VendorError,
 )
+from flyteagents.kit.answers import moment
 from flyteagents.kit.credentials import check_all
 from flyteagents.kit.pages import page
 from flyteagents.kit.tokens import Token, Tokens
@@ -54,7 +55,6 @@ from flyteagents_snowflake.statistics import (
     Numbers,
     history_numbers,
     job_info,
-    moment,
     statement_numbers,
 )
 

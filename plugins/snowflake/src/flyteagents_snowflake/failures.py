@@ -6,10 +6,11 @@ https://docs.snowflake.com/en/developer-guide/sql-api/submitting-multiple-statem
 from __future__ import annotations
 
 from flyteagents import Status
+from flyteagents.kit.answers import moment
 from flyteagents_snowflake.answers import Answer
 from flyteagents_snowflake.job import SnowflakeJob
 from flyteagents_snowflake.reasons import ending, place_of_failure, told
-from flyteagents_snowflake.statistics import job_info, moment
+from flyteagents_snowflake.statistics import job_info
 
 
 def failed(job: SnowflakeJob, found: Answer) -> Status:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flyteagents import LogLine
+from flyteagents.kit.answers import moment
 from flyteagents_snowflake.answers import Answer
 from flyteagents_snowflake.reasons import words
-from flyteagents_snowflake.statistics import moment, statement_numbers
+from flyteagents_snowflake.statistics import statement_numbers
 
 
 def log_lines(found: Answer, children: Sequence[Answer]) -> list[LogLine]:

@@ -5,9 +5,7 @@ https://docs.snowflake.com/en/developer-guide/sql-api/reference#label-sql-api-re
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 from flyteagents import (
     AgentError,
@@ -19,6 +17,7 @@ from flyteagents import (
     Throttled,
     Unauthenticated,
 )
+from flyteagents.kit.answers import json_object
 
 CANCELLED = frozenset({"000604"})
 TIMED_OUT = frozenset({"000630"})
@@ -95,7 +94,7 @@ def ending(code: str, state: str, *, limited: bool = False) -> Phase:
 
 def explain(reply: Reply) -> AgentError | None:
     """The error that an error reply stands for; None where its HTTP status says it."""
-    body = _body(reply)
+    body = json_object(reply)
     code, message = str(body.get("code") or ""), str(body.get("message") or "")
     handle = body.get("statementHandle")
     if reply.status == 429 and isinstance(handle, str) and handle:
@@ -132,11 +131,3 @@ def place_of_failure(message: str) -> tuple[int, int, str] | None:
     if found is None:
         return None
     return int(found["line"]), int(found["column"]), _TRACE.sub("", found["words"]).strip()
-
-
-def _body(reply: Reply) -> dict[str, Any]:
-    try:
-        found = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from flyteagents import InvalidTask, Task
+from flyteagents.kit.limits import time_limit
 from flyteagents_snowflake import binding
 from flyteagents_snowflake.config import SnowflakeConfig
 from flyteagents_snowflake.job import Sdk, SnowflakeJob, host_of
@@ -22,8 +22,6 @@ from flyteagents_snowflake.scanner import Part, parts
 from flyteagents_snowflake.settings import SnowflakeSettings
 from flyteagents_snowflake.tag import query_tag
 
-GRACE = timedelta(minutes=2)
-"""Flyte's own timeout can be retried and so should come first; the statement's only cleans up."""
 STARTS = 24
 """Statements whose places are kept with the job, which must stay small."""
 # Seven days in seconds: Snowflake takes no longer timeout.
@@ -176,8 +174,9 @@ def _timeout(
 ) -> tuple[int | None, bool]:
     """Seconds, None for what Snowflake says itself; and whether they are the Flyte task's."""
     limits: list[tuple[int, bool]] = []
-    if task.timeout is not None:
-        limits.append((int((task.timeout + GRACE).total_seconds()), True))
+    limit = time_limit(task.timeout)
+    if limit is not None:
+        limits.append((int(limit.total_seconds()), True))
     asked = parameters.get("STATEMENT_TIMEOUT_IN_SECONDS")
     if asked is not None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 
 from flyteagents_snowflake.answers import Answer
 from flyteagents_snowflake.job import SnowflakeJob
@@ -30,12 +29,6 @@ FROM_HISTORY = {
     "queued_overload_ms": "queued_overload_time",
     "cloud_services_credits": "credits_used_cloud_services",
 }
-
-
-def moment(milliseconds: float | None) -> datetime | None:
-    return (
-        None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
-    )
 
 
 def statement_numbers(done: Answer) -> Numbers:
