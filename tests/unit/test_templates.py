@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from copy import deepcopy
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from flyteidl.admin import agent_pb2
 
+from flyteagents._wire import templates as templates_module
 from flyteagents._wire.messages import FLYTE1, TEMPLATES, create_request
 from flyteagents._wire.templates import LONGEST, ONE, Templates, memory_of, read_template
 from flyteagents.testing import task_template
@@ -82,6 +84,25 @@ def test_one_that_is_small_on_the_wire_and_large_in_memory_is_not_kept() -> None
     templates = Templates()
     assert len(templates.read(raw).declared) == 1000
     assert len(templates) == 0
+
+
+def test_what_is_too_large_is_not_counted_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = template(outputs=1000)
+    counted: list[int] = []
+
+    def count(value: object) -> int:
+        counted.append(sys.getsizeof(value))
+        return counted[-1]
+
+    monkeypatch.setattr(templates_module, "getsizeof", count)
+    memory_of(read_template(raw))
+    whole = len(counted)
+    assert sum(counted) > 2 * ONE
+
+    counted.clear()
+    Templates().read(raw)
+    assert sum(counted[:-1]) <= ONE < sum(counted)
+    assert len(counted) < whole / 2
 
 
 def test_templates_are_bound_by_the_memory_that_they_take() -> None:

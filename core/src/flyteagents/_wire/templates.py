@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from datetime import timedelta
 from enum import Enum
+from math import inf
 from sys import getsizeof
 from typing import Any
 
@@ -47,8 +48,9 @@ class Templates:
         return task
 
     def _keep(self, raw: bytes, task: Task[Any]) -> None:
-        size = memory_of((raw, task))
-        if size > min(ONE, self._most):
+        most = min(ONE, self._most)
+        size = memory_of((raw, task), most)
+        if size > most:
             return
         self._known[raw] = task, size
         self._held += size
@@ -90,13 +92,14 @@ def read_template(raw: bytes) -> Task[Any]:
     )
 
 
-def memory_of(value: object) -> int:
+def memory_of(value: object, enough: float = inf) -> int:
     """Bytes of memory that plain values, lists, dicts and dataclasses take at most, with all that
-    is in them: what they share is counted with each."""
+    is in them: what they share is counted with each. Counts no further than a little over `enough`,
+    since to count all may take longer than the reading did."""
     size = 0
     # No recursion: it would take more of Python's stack than the reading did.
     left = [value]
-    while left:
+    while left and size <= enough:
         one = left.pop()
         size += getsizeof(one)
         kind = type(one)
