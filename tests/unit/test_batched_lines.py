@@ -230,6 +230,36 @@ def test_stderr_that_is_closed_stops_no_program() -> None:
     assert done.stdout == b"went on\n"
 
 
+def test_a_forked_process_writes_its_own_lines_and_none_of_its_parents() -> None:
+    code = (
+        "import logging, os, time\n"
+        "from opentelemetry.trace import INVALID_SPAN\n"
+        "from flyteagents._telemetry import batched_lines\n"
+        "from flyteagents._telemetry.logs import start_logging\n"
+        "def happens(text): log.handle(batched_lines.Event(log, text, {}, INVALID_SPAN))\n"
+        "batched_lines.BATCH = 1000.0\n"
+        "start_logging('INFO', 'json')\n"
+        "log = logging.getLogger('flyteagents')\n"
+        "lines = logging.getLogger().handlers[0]\n"
+        "happens('parent')\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    batched_lines.BATCH = 0.01\n"
+        "    happens('child, later')\n"
+        "    end = time.monotonic() + 10\n"
+        "    while lines._waiting and time.monotonic() < end: time.sleep(0.005)\n"
+        "    missing = len(lines._waiting)\n"
+        "    log.info('child, at once')\n"
+        "    os._exit(missing)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    written = [json.loads(line) for line in done.stderr.splitlines() if line[:1] == b"{"]
+    messages = [line["message"] for line in written]
+    assert messages == ["child, later", "child, at once", "parent"]
+    assert done.stdout == b"0\n"
+
+
 def until(seen: Callable[[], bool]) -> None:
     """Wait for the thread."""
     end = time.monotonic() + 10

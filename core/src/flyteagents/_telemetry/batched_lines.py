@@ -13,6 +13,7 @@ costs that line and nothing else.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -64,6 +65,13 @@ class BatchedLines(Lines):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
+        self._start()
+        # For as long as the process lives, which has one of these.
+        os.register_at_fork(after_in_child=self._start)
+
+    def _start(self) -> None:
+        """Begin with nothing: in a forked process too, which has no thread yet, and whose parent
+        writes what waited."""
         self._waiting: deque[Event] = deque()
         self._some = threading.Event()
         self._thread: threading.Thread | None = None
