@@ -65,7 +65,7 @@ class HoldingProcessor(SpanProcessor):
         elif held.open and len(held) < LIMIT:
             held.append(span)  # from a lane's thread, just when the call ends, it may be lost
         else:
-            self.send(_under_what_is_sent(span, held))
+            self.send(_under_what_is_sent(span, held) if held.dropped else span)
 
     def settle(self, held: Held, *, keep: bool, changed: bool) -> None:
         """The call ends: send what was held, or drop it. Where the call changed nothing, what was

@@ -19,7 +19,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -315,13 +315,15 @@ class Made(SpanExporter):
 
 
 class Current(AbstractContextManager[Span]):
-    """Makes a span the current one, and ends it. What is raised does not change it."""
+    """Makes a span the current one, and ends it. What is raised does not change it. around: the
+    current context, which whoever starts a span has looked at."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, around: Context) -> None:
         self._span = span
+        self._around = around
 
     def __enter__(self) -> Span:
-        self._token = attach(Context({**get_current(), SPAN: self._span}))
+        self._token = attach(Context({**self._around, SPAN: self._span}))
         return self._span
 
     def __exit__(

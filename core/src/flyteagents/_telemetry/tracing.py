@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -26,7 +26,6 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
-    get_current_span,
     get_tracer,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -131,7 +130,8 @@ class Tracing:
         that changed nothing goes without; what was within it is then right under the call's."""
         if self.own.off:
             return _UNSEEN
-        current = get_current_span()
+        around = get_current()
+        current = _span_in(around)
         if isinstance(current, LateSpan) and not current.sampled:
             return _UNSEEN
         named = self._operations.get((agent, operation))
@@ -139,11 +139,11 @@ class Tracing:
             attributes = Shared({"flyte.agent": agent, "flyte.operation": operation})
             named = self._operations[agent, operation] = f"{operation} {agent}", attributes
         name, attributes = named
-        span = self.own.start(name, _if_valid(current.get_span_context()), attributes=attributes)
+        span = self.own.start(name, _above(current), attributes=attributes)
         if isinstance(span, LateSpan):
             span.spare = operation == "get"
             span.held = held_around(current)
-        return _Operation(span)
+        return _Operation(span, around)
 
     def job(
         self,
@@ -190,16 +190,17 @@ class _Operation(Current):
 def vendor_span(name: str, attributes: Mapping[str, Any]) -> AbstractContextManager[Span]:
     """The span of a request to a vendor: of the call it is part of, or else, as in a command or a
     test, of the process's tracer."""
-    current = get_current_span()
+    around = get_current()
+    current = _span_in(around)
     if isinstance(current, LateSpan) and not current.sampled:
         return _UNSEEN
     held = held_around(current)
     if held is not None:
-        above = _if_valid(current.get_span_context())
+        above = _above(current)
         span = held.vendor.start(name, above, SpanKind.CLIENT, attributes)
         if isinstance(span, LateSpan):
             span.held = held
-        return Current(span)
+        return Current(span, around)
     return get_tracer(VENDOR_SCOPE).start_as_current_span(
         name,
         kind=SpanKind.CLIENT,
@@ -271,15 +272,23 @@ def _error(message: str) -> Status:
     return Status(StatusCode.ERROR, redact(message)[:400])
 
 
-def _if_valid(context: SpanContext) -> SpanContext | None:
-    return context if context.is_valid else None
+def _span_in(context: Context) -> Span:
+    """As the API's `get_current_span`, which asks for the context anew."""
+    span = context.get(SPAN)
+    return span if isinstance(span, Span) else INVALID_SPAN
+
+
+def _above(span: Span) -> SpanContext | None:
+    """The parent of a span that starts within `span`."""
+    context = span.get_span_context()
+    return context if isinstance(span, LateSpan) or context.is_valid else None
 
 
 def _links(metadata: Iterable[tuple[str, Any]]) -> Sequence[Link]:
     for key, value in metadata:
         if key == "traceparent":
             context = _W3C.extract({key: str(value)}, Context())
-            caller = _if_valid(get_current_span(context).get_span_context())
+            caller = _above(_span_in(context))
             # No parent: the trace is the task's, whoever calls about it.
             return [Link(caller)] if caller else ()
     return ()

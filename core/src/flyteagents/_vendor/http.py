@@ -36,7 +36,7 @@ class VendorClient:
     hosts: Sequence[str]
     max_connections: int = 64
     observe: Callable[[int | None, float], None] | None = None
-    _pool: Pool | None = field(default=None, init=False)
+    opened: Pool | None = field(default=None, init=False)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def bind(self, endpoint: Opening, budget: Budget, explain: Explain = lambda _: None) -> Http:
@@ -45,14 +45,14 @@ class VendorClient:
 
     async def pool(self) -> Pool:
         async with self._opening:
-            if self._pool is None:
+            if self.opened is None:
                 # In a thread: the import and the system's certificates would block the loop.
-                self._pool = await asyncio.to_thread(_pool, self.max_connections)
-            return self._pool
+                self.opened = await asyncio.to_thread(_pool, self.max_connections)
+            return self.opened
 
     async def aclose(self) -> None:
-        if self._pool is not None:
-            await self._pool.aclose()
+        if self.opened is not None:
+            await self.opened.aclose()
 
 
 def _pool(connections: int) -> Pool:
@@ -77,7 +77,8 @@ class Requests:
         budget, fresh, tries = self._budget, False, 0
         last: AgentError = Unavailable(OUT_OF_TIME)
         while budget.left > 0:
-            trip = (await self._client.pool()).trip(method, path, sent)
+            pool = self._client.opened or await self._client.pool()
+            trip = pool.trip(method, path, sent)
             try:
                 return await self._once(trip, accept, sent.get("endpoint"), fresh, tries)
             except Unauthenticated as error:

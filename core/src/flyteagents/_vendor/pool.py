@@ -36,6 +36,7 @@ REPLY_LIMIT = 64 << 20
 HEADER_LIMIT = 64 << 10
 _LARGE = 1 << 20
 """Bytes of a body that aiohttp wants as a file, to write it in pieces."""
+_W3C = TraceContextTextMapPropagator()
 _under_way: ContextVar[Trip] = ContextVar("trip")
 
 
@@ -151,7 +152,7 @@ class Trip:
     async def exchange(self, limit: float, budget: Budget) -> Reply:
         """The request and its whole reply, in `limit` seconds from when there is room for it.
         Raises Unavailable without."""
-        TraceContextTextMapPropagator().inject(self._request.headers)
+        _W3C.inject(self._request.headers)
         url = self._request.url
         self._proxy = self._pool.proxy(url.scheme, self.host.rstrip("."), url.port or 0)
         try:

@@ -108,8 +108,8 @@ def _headers(
             # Masked wherever it turns up: vendors quote credentials in errors.
             remember(value.partition(" ")[2] or value)
     body = {} if content_type is None else {"content-type": content_type}
-    headers = {}
-    for part in (_HEADERS, body, opening, given):
+    headers = _HEADERS.copy()
+    for part in (body, opening, given):
         for name, value in part.items():
             if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
                 raise Unauthenticated(_BAD_HEADER)
