@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import WHO, Setup
+from tests.unit.kernel_setup import WHO, Numbered, Setup
 
-from flyteagents import Forbidden, Kind, Type, Unavailable, _redact, _tenants
+from flyteagents import Forbidden, Idempotency, Kind, Type, Unavailable, _redact, _tenants
 from flyteagents._kernel import keys
-from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, _dump, load, new_envelope
+from flyteagents._kernel.deadline import Deadline
+from flyteagents._kernel.envelope import (
+    CARRYING,
+    BrokenEnvelope,
+    Envelope,
+    _dump,
+    load,
+    new_envelope,
+)
 from flyteagents._kernel.kernel import ERROR_LIMIT
 from flyteagents._kernel.seen import Seen
+from flyteagents._kernel.service import Service
 from flyteagents._kernel.soft_state import SoftState
 from flyteagents._kernel.stores import Stores
 from flyteagents._telemetry.otlp import Encoder
+from flyteagents._telemetry.providers import Telemetry
+from flyteagents._telemetry.tracing import Rpc
 from flyteagents._vendor import hosts
 from flyteagents._wire import types
 from flyteagents._wire.messages import NAME_LIMIT, create_request
@@ -81,14 +93,53 @@ def test_an_envelope_with_a_long_name_is_refused(field: str) -> None:
         load(_dump(Envelope(**{**made, field: LONG})))
 
 
-@pytest.mark.parametrize("long", [{"declared": LONG}, {"job": {"id": LONG}}])
-def test_a_create_with_much_to_remember_is_not_remembered(long: dict[str, Any]) -> None:
-    created = SoftState().created
-    made = vars(new_envelope(WHO, "k" * 40, "scripted"))
-    created.put("short", Envelope(**{**made, "job": {"id": "job-1"}}))
-    created.put("long", Envelope(**{**made, **long}))
-    assert created.get("short") is not None
-    assert created.get("long") is None
+class Wordy(Numbered):
+    text: str
+
+
+@pytest.mark.parametrize("idempotency", ["none", "lookup", "vendor"])
+@pytest.mark.parametrize(
+    ("letters", "outputs"), [(10, 1), (3_000, 1), (10, 300), (1_000_000, 2_000)]
+)
+async def test_a_repeated_create_makes_no_second_job_however_much_there_is_to_remember(
+    quiet_telemetry: Telemetry, idempotency: Idempotency, letters: int, outputs: int
+) -> None:
+    setup = Setup(quiet_telemetry, idempotency)
+    text = "x" * letters
+    jobs = [Wordy(id="job-1", text=text), Wordy(id="job-2", text=text)]
+    setup.agent.script["create"] = list(jobs)
+    # Names that no compression makes short.
+    names = (hashlib.sha256(bytes(number)).hexdigest() for number in range(outputs))
+    declared = {f"o{name}": Type(Kind.INTEGER) for name in names}
+    service = Service(setup.kernel)
+
+    async def create() -> bytes:
+        rpc = Rpc(setup.telemetry.tracing, "service/CreateTask")
+        return await service.create(setup.request(declared=declared), Deadline(5), rpc)
+
+    first = await create()
+    assert await create() == first
+    assert setup.agent.asked.count("create") == 1
+
+
+def test_memory_is_bound_where_creates_have_much_to_remember() -> None:
+    soft, made = SoftState(size=40), vars(new_envelope(WHO, "k" * 40, "scripted"))
+    for number in range(30):
+        job = {"id": f"job-{number}", "text": "x" * 2 * CARRYING}
+        soft.was_created(Envelope(**{**made, "key": str(number), "declared": LONG, "job": job}))
+    kept = soft.created.values()
+    assert [envelope.key for envelope in kept] == ["27", "28", "29"]
+    assert all(len(envelope.declared) < 10 for envelope in kept)
+
+
+def test_a_create_with_more_to_remember_than_there_is_room_for_is_remembered() -> None:
+    soft, made = SoftState(size=40), vars(new_envelope(WHO, "k" * 40, "scripted"))
+    soft.was_created(Envelope(**{**made, "key": "short", "job": {"id": "job-1"}}))
+    soft.was_created(Envelope(**{**made, "key": "long", "job": {"id": LONG * 2}}))
+    assert soft.created.get("long") is not None
+    soft.was_created(Envelope(**{**made, "key": "short", "job": {"id": "job-1"}}))
+    assert soft.created.get("long") is None
+    assert soft.created._weight == 1
 
 
 def test_an_errors_text_is_cut(setup: Setup) -> None:

@@ -148,7 +148,8 @@ class Creating:
             self._flights.was_heard(envelope.key)
             record_start(envelope, flight.task)
             # Only a yes: after any other answer a repeated call may hear the vendor's own.
-            return self._kernel.soft.created.put(envelope.key, envelope)
+            self._kernel.soft.was_created(envelope)
+            return envelope
         what = verdict("create", error)
         text = self._kernel.tell(flight.served, "create", error)
         if what is Verdict.LATER:

@@ -10,9 +10,10 @@ import json
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, TypeVar
 
-from flyteagents._kernel.envelope import CARRYING, Envelope, Parked
+from flyteagents._kernel.envelope import CARRYING, LIMIT, UNKNOWN, Envelope, Parked
 from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
 
@@ -21,23 +22,24 @@ REQUESTS = 1500
 """Polls that are not read again when they come again. One takes 4 kB, so not all of them; to read
 one, check its job and find its memory takes 30 microseconds."""
 LOOKED_AT = 8
-"""Old values that one `put` looks at for some to forget. With all of them busy it would otherwise
+"""Busy values that one `put` looks at for some to forget. With all of them busy it would otherwise
 go through the whole memory each time."""
 
 
 class Bounded(Generic[V]):
-    """The values used last, at most `size`; those that `keep` speaks for stay, and those that
-    `fits` does not speak for are not remembered: of long ones a number is no limit."""
+    """The values used last, at most `size` of those that weigh 1; a heavier one takes the room of
+    several. Those that `keep` speaks for stay, and so does the newest."""
 
     def __init__(
         self,
         size: int,
         keep: Callable[[V], bool] = lambda _: False,
-        fits: Callable[[V], bool] = lambda _: True,
+        weigh: Callable[[V], int] = lambda _: 1,
     ) -> None:
         self._size = size
         self._keep = keep
-        self._fits = fits
+        self._weigh = weigh
+        self._weight = 0
         self._values: OrderedDict[str | bytes, V] = OrderedDict()
 
     def get(self, name: str | bytes) -> V | None:
@@ -47,19 +49,24 @@ class Bounded(Generic[V]):
         return value
 
     def put(self, name: str | bytes, value: V) -> V:
-        if not self._fits(value):
-            self._values.pop(name, None)
-            return value
+        self.pop(name)
         self._values[name] = value
-        self._values.move_to_end(name)
-        for _ in range(min(LOOKED_AT, len(self._values) - self._size)):
+        self._weight += self._weigh(value)
+        kept = 0
+        while self._weight > self._size and len(self._values) > 1 and kept < LOOKED_AT:
             oldest, old = self._values.popitem(last=False)
             if self._keep(old):
                 self._values[oldest] = old
+                kept += 1
+            else:
+                self._weight -= self._weigh(old)
         return value
 
     def pop(self, name: str | bytes) -> V | None:
-        return self._values.pop(name, None)
+        value = self._values.pop(name, None)
+        if value is not None:
+            self._weight -= self._weigh(value)
+        return value
 
     def values(self) -> list[V]:
         # A copy: the metrics' thread goes through it while the loop changes the memory.
@@ -81,7 +88,7 @@ class SoftState:
         self._salt = secrets.token_bytes(32)
         self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
         self.requests: Bounded[JobRequest] = Bounded(REQUESTS)
-        self.created: Bounded[Envelope] = Bounded(size // 4, fits=_is_short)
+        self.created: Bounded[Envelope] = Bounded(size // 4, weigh=_weight)
         self.late_ends: Bounded[Parked] = Bounded(size // 4)
         self.troubles: Bounded[str] = Bounded(size // 4)
         self.stopping: Counter[str] = Counter()
@@ -91,6 +98,14 @@ class SoftState:
         if not request.name:
             request.name = self._name(request)
         return self._jobs.get(request.name) or self._jobs.put(request.name, Seen(task_type))
+
+    def was_created(self, envelope: Envelope) -> None:
+        """Remember a job for repeated creates. However long it is: without this memory, an agent
+        whose idempotency is `none` would make another one."""
+        if len(envelope.declared) > LIMIT:
+            # As the first answer told it: with so much to declare, `dump` has dropped these.
+            envelope = replace(envelope, declared=UNKNOWN, warnings=(), execution="", node="")
+        self.created.put(envelope.key, envelope)
 
     def _name(self, request: JobRequest) -> str:
         hashed = hashlib.blake2b(request.meta, key=self._salt, digest_size=16)
@@ -109,7 +124,6 @@ class SoftState:
         return ages
 
 
-def _is_short(envelope: Envelope) -> bool:
-    # The rest of it is short by the limits of `new_envelope`'s callers. Of a create that is not
-    # remembered, the vendor is asked again.
-    return len(envelope.declared) + len(str(envelope.job)) <= CARRYING
+def _weight(envelope: Envelope) -> int:
+    # The rest of it is short, by the limits of `new_envelope`'s callers and `was_created`.
+    return 1 + len(str(envelope.job)) // CARRYING
