@@ -14,11 +14,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from flyteagents import Identity
 from flyteagents._telemetry import late_spans
-from flyteagents._telemetry.late_spans import LateSpan, Made, Origin
+from flyteagents._telemetry.late_spans import LateSpan, LateSpanExporter, Origin
+from flyteagents._telemetry.otlp import Encoder
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
 from flyteagents._telemetry.tracing import Rpc, Tracing, trace_id, vendor_span
 from flyteagents.testing.otlp import OtlpReceiver
@@ -223,7 +224,7 @@ def test_an_exporter_of_another_package_gets_the_sdks_own_spans() -> None:
     origin = Origin(TracerProvider(), InstrumentationScope("ours"), sink.append)
     origin.start("GetTask", None).end()
     kept = InMemorySpanExporter()
-    exporter = Made(kept)
+    exporter = LateSpanExporter(kept)
     theirs = sink[0].made()
     assert exporter.export([*sink, theirs]) is SpanExportResult.SUCCESS
     assert exporter.force_flush()
@@ -240,3 +241,52 @@ def test_a_request_outside_of_calls_has_a_span_of_the_process(
     with telemetry.tracing.operation("acme", "cancel"), vendor_span("GET", {}) as span:
         assert span.is_recording()
     telemetry.shutdown()
+
+
+def begun(name: str = "get") -> tuple[LateSpan, list[LateSpan]]:
+    sink: list[LateSpan] = []
+    origin = Origin(TracerProvider(), InstrumentationScope("ours"), sink.append)
+    span = origin.start(name, None)
+    assert isinstance(span, LateSpan)
+    return span, sink
+
+
+def test_all_threads_are_told_the_same_id_of_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = begun()[0].get_span_context()
+    span = LateSpan(begun()[0].origin, "get", parent, SpanKind.INTERNAL, {}, (), None)
+    make = LateSpan._identified
+    told: list[SpanContext | None] = []
+
+    def asked_meanwhile(self: LateSpan) -> SpanContext:
+        if not told:
+            told.append(None)
+            told[0] = self.get_span_context()
+        return make(self)
+
+    monkeypatch.setattr(LateSpan, "_identified", asked_meanwhile)
+    assert span.get_span_context() == told[0] == span.get_span_context()
+
+
+def test_what_is_done_to_a_list_after_it_was_given_changes_no_span() -> None:
+    span, sink = begun()
+    given = ["a"]
+    span.set_attribute("acme.list", given)
+    span.end()
+    given.append("b")
+    assert sink[0].made().attributes == {"acme.list": ("a",)}
+
+
+def test_an_attribute_whose_name_is_no_text_loses_no_other_span() -> None:
+    (odd, sink), (plain, more) = begun("odd"), begun("plain")
+    odd.set_attribute(5, "five")  # type: ignore[arg-type] # an agent's mistake
+    odd.end()
+    plain.end()
+    request = Encoder().request([*sink, *more])
+    spans = [
+        span
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    sent = {span.name: [attribute.key for attribute in span.attributes] for span in spans}
+    assert sent == {"odd": ["5"], "plain": []}  # as the SDK has it

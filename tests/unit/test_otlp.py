@@ -20,7 +20,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from opentelemetry.trace.span import TraceState
 
 from flyteagents._telemetry import otlp
-from flyteagents._telemetry.late_spans import LateSpan, Origin, Shared
+from flyteagents._telemetry.late_spans import CommonAttributes, LateSpan, Origin
 from flyteagents._telemetry.otlp import Encoder, use_for
 
 RESOURCES = [Resource({"service.name": "a"}), Resource({"n": 1}, "https://schema.example")]
@@ -85,7 +85,7 @@ def test_every_span_is_encoded_as_by_the_library(batch: list[ReadableSpan]) -> N
     )
 
 
-def ended(origin: Origin, shared: Shared, added: dict[str, Any]) -> LateSpan:
+def ended(origin: Origin, shared: CommonAttributes, added: dict[str, Any]) -> LateSpan:
     parent = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1))
     span = LateSpan(origin, "GetTask", parent, SpanKind.SERVER, shared, (), 1)
     span.set_attributes(added)
@@ -99,7 +99,7 @@ def test_spans_that_share_attributes_are_encoded_as_by_the_library(
 ) -> None:
     sink: list[LateSpan] = []
     origin = Origin(TracerProvider(), SCOPES[0], sink.append)
-    shared = Shared(common)
+    shared = CommonAttributes(common)
     for more in added:
         ended(origin, shared, more)
     theirs = encode_spans([span.made() for span in sink])

@@ -79,8 +79,7 @@ class Service:
             rpc.changed = answer.phase is not before
         # With every answer: Flyte 1 shows the custom info of the first one while a job runs, and
         # that of the last one when it has ended.
-        warnings = known.envelope.warnings
-        return warned(answer, warnings) if warnings else answer
+        return warned(answer, known.envelope.warnings)
 
     def _opened(self, known: Known, request: JobRequest) -> OpenJob | Answer:
         """The job that is to be polled, or the answer where none is."""

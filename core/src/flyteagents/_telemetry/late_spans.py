@@ -2,8 +2,9 @@
 
 A span of the SDK takes 25 to 45 microseconds, since it can be asked and changed under a lock while
 it runs; a poll has three, and there may be thousands of polls a second. These gather what is said
-of them in plain attributes and become the SDK's own `ReadableSpan` at the end: 4 microseconds. All
-else stays the SDK's: provider, resource, sampler, limits, processor, exporters, variables.
+of them in plain attributes. Ended, they go to the SDK's processor as they are; the exporter's
+thread encodes them (`otlp.py`), or makes the SDK's own `ReadableSpan` of them for an exporter that
+we do not know. All else stays the SDK's: provider, resource, sampler, limits, exporters, variables.
 
 `LATE = False` makes all of them the SDK's again; `tests/unit/test_late_spans.py` compares the two.
 """
@@ -102,7 +103,7 @@ class Origin:
         return LateSpan(self, name, parent, kind, attributes, links, start_time)
 
 
-class Shared(dict[str, AttributeValue]):
+class CommonAttributes(dict[str, AttributeValue]):
     """Attributes that many spans have in common, and what an exporter has encoded of them."""
 
     __slots__ = ("encoded",)
@@ -153,7 +154,9 @@ class LateSpan(NonRecordingSpan):
 
     def get_span_context(self) -> SpanContext:
         if self.context is None:
-            self.context = self._identified()
+            # In one step: an agent's threads may ask as well, and all must be told the same.
+            made: SpanContext = self.__dict__.setdefault("context", self._identified())
+            return made
         return self.context
 
     @property
@@ -196,11 +199,13 @@ class LateSpan(NonRecordingSpan):
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         if self.end_time is None:
+            if type(key) is not str or type(value) not in _SIMPLE:
+                self._odd = True
+                # It is looked at when it is sent, and whoever gave a list may change it before.
+                value = tuple(value) if isinstance(value, list) else value
             if self.added is None:
                 self.added = {}
             self.added[key] = value
-            if type(value) not in _SIMPLE:
-                self._odd = True
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         for key, value in attributes.items():
@@ -296,7 +301,7 @@ class LateSpan(NonRecordingSpan):
 Ended = ReadableSpan | LateSpan
 
 
-class Made(SpanExporter):
+class LateSpanExporter(SpanExporter):
     """Hands an exporter that knows no other spans the SDK's own."""
 
     def __init__(self, exporter: SpanExporter) -> None:

@@ -72,7 +72,7 @@ def _observed(
 
 
 @dataclass
-class Requests:
+class CallCounts:
     """The calls of one operation for one task type; kept by who counts them."""
 
     labels: tuple[str, str]
@@ -193,10 +193,10 @@ class Metrics:
         self.admission.add(task_type, "create", "refused", amount=0)
         self.admission.add(task_type, "get", "remembered", amount=0)
 
-    def requests(self, task_type: str, operation: str) -> Requests:
+    def requests(self, task_type: str, operation: str) -> CallCounts:
         """Operations have flytekit's names: create, get, delete, do."""
         latency = self._latency.series(task_type, operation)
-        return Requests((task_type, operation), latency, self._succeeded, self._failed)
+        return CallCounts((task_type, operation), latency, self._succeeded, self._failed)
 
     def input_bytes(self, task_type: str, size: int) -> None:
         self._inputs.record(size, task_type)

@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status, StatusCode
 
-from flyteagents._telemetry.late_spans import Ended, LateSpan, Shared
+from flyteagents._telemetry.late_spans import CommonAttributes, Ended, LateSpan
 
 _KNOWN_LIMIT, _LONG = 4096, 1024
 """Attributes that are remembered, and bytes of one: some come over the wire."""
@@ -94,7 +94,7 @@ class Encoder:
     def _span(self, span: Ended) -> bytes:
         try:
             encoded = self._plain(span)
-        except (TypeError, ValueError):  # a list; half of a character
+        except (AttributeError, TypeError, ValueError):  # no text; a list; half of a character
             encoded = None
         if encoded is not None:
             return encoded
@@ -145,7 +145,7 @@ class Encoder:
 
     def _shared(self, attributes: Mapping[str, Any]) -> bytes:
         """Those that a span began with: encoded once for all spans that have them."""
-        if not isinstance(attributes, Shared):
+        if not isinstance(attributes, CommonAttributes):
             return self._all(attributes)
         if not attributes.encoded:
             attributes.encoded = self._all(attributes)

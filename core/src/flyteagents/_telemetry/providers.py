@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from flyteagents._telemetry.held_spans import HoldingProcessor
-from flyteagents._telemetry.late_spans import Made
+from flyteagents._telemetry.late_spans import LateSpanExporter
 from flyteagents._telemetry.metrics import Metrics
 from flyteagents._telemetry.spreads import Spreads
 from flyteagents._telemetry.tracing import SCOPE, Tracing
@@ -136,7 +136,7 @@ def _batches(exporter: Any) -> SpanProcessor:
 
         if use_for(exporter):
             return BatchSpanProcessor(exporter)
-    return BatchSpanProcessor(Made(exporter))
+    return BatchSpanProcessor(LateSpanExporter(exporter))
 
 
 def _exporters(signal: str) -> list[Any]:

@@ -33,7 +33,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from flyteagents._redact import redact
 from flyteagents._task import Identity
 from flyteagents._telemetry.held_spans import CALL, Held, HoldingProcessor, held_around
-from flyteagents._telemetry.late_spans import SPAN, Current, LateSpan, Origin, Shared
+from flyteagents._telemetry.late_spans import SPAN, CommonAttributes, Current, LateSpan, Origin
 
 SCOPE = "flyteagents"
 VENDOR_SCOPE = "flyteagents.http"
@@ -85,9 +85,9 @@ class Attempt:
     task_type: str = ""
     created: float = 0.0
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    _polled: tuple[str, Shared] | None = None
+    _polled: tuple[str, CommonAttributes] | None = None
 
-    def of_rpc(self, name: str) -> Shared:
+    def of_rpc(self, name: str) -> CommonAttributes:
         """The attributes of an RPC's span, once it has been answered OK. Those of the last one are
         kept: nearly all RPCs about an attempt are the same poll again and again."""
         if self._polled is None or self._polled[0] != name:
@@ -96,7 +96,7 @@ class Attempt:
                 "rpc.method": name,
                 "rpc.response.status_code": "OK",
             }
-            self._polled = name, Shared({**self.attributes, **rpc})
+            self._polled = name, CommonAttributes({**self.attributes, **rpc})
         return self._polled[1]
 
 
@@ -109,7 +109,7 @@ class Tracing:
         self.own = Origin(provider, InstrumentationScope(SCOPE, version), spans.on_end)
         self.vendor = Origin(provider, InstrumentationScope(VENDOR_SCOPE), spans.on_end)
         self.unread = Attempt(None, sampled=not self.own.off)
-        self._operations: dict[tuple[str, str], tuple[str, Shared]] = {}
+        self._operations: dict[tuple[str, str], tuple[str, CommonAttributes]] = {}
 
     def root(self, trace: int, key: str) -> SpanContext:
         """The root span of an attempt, the parent of all its other spans. It is sent when the
@@ -136,7 +136,7 @@ class Tracing:
             return _UNSEEN
         named = self._operations.get((agent, operation))
         if named is None:
-            attributes = Shared({"flyte.agent": agent, "flyte.operation": operation})
+            attributes = CommonAttributes({"flyte.agent": agent, "flyte.operation": operation})
             named = self._operations[agent, operation] = f"{operation} {agent}", attributes
         name, attributes = named
         span = self.own.start(name, _above(current), attributes=attributes)
