@@ -75,6 +75,7 @@ def test_what_names_no_job_is_told(env: dict[str, str]) -> None:
     assert "there was no run yet" in never.stderr
     unknown = flyteagents("cancel", "0123456789ab", env=env)
     assert unknown.returncode == 65
+    assert "`flyteagents jobs` shows ids" in unknown.stderr
     assert flyteagents("jobs", env=env).stdout == "no agent here remembers a job\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,21 @@ def test_a_newcomer_has_an_agent_that_runs_with_what_the_page_shows(package: Pat
         check=True,
     )
     assert listed.stdout.startswith(str(beside)), "the page's own code ran"
+
+
+def test_a_port_that_is_taken_is_told_in_a_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "flyteagents.testing.serve_jobs", "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (69, "")
+    assert done.stderr.startswith(f"cannot listen on port {port}: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.fixture

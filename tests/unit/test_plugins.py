@@ -112,7 +112,7 @@ def test_a_plugins_settings_are_read_with_its_prefix(
         ),
         ("b_exit", "API = 1", "API = 1\nraise SystemExit(3)", "SystemExit"),
         ("b_api", "API = 1", "API = 2", "API 2, this kernel has API 1"),
-        ("b_none", "API = 1", "", "API None"),
+        ("b_none", "API = 1", "", "put `API = 1` into it"),
         ("b_hook", "def register_agents()", "def register_agents(extra)", "wrong hook"),
         ("b_nohook", "@hookimpl", "", "no @hookimpl"),
         ("b_empty", "return [TheirAgent]", "return []", "no agents"),

@@ -216,7 +216,8 @@ def _print_settings(title: str, settings: Sequence[Setting]) -> None:
     for setting in settings:
         mark = "*" if setting.given else " "
         click.echo(f"{mark} {setting.name}={setting.value}")
-        click.secho(f"      {setting.description}", dim=True)
+        if setting.description:
+            click.secho(f"      {setting.description}", dim=True)
     click.echo()
 
 

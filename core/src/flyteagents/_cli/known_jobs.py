@@ -81,7 +81,11 @@ def named(job: str | None) -> tuple[bytes, Envelope]:
     except BrokenEnvelope as error:
         screen.fail(BAD_DATA, f"{error}; copy all of it, the text is cut or was changed")
     if raw is None or envelope is None:
-        screen.fail(BAD_DATA, "that is neither a resource_meta nor the id of a job that is known")
+        screen.fail(
+            BAD_DATA,
+            "that is neither a resource_meta nor the id of a job that is known; `flyteagents jobs` "
+            "shows ids",
+        )
     return raw, envelope
 
 

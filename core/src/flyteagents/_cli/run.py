@@ -94,7 +94,8 @@ def command(**options: Any) -> None:
 
     TASK is a YAML file, - for one on standard input, or a serialized TaskTemplate or TaskSpec as
     the Flyte SDKs write them. A server is started for it and stopped after it; the calls go over
-    gRPC. Ctrl-C cancels the job; a second one leaves at once. A YAML file looks like this:
+    gRPC. Ctrl-C cancels the job and waits until it is seen to have stopped; a second one leaves at
+    once. A YAML file looks like this:
 
     \b
       task_type: duckdb_query

@@ -108,6 +108,11 @@ def _load(point: EntryPoint) -> Plugin:
     if not isinstance(module, ModuleType):
         raise PluginProblem(f"its entry point {point.value!r} must name a module")
     version = getattr(module, "API", None)
+    if version is None:
+        raise PluginProblem(
+            f"{point.value} does not say which API it was written for: put `API = {_hooks.API}` "
+            "into it"
+        )
     if version != _hooks.API:
         raise PluginProblem(
             f"it was written for API {version}, this kernel has API {_hooks.API}; "

@@ -26,8 +26,12 @@ def main() -> None:
     parser.add_argument("--token", default="", help="the bearer token that is asked for")
     parser.add_argument("--cancel-seconds", type=float, default=0.0, help="what a cancel takes")
     parser.add_argument("--keep", type=int, default=1000, help="how many requests to remember")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(parser.parse_args()))
+    options = parser.parse_args()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(options))
+    except OSError as error:
+        parser.exit(69, f"cannot listen on port {options.port}: {error}; name another by --port\n")
 
 
 if __name__ == "__main__":
