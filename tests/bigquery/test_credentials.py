@@ -139,9 +139,9 @@ async def test_whom_google_refuses_is_said_at_once_and_at_the_jobs_end(
     bigquery.will("secrets", Plan(error=("accessDenied", "Access Denied: Table p:d.secrets")))
     async with opened(bigquery) as driver:
         status = await driver.get(await driver.create(driver.task("SELECT * FROM secrets")))
-        assert (status.message or "").endswith(f" | asked as {EMAIL}")
+        assert (status.message or "").endswith(f" | credentials: {EMAIL}")
         bigquery.script("POST", "*/jobs", error(403, "accessDenied", "no bigquery.jobs.create"))
-        with pytest.raises(Forbidden, match=re.escape(f"jobs.create | asked as {EMAIL}")):
+        with pytest.raises(Forbidden, match=re.escape(f"jobs.create | credentials: {EMAIL}")):
             await driver.create(driver.task(execution="another"))
 
 

@@ -123,7 +123,7 @@ async def test_a_token_that_ended_is_a_403_and_is_renewed_once(
         databricks.script("POST", "*/runs/submit", html)
         await bearer(databricks, driver)
         databricks.script("POST", "*/runs/submit", html, repeat=True)
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(Unauthenticated, match=r"\| credentials: the service's own principal"):
             await bearer(databricks, driver)
         assert len(databricks.given) == 4
 

@@ -326,6 +326,7 @@ async def test_a_login_that_is_refused_says_what_to_do(
         with pytest.raises(kind, match=re.escape(words)) as raised:
             await done(driver)
     assert message in str(raised.value)
+    assert str(raised.value).endswith(" | credentials: the secret snowflake_private_key")
 
 
 async def test_a_host_of_a_tasks_own_gets_no_credentials_unless_it_is_allowed(

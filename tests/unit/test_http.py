@@ -119,6 +119,18 @@ async def test_a_status_is_raised_as_the_error_that_fits(
     assert setup.seen[-1] == status
 
 
+@pytest.mark.parametrize(("status", "told"), [(401, True), (403, True), (404, False)])
+async def test_a_refusal_says_which_credentials_were_sent(
+    setup: Setup, status: int, told: bool
+) -> None:
+    setup.vendor.script("*", "*", Response(status), repeat=True)
+    endpoint = Endpoint(setup.vendor.url, SECRET, shown="the secret acme_token")
+    with pytest.raises(AgentError) as raised:
+        await setup.http(retries=False).get("/", endpoint=endpoint)
+    assert str(raised.value).endswith(" | credentials: the secret acme_token") is told
+    assert SECRET not in str(raised.value)
+
+
 BODIES: Sequence[tuple[object, str]] = [
     ({"error": {"message": "bad", "code": 404, "status": "NOT_FOUND"}}, "[NOT_FOUND] |bad"),
     ({"error": {"message": "bad"}}, "|bad"),

@@ -25,7 +25,7 @@ SURFACE = set(
 )
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 5_720,
+    "author's API": 5_725,
     "_kernel": 28_480,
     "_wire": 10_135,
     "_vendor": 5_500,

@@ -27,11 +27,14 @@ class Endpoint:
 
     url: the base that relative paths are joined to.
     bearer: a token for the Authorization header; headers: any others. Neither is ever logged.
+    shown: what users know these credentials by, such as a secret's name: where the vendor refuses
+        them (401, 403) the error says it.
     """
 
     url: str
     bearer: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    shown: str = ""
 
 
 @dataclass(frozen=True)

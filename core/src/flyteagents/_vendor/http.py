@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import StatusCode
 
-from flyteagents._errors import AgentError, Throttled, Unauthenticated, Unavailable, VendorError
+from flyteagents._errors import (
+    AgentError,
+    Forbidden,
+    Throttled,
+    Unauthenticated,
+    Unavailable,
+    VendorError,
+)
 from flyteagents._http import Endpoint, Http, Reply, Sent
 from flyteagents._telemetry.tracing import vendor_span
 from flyteagents._vendor.budget import OUT_OF_TIME, Budget, backoff, within
@@ -143,7 +150,10 @@ class Requests:
                 trip.retry_after = retry_after(reply.headers)
                 if status in (407, 429, 503):
                     trip.came = "unsent"  # it was turned away, by the vendor or by a proxy
-                raise self._explain(reply) or error_of(reply, trip.to)
+                refusal = self._explain(reply) or error_of(reply, trip.to)
+                if endpoint.shown and isinstance(refusal, Unauthenticated | Forbidden):
+                    refusal.message += f" | credentials: {endpoint.shown}"
+                raise refusal
             except AgentError as error:
                 span.set_attribute("error.type", str(status or type(error).__name__))
                 span.set_status(StatusCode.ERROR)

@@ -14,7 +14,6 @@ from flyteagents import (
     AgentError,
     Call,
     Endpoint,
-    Forbidden,
     InvalidTask,
     JobConflict,
     JobNotFound,
@@ -81,7 +80,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             )
         quota = self.settings.quota_project or token.quota_project
         headers = {"x-goog-user-project": quota} if quota else {}
-        return Endpoint(url, bearer=token.value, headers=headers)
+        return Endpoint(url, token.value, headers, shown=token.account or source.shown)
 
     def explain(self, reply: Reply) -> AgentError | None:
         return reasons.explain(reply)
@@ -116,8 +115,6 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             raise InvalidTask(error.message, code=error.code) from None
         except InvalidTask as error:
             raise InvalidTask(error.message + hint(task.statement), code=error.code) from None
-        except Forbidden as error:
-            raise Forbidden(error.message + await self._asked_as(call), code=error.code) from None
         # An id that is taken is mostly our own job, of an insert whose reply was lost.
         if reply.status == 409:
             return await self._existing(job, reply, call)
@@ -229,7 +226,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             return ""
         source = await self._source(call)
         token = await self._tokens.get(source, call)
-        return f" | asked as {token.account or source.shown}"
+        return f" | credentials: {token.account or source.shown}"
 
     async def _obtain(self, source: Source, call: Call) -> GoogleToken:
         trust = Trust(self.settings.key_hosts, self.settings.federated_secrets)

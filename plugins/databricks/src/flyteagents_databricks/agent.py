@@ -76,9 +76,10 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
         url = self._url(of)
         if isinstance(of, DatabricksJob) and of.auth_token is not None:
             # That run belongs to this token's principal; the service's own may not see or stop it.
-            return Endpoint(url, bearer=of.auth_token.get_secret_value())
+            token = of.auth_token.get_secret_value()
+            return Endpoint(url, token, shown="the token that flytekit's connector kept")
         login = await self._login(of, call)
-        return Endpoint(url, bearer=await self._credentials.token(login, call))
+        return Endpoint(url, await self._credentials.token(login, call), shown=login.shown)
 
     def explain(self, reply: Reply) -> AgentError | None:
         return reasons.explain(reply)

@@ -102,7 +102,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
     ) -> Endpoint:
         source = await self._source(of, call)
         token = await self._tokens.get(source, call)
-        return Endpoint(source.url, bearer=token.value, headers=source.headers)
+        return Endpoint(source.url, token.value, source.headers, shown=source.shown)
 
     def explain(self, reply: Reply) -> AgentError | None:
         return reasons.explain(reply)
