@@ -13,7 +13,7 @@ from tests.bigquery.credential_setup import bearers, default, opened
 from tests.bigquery.fake_bigquery import FakeBigQuery, Plan, error
 from tests.bigquery.google_tokens import EMAIL, GoogleTokens, private_key
 
-from flyteagents import Forbidden, Phase, Unauthenticated
+from flyteagents import Endpoint, Forbidden, Phase, Unauthenticated, Unavailable
 from flyteagents.testing import Response
 from flyteagents_bigquery.credentials import Source
 
@@ -143,6 +143,24 @@ async def test_whom_google_refuses_is_said_at_once_and_at_the_jobs_end(
         bigquery.script("POST", "*/jobs", error(403, "accessDenied", "no bigquery.jobs.create"))
         with pytest.raises(Forbidden, match=re.escape(f"jobs.create | credentials: {EMAIL}")):
             await driver.create(driver.task(execution="another"))
+
+
+async def test_a_refused_job_has_ended_also_where_no_token_says_whose_it_was(
+    bigquery: FakeBigQuery, google: GoogleTokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    default(monkeypatch, tmp_path, google.service_account())
+    bigquery.will("secrets", Plan(error=("accessDenied", "Access Denied: Table p:d.secrets")))
+    async with opened(bigquery) as driver:
+        job = await driver.create(driver.task("SELECT * FROM secrets"))
+        endpoints = [await driver.agent.endpoint(None, driver.env.call("get", job))]
+
+        async def endpoint(*_: object) -> Endpoint:
+            if not endpoints:
+                raise Unavailable("the token service is away")
+            return endpoints.pop()
+
+        monkeypatch.setattr(driver.agent, "endpoint", endpoint)
+        assert (await driver.get(job)).phase is Phase.FAILED
 
 
 async def test_a_key_that_google_does_not_take_any_more_says_what_may_be_wrong(

@@ -9,6 +9,7 @@ from tests.vendors.refusing import NoCredentialsError, refusing_reads
 
 from flyteagents import Forbidden, Unauthenticated, Unavailable
 from flyteagents._kernel import stores
+from flyteagents._redact import remember
 
 LOGIN = Unauthenticated
 
@@ -83,3 +84,12 @@ def test_a_file_on_this_machine_that_may_not_be_read_is_forbidden(
     monkeypatch.setattr(Path, "open", refused)  # root, who may run this, may read everything
     with pytest.raises(Forbidden, match="Permission denied"):
         stores.read_file(str(tmp_path), "error.pb")
+
+
+def test_a_secret_at_the_end_of_a_long_error_is_masked_before_the_text_is_cut() -> None:
+    secret = "canary-of-the-store-0123456789"
+    remember(secret)
+    error = OSError("x " * 140 + secret)
+    with refusing_reads(error), pytest.raises(Unavailable) as raised:
+        stores._remote("s3", "memory://run/0/error.pb")
+    assert secret[:10] not in str(raised.value)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from flyteagents._errors import AgentError, Forbidden, Unauthenticated, Unavailable
+from flyteagents._redact import redact
 
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs"}
 _RIGHTS = {
@@ -86,5 +87,6 @@ def _code(error: Exception) -> str:
 
 
 def _text(error: Exception) -> str:
-    # Azure's has lines of ids, and then the whole reply.
-    return " ".join(str(error).split())[:_LETTERS]
+    # Azure's has lines of ids, and then the whole reply. Redacted before it is cut: half a secret
+    # would not be known for one.
+    return redact(" ".join(str(error).split()))[:_LETTERS]

@@ -222,11 +222,11 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
 
     async def _asked_as(self, call: Call) -> str:
         """Whom Google has refused, which its own words do not say."""
-        if self.settings.anonymous:
+        try:
+            shown = (await self.endpoint(None, call)).shown
+        except AgentError:  # the job has ended, whatever becomes of tokens
             return ""
-        source = await self._source(call)
-        token = await self._tokens.get(source, call)
-        return f" | credentials: {token.account or source.shown}"
+        return f" | credentials: {shown}" if shown else ""
 
     async def _obtain(self, source: Source, call: Call) -> GoogleToken:
         trust = Trust(self.settings.key_hosts, self.settings.federated_secrets)
