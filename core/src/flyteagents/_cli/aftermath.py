@@ -7,6 +7,7 @@ may cost somebody money, and is told with the command that stops it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Aftermath:
         else:
             text = f"the job could not be cancelled and may still run: {deletes[-1].message}"
         if interrupted:
-            last.phase = now.phase
+            last.phase, last.seconds = now.phase, time.monotonic() - last.began
         self._say(last, text, instead=interrupted)
         if not now.ended:
             self.watch.note(f"to stop it:\n  {self._command(last)}")
