@@ -226,6 +226,42 @@ async def test_a_submit_whose_reply_was_lost_before_its_client_died_is_looked_fo
     assert setup.agent.asked.count("cancel") == 1
 
 
+async def test_what_was_not_answered_is_looked_for_once_though_a_stop_asks_twice(
+    setup: Setup,
+) -> None:
+    service = Service(setup.kernel)
+    setup.agent.script["create"] = [Unavailable("the reply was lost")]
+    await created(setup, service, seconds=0.5)
+    setup.agent.script["find"] = [JOB]
+    setup.agent.script["get"] = [RUNNING, STOPPED]
+    service.abandon()
+    await asked_for(setup, "cancel")
+    service.abandon()
+    assert await setup.kernel.detached.drain(5) == 0
+    assert setup.agent.asked.count("find") == 1
+    assert setup.agent.asked.count("cancel") == 1
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, "s3://bucket/e/n/data/1"])
+async def test_what_was_not_answered_is_not_looked_for_once_it_was_settled(
+    setup: Setup, prefix: str
+) -> None:
+    """By the same create, repeated, or by the next attempt's."""
+    service = Service(setup.kernel)
+    setup.agent.script["create"] = [Unavailable("the reply was lost")]
+    await created(setup, service, seconds=0.5)
+    setup.agent.script["create"] = [JOB]
+    attempt = int(prefix[-1])
+    meta = await created(setup, service, request=setup.request(prefix, attempt=attempt))
+    setup.agent.script["get"] = [SUCCEEDED]
+    request = JobRequest("scripted", meta, prefix)
+    await service.get(request, Deadline(5), rpc(setup, "GetTask"))
+    asked = list(setup.agent.asked)
+    service.abandon()
+    assert await setup.kernel.detached.drain(5) == 0
+    assert setup.agent.asked == asked
+
+
 @pytest.mark.parametrize("elsewhere", [True, False])
 async def test_a_cancel_has_what_the_jobs_connection_sent(setup: Setup, elsewhere: bool) -> None:
     """Also where the job was created elsewhere, and polled here alone."""

@@ -20,10 +20,12 @@ from flyteagents import (
     Throttled,
     Unauthenticated,
     Unavailable,
+    _redact,
 )
 from flyteagents._vendor import pool
 from flyteagents._vendor.budget import Budget
 from flyteagents._vendor.http import VendorClient
+from flyteagents._vendor.replies import TEXT_LIMIT
 from flyteagents.testing import (
     Delay,
     Nonsense,
@@ -157,6 +159,15 @@ async def test_the_vendors_own_words_are_dug_out(setup: Setup, body: object, tex
     code, _, words = text.partition("|")
     host = setup.vendor.url.removeprefix("http://")
     assert str(raised.value) == f"{code}{host} answered 400" + (f": {words}" if words else "")
+
+
+async def test_of_a_secret_at_which_the_vendors_words_are_cut_nothing_is_left(setup: Setup) -> None:
+    secret = "hunter2-and-then-some"
+    _redact.remember(secret)
+    setup.vendor.script("*", "*", Response(400, {"message": "x" * (TEXT_LIMIT - 10) + secret}))
+    with pytest.raises(InvalidTask) as raised:
+        await setup.http().get("/")
+    assert "hunter2" not in str(raised.value)
 
 
 async def test_accepted_statuses_are_replies(setup: Setup) -> None:

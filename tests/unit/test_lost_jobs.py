@@ -95,3 +95,15 @@ async def test_what_is_to_be_cancelled_is_not_asked_for_again(setup: Setup) -> N
     assert flight.budget.left > 0
     setup.flights.is_unwanted(flight.key)
     assert flight.budget.left == 0
+
+
+async def test_a_create_that_was_answered_early_and_is_not_sent_again_is_left_to_its_polls(
+    setup: Setup, creating: Creating
+) -> None:
+    setup.agent.named = JOB
+    setup.agent.script["create"] = [Unavailable("down")]
+    before = setup.counted("abandoned")
+    assert (await creating.create(setup.request(), setup.task().key, "", within(0.01))).unconfirmed
+    assert await setup.kernel.detached.drain(5) == 0
+    assert setup.flights.under_way(setup.task().key.hex) is None
+    assert setup.counted("abandoned") == before

@@ -149,7 +149,14 @@ def test_an_errors_text_is_cut(setup: Setup) -> None:
     seen = Seen()
     seen.poll_failed(error, text, refused=False)
     assert seen.told_before(error) == text
-    assert len(str(seen._error)) < 500
+    assert len(str(seen._error)) < 100
+
+
+def test_a_long_error_is_not_told_as_another_one_that_begins_like_it() -> None:
+    seen = Seen()
+    seen.poll_failed(Unavailable(f"{LONG} first"), "the first one's text", refused=False)
+    assert seen.told_before(Unavailable(f"{LONG} first")) == "the first one's text"
+    assert seen.told_before(Unavailable(f"{LONG} second")) == ""
 
 
 def test_a_secret_that_no_text_could_hold_is_not_kept() -> None:

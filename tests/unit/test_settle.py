@@ -44,6 +44,9 @@ class Others:
     def just_named(self, key: str, task: Task[Any]) -> Made | None:
         return self.named.get(key)
 
+    def was_settled(self, key: str) -> None:
+        pass
+
 
 def flight_of(setup: Setup, prefix: str, seconds: float = 0.02, **of: Any) -> Flight:
     attempt = int(prefix[-1])

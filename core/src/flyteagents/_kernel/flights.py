@@ -152,6 +152,7 @@ class Flights:
         made unheard comes back, to be cancelled. What was not answered is looked for."""
         self._abandoned = True
         for lost in self._unanswered.values():
+            self._unanswered.pop(lost.key)  # a stop asks twice, and may see more the second time
             self._look_for(lost)
         for key, flight in self._under_way.items():
             flight.abandoned = True
@@ -161,6 +162,11 @@ class Flights:
     def was_heard(self, key: str) -> None:
         """A caller has the attempt's job."""
         self._unheard.pop(key)
+        self.was_settled(key)
+
+    def was_settled(self, key: str) -> None:
+        """It is known what became of the attempt's submit, so that its job is not looked for."""
+        self._unanswered.pop(key)
 
     def just_named(self, key: str, task: Task[Any]) -> Made | None:
         """The job for the same work that a flight for `key` has made a moment ago, unheard."""

@@ -18,7 +18,7 @@ read it, so the caller is to ask again; but Flyte 1 aborts the whole workflow af
 over all of its tasks (flytepropeller/pkg/controller/workflow/executor.go:478-520)."""
 
 
-_NO_ERROR = ("", "")
+_NO_ERROR = ("", 0)
 # Most jobs of agents without links have one of these, and its bytes, in common.
 _BARE = {phase: Answer(phase) for phase in Phase if not phase.terminal}
 
@@ -208,6 +208,6 @@ class Seen:
         return self._refused <= REFUSALS
 
 
-def _said(error: Exception) -> tuple[str, str]:
-    # Cut: it is only told from others by it.
-    return type(error).__name__, str(error)[:400]
+def _said(error: Exception) -> tuple[str, int]:
+    # Hashed: it may be long, and is only told from others by it.
+    return type(error).__name__, hash(str(error))

@@ -35,6 +35,8 @@ class OtherFlights(Protocol):
 
     def just_named(self, key: str, task: Task[Any]) -> Made | None: ...
 
+    def was_settled(self, key: str) -> None: ...
+
 
 async def settle(
     kernel: Kernel, flight: Flight, others: OtherFlights, cancelling: Cancelling
@@ -58,6 +60,7 @@ async def settle(
     for place, each in enumerate(earlier):
         try:
             settled = await each.job(others, cancelling)
+            others.was_settled(each.key)
         except VendorError:
             if flight.last_attempt:
                 # Also those that were not reached: nobody will look at them later.
@@ -79,13 +82,14 @@ class _Earlier:
         self._flight = flight
         self._served = flight.served
         self._task = task
+        self.key = task.key.hex
         self._number = attempt_number(task.output_prefix)
         self._found: Job | None = None
         self._named: Made | None = None
 
     def was_just_named(self, others: OtherFlights) -> bool:
         """Whether the vendor has named its job a moment ago, too late for its own caller."""
-        self._named = others.just_named(self._task.key.hex, self._flight.task)
+        self._named = others.just_named(self.key, self._flight.task)
         return self._named is not None
 
     async def job(self, others: OtherFlights, cancelling: Cancelling) -> Made | None:
@@ -108,7 +112,7 @@ class _Earlier:
             return None
         if not stopping and await self._adopts(job):
             # Its flight may itself have taken over an earlier one, which writes elsewhere.
-            return named or Made(job, self._task.key.hex, self._number)
+            return named or Made(job, self.key, self._number)
         # One that has succeeded is left alone: some vendors' cancel does more than stop.
         if status is None or status.phase is not Phase.SUCCEEDED:
             await self._stop(job, cancelling)
@@ -132,7 +136,7 @@ class _Earlier:
             look = self._flight.call("create", self._task)
         else:
             # A look-up while the submit is on its way finds nothing, and there would be two jobs.
-            flying = others.under_way(self._task.key.hex)
+            flying = others.under_way(self.key)
             if flying and not await wait_within(flying.work, self._flight.budget.left):
                 raise Throttled(f"attempt {self._number} is still being submitted")
             look = self._flight.call("find", self._task)

@@ -89,4 +89,4 @@ def _code(error: Exception) -> str:
 def _text(error: Exception) -> str:
     # Azure's has lines of ids, and then the whole reply. Redacted before it is cut: half a secret
     # would not be known for one.
-    return redact(" ".join(str(error).split()))[:_LETTERS]
+    return " ".join(redact(str(error)).split())[:_LETTERS]

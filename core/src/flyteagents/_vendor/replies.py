@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from flyteagents import _errors
 from flyteagents._http import Reply
+from flyteagents._redact import redact
 
 TEXT_LIMIT = 400
 WAIT_LIMIT = 3600.0
@@ -76,5 +77,6 @@ def _text(found: object, *names: str) -> str:
 
 
 def _cut(text: str) -> str:
-    text = "".join(c for c in text if c.isprintable() or c == "\n").strip()
+    # Redacted before it is cut: half a secret would not be known for one.
+    text = redact("".join(c for c in text if c.isprintable() or c == "\n").strip())
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"

@@ -187,7 +187,7 @@ def _told(source: Source, error: Exception, passing: bool) -> AgentError:
     text = str(error.args[0]) if error.args else type(error).__name__
     kind = Unavailable if passing else Unauthenticated
     hint = f" | {_NOT_GRANTED}" if "invalid_grant" in text else ""
-    return kind(f"no access token from {source.shown}: {text[:300]}{hint}")
+    return kind(f"no access token from {source.shown}: {text}{hint}")
 
 
 def _json(text: str) -> Mapping[str, Any] | None:

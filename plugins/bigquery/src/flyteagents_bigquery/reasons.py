@@ -88,4 +88,4 @@ def words(reply: Reply) -> tuple[str, str]:
     first = listed[0] if isinstance(listed, list) and listed else None
     first = first if isinstance(first, Mapping) else {}
     message = error.get("message") or first.get("message") or ""
-    return str(first.get("reason") or ""), str(message)[:2000]
+    return str(first.get("reason") or ""), str(message)

@@ -74,4 +74,4 @@ def _kind(status: int, code: str, message: str) -> type[AgentError]:
 def words(reply: Reply) -> tuple[str, str]:
     """The code and the message of an error reply; no code where Databricks did not write it."""
     error = json_object(reply)
-    return str(error.get("error_code") or ""), str(error.get("message") or "")[:2000]
+    return str(error.get("error_code") or ""), str(error.get("message") or "")
