@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.bigquery.driving import Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
 
-from flyteagents import JobNotFound, Phase
+from flyteagents import JobNotFound, Phase, Reply
 from flyteagents_bigquery.job import BigQueryJob
+from flyteagents_bigquery.reasons import words
 from flyteagents_bigquery.resource import JobResource
 from flyteagents_bigquery.states import read_state
 
@@ -220,3 +223,10 @@ async def test_a_job_is_looked_for_where_it_is(bigquery: FakeBigQuery, driver: D
     astray = BigQueryJob(job_id=job.job_id, project="p", location="EU")
     with pytest.raises(JobNotFound):
         await driver.get(astray)
+
+
+def test_a_long_message_is_cut_by_whoever_masks_the_secrets_in_it() -> None:
+    """Half of one would not be known for one."""
+    body = {"error": {"message": "x" * 3000, "errors": [{"reason": "invalidQuery"}]}}
+    reply = Reply(400, {}, json.dumps(body).encode())
+    assert words(reply) == ("invalidQuery", "x" * 3000)

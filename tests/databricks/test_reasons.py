@@ -65,3 +65,10 @@ def test_a_page_instead_of_an_answer_is_an_expired_token_with_403_and_a_gateway_
     assert isinstance(explain(Reply(403, {}, page)), Unauthenticated)
     assert explain(Reply(502, {}, page)) is None
     assert explain(Reply(400, {}, b"[1]")) is None
+
+
+def test_a_long_message_is_cut_by_whoever_masks_the_secrets_in_it() -> None:
+    """Half of one would not be known for one."""
+    told = error(400, "INVALID_PARAMETER_VALUE", "x" * 3000)
+    assert told is not None
+    assert told.message == "x" * 3000

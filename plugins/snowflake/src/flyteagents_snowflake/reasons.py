@@ -48,7 +48,6 @@ _SEVERAL = re.compile(
     re.DOTALL,
 )
 _TRACE = re.compile(r"\s+in SYSTEM\$MULTISTMT at .*", re.DOTALL)
-TEXT = 2000
 _DEFAULTS = "give the task's config a {0}, or the service FLYTEAGENTS_SNOWFLAKE_{1}"
 _ROLE = (
     "asked as {user}: has the role the right? It is that of the task's config, else "
@@ -122,7 +121,7 @@ def told(code: str, message: str, user: str = "the user") -> str:
 
 def words(message: str) -> str:
     """Snowflake's message, without the rows that it quotes."""
-    return _ROWS.sub("(not shown)", message)[:TEXT].strip() or "Snowflake does not say why"
+    return _ROWS.sub("(not shown)", message).strip() or "Snowflake does not say why"
 
 
 def place_of_failure(message: str) -> tuple[int, int, str] | None:
