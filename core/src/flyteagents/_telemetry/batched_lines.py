@@ -48,7 +48,8 @@ class Event(logging.LogRecord):
         self.span = span
 
 
-class Lines(logging.StreamHandler[TextIO]):
+# Python 3.10 does not take the type of the stream here.
+class Lines(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes lines to a stream, each at once. One that cannot be written is lost."""
 
     def handleError(self, record: logging.LogRecord | None) -> None:  # noqa: N802 # logging's name
