@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.command import (
@@ -27,6 +29,17 @@ def env(tmp_path: Path) -> dict[str, str]:
     return environment(**{JOBS: str(tmp_path), "TMPDIR": str(tmp_path)})
 
 
+def interrupted(
+    process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT
+) -> tuple[dict[str, Any], str]:
+    """What `run --json` tells, and its stderr, when it is interrupted while its job runs."""
+    wait_for(process.stderr, "RUNNING")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    return json.loads(out), err
+
+
 def test_a_task_that_passes_its_timeout_is_cancelled(env: dict[str, str], tmp_path: Path) -> None:
     file = task(tmp_path, timeout="0.5s", seconds=60)
     done = flyteagents("run", file, "--every", "0.1", env=env)
@@ -41,11 +54,7 @@ def test_an_interrupt_cancels_the_job_and_stops_the_server(
 ) -> None:
     process = started("run", task(tmp_path, seconds=60), "--every", "0.1", "--json", env=env)
     server = int(wait_for(process.stderr, "is process ").split("is process ")[1].split()[0])
-    wait_for(process.stderr, "RUNNING")
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    told = json.loads(out)
+    told, err = interrupted(process, number)
     assert (told["phase"], told["cancelled"], told["may_run"]) == ("ABORTED", True, False)
     assert "the job was cancelled" in err
     assert cancelled(tmp_path)
@@ -86,12 +95,7 @@ def test_an_accepted_cancel_of_a_job_that_nobody_saw_stop_is_not_said_to_have_st
     env: dict[str, str], tmp_path: Path
 ) -> None:
     file = task(tmp_path, seconds=60, locks=True)
-    process = started("run", file, "--every", "0.1", "--json", env=env)
-    wait_for(process.stderr, "RUNNING")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    told = json.loads(out)
+    told, err = interrupted(started("run", file, "--every", "0.1", "--json", env=env))
     assert (told["phase"], told["cancelled"], told["may_run"]) == (None, False, True)
     why = "the server accepted the cancel, but the job may still run: the clock is locked"
     assert told["message"] == why
@@ -103,12 +107,7 @@ def test_a_job_that_succeeded_before_its_cancel_is_not_said_to_be_cancelled(
     env: dict[str, str], tmp_path: Path
 ) -> None:
     file = task(tmp_path, seconds=60, overtaken=True)
-    process = started("run", file, "--every", "30", "--json", env=env)
-    wait_for(process.stderr, "RUNNING")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    told = json.loads(out)
+    told, _ = interrupted(started("run", file, "--every", "30", "--json", env=env))
     assert (told["phase"], told["cancelled"], told["may_run"]) == ("SUCCEEDED", False, False)
     assert told["message"] == "the job had succeeded before it could be cancelled"
 

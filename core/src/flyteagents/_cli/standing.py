@@ -25,7 +25,7 @@ from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._redact import redact
 from flyteagents._status import Phase, Status
-from flyteagents._tenants import fits_tenant
+from flyteagents._tenants import fits_any
 from flyteagents._vendor.budget import Budget
 
 _LOOK = 10.0
@@ -97,7 +97,7 @@ class AtVendor:
 def refused(envelope: Envelope) -> str:
     """Why a server with our settings would leave the job alone; "" where it would not."""
     allow = kernel_settings().allow
-    if any(fits_tenant(pattern, envelope.project, envelope.domain) for pattern in allow):
+    if fits_any(allow, envelope.project, envelope.domain):
         return ""
     return (
         f"FLYTEAGENTS_ALLOW is {','.join(allow)}, and the job is of "

@@ -92,15 +92,18 @@ class Origin:
         attributes: Mapping[str, AttributeValue] = _NONE,
         links: Sequence[Link] = (),
         start_time: int | None = None,
+        held: Held | None = None,
     ) -> Span:
         """A span under `parent`, or the first of a new trace where that is none. `attributes` are
-        not copied, so many spans can share them."""
+        not copied, so many spans can share them. held: where its call keeps it back."""
         if not LATE:
             tracer = self._provider.get_tracer(self.scope.name, self.scope.version)
             above = NonRecordingSpan(parent or INVALID_SPAN_CONTEXT)
             within = set_span_in_context(above, Context())
             return tracer.start_span(name, within, kind, attributes, links, start_time)
-        return LateSpan(self, name, parent, kind, attributes, links, start_time)
+        span = LateSpan(self, name, parent, kind, attributes, links, start_time)
+        span.held = held
+        return span
 
 
 class CommonAttributes(dict[str, AttributeValue]):

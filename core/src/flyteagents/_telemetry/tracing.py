@@ -139,10 +139,10 @@ class Tracing:
             attributes = CommonAttributes({"flyte.agent": agent, "flyte.operation": operation})
             named = self._operations[agent, operation] = f"{operation} {agent}", attributes
         name, attributes = named
-        span = self.own.start(name, _above(current), attributes=attributes)
+        held = held_around(current)
+        span = self.own.start(name, _above(current), attributes=attributes, held=held)
         if isinstance(span, LateSpan):
             span.spare = operation == "get"
-            span.held = held_around(current)
         return _Operation(span, around)
 
     def job(
@@ -197,9 +197,7 @@ def vendor_span(name: str, attributes: Mapping[str, Any]) -> AbstractContextMana
     held = held_around(current)
     if held is not None:
         above = _above(current)
-        span = held.vendor.start(name, above, SpanKind.CLIENT, attributes)
-        if isinstance(span, LateSpan):
-            span.held = held
+        span = held.vendor.start(name, above, SpanKind.CLIENT, attributes, held=held)
         return Current(span, around)
     return get_tracer(VENDOR_SCOPE).start_as_current_span(
         name,
@@ -233,6 +231,7 @@ class Rpc:
             self._span = self._tracing.own.start(self._name, attempt.root)
             attach(Context({SPAN: self._span}))
             return self._span
+        self._held = Held(self._tracing.vendor)
         self._span = self._tracing.own.start(
             self._name,
             attempt.root,
@@ -240,10 +239,8 @@ class Rpc:
             attempt.of_rpc(self._name),
             _links(self._metadata() or ()),
             self._arrived,
+            self._held,
         )
-        self._held = Held(self._tracing.vendor)
-        if isinstance(self._span, LateSpan):
-            self._span.held = self._held
         attach(Context({SPAN: self._span, CALL: self._held}))
         return self._span
 
