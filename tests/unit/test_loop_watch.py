@@ -52,7 +52,13 @@ def watched(request: pytest.FixtureRequest) -> Iterator[Watched]:
     made = Watched(getattr(request, "param", 0.02))
     yield made
     made.watch.stop()
+    for thread in watches():  # the next test shall find its own alone
+        thread.join(5)
     made.provider.shutdown()
+
+
+def watches() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "loop-watch"]
 
 
 async def ticks(number: float) -> None:
@@ -119,10 +125,27 @@ async def test_a_loop_that_waits_is_not_blocked_and_its_lag_is_measured(
 
 async def test_a_watch_that_is_stopped_ends_its_thread(watched: Watched) -> None:
     watched.watch.start()
-    (thread,) = [each for each in threading.enumerate() if each.name == "loop-watch"]
+    (thread,) = watches()
     watched.watch.stop()
     await asyncio.to_thread(thread.join, 1)
     assert not thread.is_alive()
+
+
+def test_a_loop_that_ends_while_the_watch_waits_for_it_was_not_blocked(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.new_event_loop()
+    with caplog.at_level(logging.WARNING):
+        loop.call_soon(watched.watch.start)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        (thread,) = watches()
+        block(watched.blocks)  # the watch waits for a loop that turns no more
+        watched.watch.stop()
+        thread.join(5)
+    loop.close()
+    assert not thread.is_alive()
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])

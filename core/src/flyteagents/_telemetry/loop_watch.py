@@ -77,7 +77,8 @@ class LoopWatch:
                     if late > _LONG and not told:  # it may never end, and so never be logged
                         told = True
                         _log.error("the event loop is blocked since %.0f s: %s", late, place)
-                self._note(time.monotonic() - asked, place)
+                if alive.is_set():  # else it was stopped, and a loop that ends is not blocked
+                    self._note(time.monotonic() - asked, place)
 
     def _note(self, late: float, place: Place) -> None:
         self._metrics.lag.record(late)
