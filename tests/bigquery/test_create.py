@@ -118,6 +118,16 @@ async def test_other_work_that_was_not_seen_at_first_fails_the_task_and_is_left_
     assert bigquery.job.cancels == 0
 
 
+@pytest.mark.parametrize("what", ["Table p:ds.made", "Routine p:ds.f", "Dataset p:ds"])
+async def test_what_a_statement_cannot_create_since_it_exists_is_not_taken_for_the_job(
+    bigquery: FakeBigQuery, driver: Driver, what: str
+) -> None:
+    taken = (409, "duplicate", f"Already Exists: {what}")
+    bigquery.will("CREATE", Plan(rejected=taken))
+    with pytest.raises(InvalidTask, match=what):
+        await driver.create(driver.task("CREATE TABLE ds.made (x INT64)"))
+
+
 async def test_a_conflict_that_says_nothing_is_asked_about_again_later(
     bigquery: FakeBigQuery, driver: Driver
 ) -> None:

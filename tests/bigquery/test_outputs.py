@@ -9,6 +9,7 @@ import pytest
 from tests.bigquery.driving import CUSTOM, Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
 
+import flyteagents_bigquery.outputs
 from flyteagents import Column, Kind, Phase, StructuredDataset, Type, Unavailable
 from flyteagents.testing import Response
 
@@ -173,6 +174,29 @@ async def test_a_long_scripts_children_are_all_looked_at(
     found = await results(driver, "BEGIN ... END")
     wanted = bigquery.jobs["p", "script_job_0"].configuration["query"]["destinationTable"]
     assert wanted["tableId"] in found.uri
+
+
+async def test_of_two_selects_that_began_in_one_millisecond_the_last_is_the_result(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    at_once = {"startTime": "1700000000000"}
+    bigquery.will("BEGIN", script(Plan(statistics=at_once), Plan(statistics=at_once)))
+    found = await results(driver, "BEGIN ... END")
+    wanted = bigquery.jobs["p", "script_job_1"].configuration["query"]["destinationTable"]
+    assert wanted["tableId"] in found.uri
+
+
+async def test_the_first_select_of_a_script_is_not_guessed_where_it_is_too_far_back(
+    bigquery: FakeBigQuery, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flyteagents_bigquery.outputs, "PAGES", 1)
+    bigquery.will("BEGIN", script(*[Plan()] * 60))
+    first = {**CUSTOM, "scriptOptions": {"keyResultStatement": "FIRST_SELECT"}}
+    status = await driver.run(driver.task("BEGIN ... END", first, outputs=RESULTS))
+    assert status.phase is Phase.FAILED
+    assert "60 statements" in (status.message or "")
+    status = await driver.run(driver.task("BEGIN ... END", outputs=RESULTS, number=1))
+    assert status.phase is Phase.SUCCEEDED
 
 
 async def test_a_script_without_a_select_says_so(bigquery: FakeBigQuery, driver: Driver) -> None:

@@ -74,6 +74,21 @@ async def test_workload_identity_federation_is_used(
             "token_uri",
         ),
         ('{"type": "external_account"}', InvalidTask, "FEDERATED_SECRETS"),
+        *(
+            (json.dumps({"type": "service_account", "token_uri": url}), InvalidTask, "token_uri")
+            for url in (
+                r"https://evil.example\.googleapis.com/t",
+                r"https://evil.example\@oauth2.googleapis.com/t",
+                "https://evil.example%2f.googleapis.com/t",
+                "https://evil.example\t.googleapis.com/t",
+                "https://evil.example:a@oauth2.googleapis.com/t",
+            )
+        ),
+        (
+            json.dumps({"type": "service_account", "universe_domain": r"x\.googleapis.com"}),
+            InvalidTask,
+            "universe_domain",
+        ),
     ],
 )
 def test_a_key_that_is_no_good_is_refused_without_quoting_it(

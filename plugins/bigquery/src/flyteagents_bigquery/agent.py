@@ -243,6 +243,8 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         reason, message = reasons.words(reply)
         if reason not in ("duplicate", ""):
             raise Unavailable(message or "BigQuery answered 409", code=reason or None)
+        if reasons.names_something_else(message):
+            raise InvalidTask(message, code=reason or None)
         job = places.told_by_conflict(job, message)
         try:
             there = await self._job(job, call, "jobReference,configuration(labels)")

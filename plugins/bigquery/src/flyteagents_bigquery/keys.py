@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from flyteagents import InvalidTask, Unauthenticated
 
 _ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url", "token_info_url")
 _AMAZON = "urn:ietf:params:aws:token-type:aws4_request"
+# Nothing that two libraries could read as two hosts: to urllib3, which sends the request, a host
+# ends at a backslash, and to urllib it does not.
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[!-\[\]-~]*)?")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def from_secret(
     """google-auth's credentials of a key, which `shown` names in errors. Raises InvalidTask for one
     that may not do what it asks for, Unauthenticated for one that is none."""
     for name, url in _addresses(info):
-        parts = urlsplit(url)
+        parts = urlsplit(url if _PLAIN.fullmatch(url) else "")
         host = parts.hostname or ""
         safe = parts.scheme == "https" or host in trust.hosts
         if not safe or not any(fnmatch.fnmatchcase(host, pattern) for pattern in trust.hosts):

@@ -47,7 +47,8 @@ async def child_jobs(job: BigQueryJob, call: Call) -> Sequence[JobResource]:
         token = page.next_page_token
         if not token:
             break
-    # jobs.list has the newest first.
+    # jobs.list has the newest first, also of those that began in the same millisecond.
+    children.reverse()
     return sorted(children, key=lambda child: number(child.statistics.get("startTime")) or 0)
 
 
@@ -83,9 +84,16 @@ def _own_table(done: JobResource) -> Table | None:
 
 async def _key_result(job: BigQueryJob, done: JobResource, call: Call) -> Table:
     """What BigQuery too shows as a script's result: its last SELECT, or the first if asked for."""
+    children = await child_jobs(job, call)
+    first = done.configuration.query.script_options.key_result_statement == "FIRST_SELECT"
+    if first and len(children) < done.children:
+        raise InvalidTask(
+            f"the script ran {done.children} statements, too many to look for its first SELECT; "
+            "leave keyResultStatement out of its scriptOptions, and end it with that SELECT"
+        )
     tables = [
         child.configuration.query.destination_table
-        for child in await child_jobs(job, call)
+        for child in children
         if child.statement_type == "SELECT"
         and child.status.error_result is None
         and _is_statement(child)
@@ -96,7 +104,6 @@ async def _key_result(job: BigQueryJob, done: JobResource, call: Call) -> Table:
             "the task declares an output, and no statement of the script is a SELECT that "
             "succeeded; end the script with one, or declare no output"
         )
-    first = done.configuration.query.script_options.key_result_statement == "FIRST_SELECT"
     return found[0 if first else -1]
 
 

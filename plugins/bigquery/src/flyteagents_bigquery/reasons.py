@@ -50,6 +50,8 @@ _MOMENTARY = re.compile(
     r"exceeded rate limits|could not serialize access|aborted due to concurrent", re.I
 )
 
+_NO_JOB = re.compile(r"Already Exists: (?!Job\b)[A-Z]\w+ ")
+
 
 def passes(reason: str, message: str) -> bool:
     """Whether the same work may succeed later. A reason that is not known does not."""
@@ -60,6 +62,12 @@ def passes(reason: str, message: str) -> bool:
     if reason in ("invalid", "invalidQuery"):
         return bool(_MOMENTARY.search(message))
     return reason in _PASSING
+
+
+def names_something_else(message: str) -> bool:
+    """Whether what exists already is no job: a table that the statement would create, say, which
+    a dry run tells at once."""
+    return bool(_NO_JOB.match(message))
 
 
 def explain(reply: Reply) -> AgentError | None:
