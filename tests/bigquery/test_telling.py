@@ -9,6 +9,7 @@ from tests.bigquery.driving import CUSTOM, Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
 
 from flyteagents import LogLine, Phase
+from flyteagents._redact import remember
 
 T0 = 1_700_000_000_000
 AT = {"creationTime": str(T0), "startTime": str(T0 + 250), "endTime": str(T0 + 2250)}
@@ -156,6 +157,21 @@ async def test_a_scripts_log_has_its_statements_where_they_stand(
     assert ("[2:5] INSERT done (INSERT INTO t VALUES (1))", True) in texts
     assert ("[2:5] SELECT invalidQuery: no such t (INSERT INTO t VALUES (1))", False) in texts
     assert ("invalidQuery: Query error: no such t at [2:5]", False) in texts
+
+
+async def test_a_long_statement_in_a_scripts_log_ends_with_no_half_of_a_secret(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    secret = "c4nary" * 10
+    remember(secret)
+    frame = {"startLine": 1, "startColumn": 1, "text": f"SELECT '{'x' * 180}', '{secret}'"}
+    child = Plan(statement_type="SELECT", statistics={"scriptStatistics": {"stackFrames": [frame]}})
+    bigquery.will("BEGIN", Plan(statement_type="SCRIPT", children=[child]))
+    [text] = [
+        line.message for line in await lines(driver, "BEGIN ... END") if "[1:1]" in line.message
+    ]
+    assert "c4n" not in text
+    assert text.startswith("[1:1] SELECT done (SELECT 'xxx")
 
 
 async def test_a_log_comes_in_pages(bigquery: FakeBigQuery, driver: Driver) -> None:

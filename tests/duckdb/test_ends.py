@@ -47,6 +47,12 @@ async def test_an_error_in_the_sql_is_a_failure_with_duckdb_s_message(
     assert said in (status.message or "")
 
 
+async def test_a_long_message_is_cut_by_whoever_masks_the_secrets_in_it(driver: Driver) -> None:
+    """Half of one would not be known for one."""
+    status = await driver.run("SELECT error(repeat('x', 3000))", declared=TABLE)
+    assert "x" * 3000 in (status.message or "")
+
+
 @pytest.mark.parametrize(
     ("sql", "shown"),
     [

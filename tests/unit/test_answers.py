@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flyteagents import (
     InvalidTask,
     Kind,
     Link,
+    LogLine,
     Phase,
     Settings,
     Status,
@@ -35,7 +37,9 @@ from flyteagents._kernel.plugins import Plugin
 from flyteagents._kernel.poll import STARTING, Polling
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
-from flyteagents._wire.messages import codec, get_response
+from flyteagents._redact import remember
+from flyteagents._wire.messages import LINE_LIMIT, RESPONSE_LIMIT, codec, get_response, log_body
+from flyteagents._wire.methods import LINES_AT_ONCE
 from flyteagents._wire.structs import from_struct
 
 
@@ -125,6 +129,38 @@ async def test_what_cannot_be_sent_does_not_fail_a_poll(
     answer = await polling.poll(setup.opened(), within(1))
     assert len(get_response(answer, 1)) < 4 << 20
     assert sent(answer).phase == Phase.RUNNING.value
+
+
+async def test_secrets_in_what_custom_info_quotes_of_the_vendor_are_masked(
+    setup: Setup, polling: Polling
+) -> None:
+    remember("c4nary-c4nary")
+    info = {
+        "warnings": ["password=hunter22 is wrong"],
+        "why": {"quoted": "c4nary-c4nary, half \ud800"},
+    }
+    setup.agent.script["get"] = [replace(RUNNING, info=info)]
+    custom = from_struct(sent(await polling.poll(setup.opened(), within(1))).custom_info)
+    assert custom == {
+        "warnings": ["password=[redacted] is wrong"],
+        "why": {"quoted": "[redacted], half ?"},
+    }
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_secrets_in_a_line_of_a_log_are_masked(generation: int) -> None:
+    remember("c4nary-c4nary")
+    lines = [LogLine(f"{'x' * (LINE_LIMIT - 9)} c4nary-c4nary"), LogLine("half \ud800")]
+    raw = log_body(lines, generation).SerializeToString()
+    assert b"c4n" not in raw
+    assert b"half ?" in raw
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_lines_of_a_log_fit_into_a_message_however_long_they_are(generation: int) -> None:
+    line = LogLine("é" * (1 << 20), datetime.now(timezone.utc))
+    message = log_body([line] * LINES_AT_ONCE, generation)
+    assert message.ByteSize() < RESPONSE_LIMIT
 
 
 async def test_a_link_whose_name_is_no_text_does_not_fail_a_poll(

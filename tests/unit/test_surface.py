@@ -25,9 +25,9 @@ SURFACE = set(
 )
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 5_725,
-    "_kernel": 28_480,
-    "_wire": 10_135,
+    "author's API": 5_840,
+    "_kernel": 28_400,
+    "_wire": 10_190,
     "_vendor": 5_500,
     # Late spans, OTLP bytes, read histograms and batched lines take 4,300 (docs/benchmark.md).
     "_telemetry": 11_700,
@@ -92,6 +92,7 @@ KIT = {
     "settings": ["BaseUrl"],
     "shared": ["Shared"],
     "tags": ["TagRules", "flyte_ids"],
+    "texts": ["excerpt"],
     "tokens": ["Identified", "Token", "Tokens"],
     "values": ["json_text"],
 }

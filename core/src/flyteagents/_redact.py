@@ -31,6 +31,7 @@ _SIGNS = (
 
 
 _KNOWN_LIMIT, _LONGEST = 1000, 32 * 1024
+_GAP = "..."
 _known: OrderedDict[str, None] = OrderedDict()
 
 
@@ -61,6 +62,30 @@ def redact(text: str) -> str:
     if "PRIVATE KEY-----" in text:
         text = _PEM.sub("[redacted]", text)
     return _SECRETS.sub(_mask, text)
+
+
+def excerpt(text: str, limit: int, *, ending: int = 0) -> str:
+    """`text` with its secrets masked, and then cut: half a secret would not be known for one.
+
+    limit: the most bytes of UTF-8. ending: how many of them are kept for the text's end, where it
+    has to be cut; an error may say what it is about there.
+    """
+    reach = limit + 2 * _LONGEST
+    if len(text) > 2 * reach:
+        # Megabytes would keep the event loop for seconds. What lies at a border may be half a
+        # secret, so it goes.
+        text = f"{redact(text[:reach])[:-_LONGEST]}{_GAP}{redact(text[-reach:])[_LONGEST:]}"
+    else:
+        text = redact(text)
+    raw = text.encode()
+    if len(raw) <= limit:
+        return text
+    gap = f"\n{_GAP}\n" if ending else _GAP
+    room = limit - len(gap)
+    ending = min(ending, room)
+    begin, end = raw[: room - ending], raw[len(raw) - ending :]
+    # A cut may fall within a character.
+    return f"{begin.decode(errors='ignore')}{gap}{end.decode(errors='ignore')}"
 
 
 def is_plain(text: str) -> bool:

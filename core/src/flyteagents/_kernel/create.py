@@ -18,7 +18,7 @@ from flyteagents._kernel.carried import packed
 from flyteagents._kernel.copies import completed
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.ends import record_end, record_start
-from flyteagents._kernel.envelope import Envelope, Parked, cut, new_envelope
+from flyteagents._kernel.envelope import Envelope, Parked, new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel, log
@@ -27,7 +27,7 @@ from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.tasks import build_task
 from flyteagents._kernel.verdicts import Verdict, phase_of, verdict
-from flyteagents._redact import redact
+from flyteagents._redact import excerpt
 from flyteagents._status import Phase
 from flyteagents._task import Key, Task
 
@@ -128,7 +128,7 @@ class Creating:
         """What the agent has to say of the task, as much of it as an envelope has room for."""
         try:
             said = list(served.agent.warnings(task))
-            kept = tuple(cut(redact(text), WARNING_LIMIT) for text in said[:WARNINGS])
+            kept = tuple(excerpt(text, WARNING_LIMIT) for text in said[:WARNINGS])
         except Exception as error:  # noqa: BLE001 # a missing warning must not fail a create
             self._kernel.tell(served, "warnings", error)
             return ()
@@ -181,7 +181,7 @@ class Creating:
         task_type = flight.served.task_type
         log.warning("%s: answering create before the vendor did (%s)", task_type, text)
         job = handle.model_dump(mode="json")
-        completed(envelope, job=job, unconfirmed=True, why=cut(text, WHY_LIMIT))
+        completed(envelope, job=job, unconfirmed=True, why=excerpt(text, WHY_LIMIT))
         # This replica may go, and a poll of another one brings no template.
         if flight.goes_on:
             completed(envelope, request=packed(request, self._kernel.codec))

@@ -17,9 +17,9 @@ from typing import Any
 from opentelemetry.trace import Span, get_current_span
 
 from flyteagents._kernel.answers import Answer
-from flyteagents._kernel.envelope import Envelope, cut
+from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.kernel import ERROR_ID, Kernel, log
-from flyteagents._redact import redact
+from flyteagents._redact import excerpt
 from flyteagents._status import Phase, Status
 from flyteagents._task import Task
 from flyteagents._telemetry.batched_lines import Event
@@ -40,7 +40,7 @@ def record_start(envelope: Envelope, task: Task[Any]) -> None:
     if span.is_recording():
         span.set_attribute("flyte.job", name)
         if task.statement:
-            span.set_attribute("flyte.statement", cut(redact(task.statement), STATEMENT_LIMIT))
+            span.set_attribute("flyte.statement", excerpt(task.statement, STATEMENT_LIMIT))
 
 
 def record_end(

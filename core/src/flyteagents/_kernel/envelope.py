@@ -21,6 +21,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from flyteagents._kernel.copies import copied
+from flyteagents._redact import excerpt
 from flyteagents._status import Phase
 from flyteagents._task import Identity
 
@@ -140,8 +141,8 @@ class BrokenEnvelope(Exception):
 def dump(envelope: Envelope) -> bytes:
     """The envelope's bytes. What is only good to have goes when the limit would be passed."""
     if envelope.parked:
-        parked = replace(envelope.parked, message=cut(envelope.parked.message))
-        envelope = replace(envelope, parked=parked)
+        text = excerpt(envelope.parked.message, MESSAGE_LIMIT)
+        envelope = replace(envelope, parked=replace(envelope.parked, message=text))
     raw = _dump(envelope)
     if len(raw) <= LIMIT:
         return raw
@@ -188,13 +189,6 @@ def load(raw: bytes) -> Envelope | None:
     if envelope.foreign or envelope.newer != newer:  # these are not for the wire to say
         envelope = replace(envelope, foreign=False, newer=newer)
     return envelope
-
-
-def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """`text` in at most `limit` bytes of UTF-8."""
-    # A lone surrogate has no UTF-8, and would raise; a cut may fall within a character.
-    raw = text.encode("utf-8", "replace")
-    return (raw if len(raw) <= limit else raw[: limit - 3] + b"...").decode("utf-8", "ignore")
 
 
 def _checksum(version: bytes, rest: bytes) -> bytes:

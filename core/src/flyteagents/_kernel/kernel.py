@@ -12,12 +12,11 @@ from flyteagents._errors import AgentError
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.detached import Detached
-from flyteagents._kernel.envelope import cut
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.settings import KernelSettings
 from flyteagents._kernel.soft_state import SoftState
 from flyteagents._kernel.verdicts import OPERATIONS, Verdict, verdict
-from flyteagents._redact import redact
+from flyteagents._redact import excerpt
 from flyteagents._telemetry.providers import Telemetry
 from flyteagents._tenants import fits_any
 
@@ -64,8 +63,7 @@ class Kernel:
         # The table calls some of our own errors bugs too, as JobNotFound out of `create`.
         bug = operation in OPERATIONS and verdict(operation, error) is Verdict.BUG
         if isinstance(error, AgentError) and not bug:
-            # Redacted before it is cut: half a secret would not be known for one.
-            return cut(redact(served.words(error.message, error.code)), ERROR_LIMIT)
+            return excerpt(served.words(error.message, error.code), ERROR_LIMIT)
         # The user gets the type alone: what the text of a foreign exception holds, nobody knows.
         error_id = secrets.token_hex(4)
         log.error(

@@ -23,12 +23,12 @@ from flyteagents._kernel.codec import check_complete
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.detached import ended_or_late, turn
 from flyteagents._kernel.ends import record_end
-from flyteagents._kernel.envelope import Envelope, cut
+from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.stores import OUTPUTS
 from flyteagents._kernel.verdicts import Verdict, cause, verdict
-from flyteagents._redact import redact
+from flyteagents._redact import excerpt, redact
 from flyteagents._status import Link, Phase, Status
 from flyteagents._vendor.budget import Budget
 
@@ -192,8 +192,7 @@ class Polling:
             except InvalidTask as error:
                 # Not left to `_failed`, which would stop the job: this one has ended.
                 phase, text = Phase.FAILED, str(error)
-        # Redacted before it is cut: half a secret would not be known for one.
-        text = cut(redact(text), TEXT_LIMIT) if text else ""
+        text = excerpt(text, TEXT_LIMIT) if text else ""
         links, info = self._links(opened), _lasting(opened, phase, status.info)
         if seen.latest is not None and seen.latest.says(phase, text, links, info):
             return seen.latest

@@ -26,7 +26,7 @@ from flyteagents._kernel.answers import Answer, Refused
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.requests import NO_CONNECTION, Connection, CreateRequest, JobRequest
-from flyteagents._redact import remember
+from flyteagents._redact import excerpt, redact, remember
 from flyteagents._status import ErrorDocument, LogLine, Phase
 from flyteagents._task import Identity, Task
 from flyteagents._types import Type
@@ -45,6 +45,8 @@ NAME_LIMIT = 1024
 lines that wait; Flyte's own names have 255 at most."""
 RESPONSE_LIMIT = 4 << 20
 """Bytes. More is refused by gRPC: by ours when it sends, by Flyte's when it reads."""
+LINE_LIMIT = 16 * 1024
+"""Bytes of a log's line."""
 log = logging.getLogger("flyteagents")
 # `state`, which the oldest callers read instead of `phase`.
 _STATES = {
@@ -203,7 +205,7 @@ def resource(answer: Answer, generation: int) -> Message:
     shared: dict[str, Any] = {
         "phase": answer.phase.value,
         "message": answer.message,
-        "custom_info": to_struct(answer.info) if answer.info else None,
+        "custom_info": to_struct(answer.info, redact) if answer.info else None,
     }
     if generation == FLYTE1:
         outputs1 = answer.outputs
@@ -230,7 +232,8 @@ def log_body(lines: Sequence[LogLine], generation: int) -> Message:
     pb: Any = logs2 if generation == FLYTE2 else flyte1
     built = []
     for line in lines:
-        one = pb.LogLine(message=line.message, originator=2 if line.system else 1)
+        text = excerpt(line.message, LINE_LIMIT)
+        one = pb.LogLine(message=text, originator=2 if line.system else 1)
         if line.timestamp is not None:
             one.timestamp.FromDatetime(line.timestamp.astimezone(timezone.utc))
         built.append(one)

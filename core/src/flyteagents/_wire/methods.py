@@ -16,7 +16,7 @@ from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.service import Service
 from flyteagents._telemetry.tracing import Rpc
 from flyteagents._wire import messages
-from flyteagents._wire.messages import FLYTE1, FLYTE2, parse
+from flyteagents._wire.messages import FLYTE1, FLYTE2, LINE_LIMIT, RESPONSE_LIMIT, parse
 from flyteagents._wire.metadata import Handlers, metadata_handlers
 from flyteagents._wire.serving import SYNC, Context, Method, Serving
 
@@ -24,7 +24,9 @@ Body = Callable[[bytes, Deadline, Rpc], Awaitable[bytes]]
 REMEMBERED = 8 * 1024
 """Bytes of a poll that is remembered. An ordinary one has 1 to 3 KiB."""
 LINES = 1000
-"""Lines of a log in one message of its stream."""
+"""Lines of a page of a log, where the caller does not say."""
+LINES_AT_ONCE = RESPONSE_LIMIT // LINE_LIMIT - 10
+"""Lines in one message of its stream, however long they are."""
 _SYNC = "flyteidl.service.SyncAgentService"
 
 
@@ -93,8 +95,8 @@ class Methods:
                 request = messages.job_request(message, raw, generation)
                 wanted = int(message.lines) or LINES
                 page = await self._service.logs(request, message.token, wanted, serving.rpc)
-                for start in range(0, len(page.lines), LINES):
-                    some = page.lines[start : start + LINES]
+                for start in range(0, len(page.lines), LINES_AT_ONCE):
+                    some = page.lines[start : start + LINES_AT_ONCE]
                     yield messages.log_body(some, generation).SerializeToString()
                 # Flyte 2 stops paging where no header comes, so the last page must have none.
                 if page.next:

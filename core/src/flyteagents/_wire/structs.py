@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -11,10 +11,13 @@ from google.protobuf import struct_pb2
 from flyteagents._redact import sendable
 
 
-def to_struct(values: Mapping[str, object]) -> struct_pb2.Struct:
-    """JSON-like values as a Struct; what is not JSON becomes its text. NaN and infinity pass."""
+def to_struct(
+    values: Mapping[str, object], spell: Callable[[str], str] = sendable
+) -> struct_pb2.Struct:
+    """JSON-like values as a Struct; what is not JSON becomes its text, and all texts go through
+    `spell`. NaN and infinity pass."""
     struct = struct_pb2.Struct()
-    struct.update(_plain(values))
+    struct.update(_plain(values, spell))
     return struct
 
 
@@ -31,14 +34,14 @@ def unshared(value: Any) -> Any:
     return [unshared(part) for part in value] if isinstance(value, list) else value
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object, spell: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
-        return {sendable(str(name)): _plain(part) for name, part in value.items()}
+        return {sendable(str(name)): _plain(part, spell) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_plain(part, spell) for part in value]
     if isinstance(value, int) and abs(value) >= 2**1023:  # more than a Struct's numbers hold
         return math.inf if value > 0 else -math.inf
-    return value if value is None or isinstance(value, int | float) else sendable(str(value))
+    return value if value is None or isinstance(value, int | float) else spell(str(value))
 
 
 def _value(value: struct_pb2.Value) -> object:

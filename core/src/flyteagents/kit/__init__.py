@@ -12,6 +12,7 @@
 | `kit.answers` | the base of models of what a vendor answers, its times, an error reply's JSON |
 | `kit.limits` | the limit of time for a job |
 | `kit.values` | values as JSON text |
+| `kit.texts` | parts of texts, with no part of a secret |
 | `kit.pages` | a list of lines as the pages of a log |
 | `kit.outputs` | which declared output is a query's table; the variant of a union that fits |
 

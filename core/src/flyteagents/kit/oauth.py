@@ -14,6 +14,7 @@ from urllib.parse import quote_plus, urlsplit
 
 from flyteagents import Call, Endpoint, Reply, Unauthenticated, Unavailable
 from flyteagents._redact import remember
+from flyteagents.kit.texts import excerpt
 from flyteagents.kit.tokens import Token
 
 __all__ = ["oauth_token"]
@@ -106,7 +107,7 @@ def _refusal(
 ) -> Unauthenticated | Unavailable:
     error = answer.get("error")
     code = error if isinstance(error, str) else ""
-    words = str(answer.get("error_description") or "")[:_TEXT]
+    words = excerpt(str(answer.get("error_description") or ""), _TEXT)
     told = ": ".join(filter(None, (code, words))) or f"it answered {reply.status}"
     if code in _PASSING:
         return Unavailable(f"the token service {host} cannot answer now: {told}", code=code)

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flyteagents import InvalidTask, Unauthenticated
+from flyteagents.kit.texts import excerpt
 
 _ADDRESSES = ("token_uri", "token_url", "service_account_impersonation_url", "token_info_url")
 _AMAZON = "urn:ietf:params:aws:token-type:aws4_request"
@@ -63,9 +64,9 @@ def from_secret(
         _check_federated(info, trust)
         return federated(info, scopes)
     raise Unauthenticated(
-        f"{shown} is of the type {str(kind or 'none')[:40]!r}, and a key has service_account, "
-        "authorized_user, impersonated_service_account or external_account; make a key of a "
-        "service account, and store its JSON file"
+        f"{shown} is of the type {excerpt(str(kind or 'none'), 40)!r}, and a key has "
+        "service_account, authorized_user, impersonated_service_account or external_account; make "
+        "a key of a service account, and store its JSON file"
     )
 
 

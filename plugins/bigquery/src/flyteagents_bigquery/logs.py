@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 
 from flyteagents import LogLine
+from flyteagents.kit.texts import excerpt
 from flyteagents_bigquery.resource import JobResource, number
 from flyteagents_bigquery.statistics import job_statistics, moment
 
@@ -65,7 +66,7 @@ def _statement(child: JobResource) -> LogLine:
     frames = (child.statistics.get("scriptStatistics") or {}).get("stackFrames") or [{}]
     frame = frames[0]
     where = f"[{frame.get('startLine', '?')}:{frame.get('startColumn', '?')}]"
-    text = " ".join(str(frame.get("text") or "").split())[:TEXT]
+    text = " ".join(excerpt(str(frame.get("text") or ""), TEXT).split())
     error = child.status.error_result
     ended = f"{error.reason}: {error.message}" if error else child.status.state.lower()
     at = moment(child.statistics.get("endTime")) or moment(child.statistics.get("startTime"))

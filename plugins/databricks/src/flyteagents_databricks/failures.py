@@ -9,20 +9,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from flyteagents import AgentError
+from flyteagents.kit.texts import excerpt
 from flyteagents_databricks.entrypoint import RecoverableTaskFailed, TaskFailed, without_listing
 from flyteagents_databricks.run import RunOutput, RunTask
 
 TEXT = 3000
-"""Letters of a message. Flyte keeps it with the execution."""
+"""Bytes of a message. Flyte keeps it with the execution."""
 TRACE = 30
 """Lines of a traceback, its last ones."""
+SEARCHED = 64 * 1024
+"""Bytes of a traceback in which they are looked for."""
 ASKED = 20
 """Tasks whose output is asked for, which may be 5 MB each; further ones are counted."""
 LINE = 100
-"""Letters of what is told of each task but the first."""
+"""Bytes of what is told of each task but the first."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TYPED = re.compile(r"^(?:[\w.]*\.)?(?P<kind>\w+): (?:\[[\w:.-]{1,100}\] )?")
-_GAP = "\n...\n"
 _HEADER = "Traceback (most recent call last):"
 
 
@@ -42,14 +44,14 @@ def failure_of(tasks: Sequence[RunTask], outputs: Sequence[RunOutput | None]) ->
     told = [_told(task, output) for task, output in zip(tasks, outputs, strict=False)]
     recoverable = {one.recoverable for one in told}
     rest = [
-        f"task {task.task_key}: {one.message.partition(chr(10))[0]}"[:LINE]
+        excerpt(f"task {task.task_key}: {one.message.partition(chr(10))[0]}", LINE)
         for task, one in zip(tasks[1:], told[1:], strict=False)
     ]
     if len(tasks) > len(told):
         rest.append(f"and {len(tasks) - len(told)} more tasks failed")
         recoverable.add(None)  # it is not known what they say
     first = f"task {tasks[0].task_key}: {told[0].message}" if rest else told[0].message
-    text = cut(first, TEXT - len("\n".join(["", *rest])))
+    text = in_part(first, TEXT - len("\n".join(["", *rest]).encode()))
     # Flyte takes one word for the whole run, so it counts only where all tasks say the same.
     agreed = recoverable.pop() if len(recoverable) == 1 else None
     return Failure("\n".join(filter(None, (text, *rest))), agreed)
@@ -84,14 +86,11 @@ def _told(task: RunTask, output: RunOutput | None) -> Failure:
 
 def trace_of(text: str) -> str:
     """The end of a traceback, without what colours it."""
-    lines = [line for line in _ANSI.sub("", text).splitlines() if line.strip()]
+    told = excerpt(_ANSI.sub("", text), SEARCHED, ending=SEARCHED // 2)
+    lines = [line for line in told.splitlines() if line.strip()]
     return "\n".join(line for line in lines[-TRACE:] if line.strip() != _HEADER)
 
 
-def cut(text: str, letters: int = TEXT) -> str:
+def in_part(text: str, limit: int = TEXT) -> str:
     """Its begin and its end: an error's text is at the one, or at the other."""
-    text = without_listing(text)
-    if len(text) <= letters:
-        return text
-    begin = letters // 3
-    return f"{text[:begin]}{_GAP}{text[begin + len(_GAP) - letters :]}"
+    return excerpt(without_listing(text), limit, ending=limit * 2 // 3)

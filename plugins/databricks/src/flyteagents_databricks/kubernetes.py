@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flyteagents import Call, InvalidTask, Unauthenticated, Unavailable
+from flyteagents.kit.texts import excerpt
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts the service's own token and the cluster's certificates."""
@@ -149,5 +150,5 @@ class Namespaces:
 def _checked(name: str) -> str:
     """A name that ends up in a path. It comes over the wire. Raises InvalidTask."""
     if not _NAME.fullmatch(name):
-        raise InvalidTask(f"{name[:60]!r} is not the name of a Kubernetes object")
+        raise InvalidTask(f"{excerpt(name, 60)!r} is not the name of a Kubernetes object")
     return name

@@ -9,7 +9,7 @@ from typing import Any
 from flyteagents import AgentError, Call, Forbidden, Unauthenticated, Unsupported
 from flyteagents_databricks.delivery import NAME
 from flyteagents_databricks.environment import FAIL_ON_ERROR
-from flyteagents_databricks.failures import Failure, cut
+from flyteagents_databricks.failures import Failure, in_part
 from flyteagents_databricks.run import RunTask
 
 LOOK = 1.0
@@ -26,7 +26,7 @@ async def error_left(call: Call) -> Failure | None:
     found = await call.read_error()
     if found is None:
         return None
-    return Failure(cut(found.message), recoverable=found.recoverable)
+    return Failure(in_part(found.message), recoverable=found.recoverable)
 
 
 async def will_be_known(tasks: Sequence[Mapping[str, Any]], call: Call, ours: str | None) -> None:

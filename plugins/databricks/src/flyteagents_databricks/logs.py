@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from flyteagents import LogLine
 from flyteagents.kit.answers import moment
+from flyteagents.kit.texts import excerpt
 from flyteagents_databricks.failures import ASKED, trace_of
 from flyteagents_databricks.run import Run, RunOutput, RunTask
 from flyteagents_databricks.states import failures, read_state
+
+RESULT = 1000
+"""Bytes of what a notebook exited with."""
 
 
 def most_telling(tasks: Sequence[RunTask]) -> list[RunTask]:
@@ -44,9 +48,8 @@ def _of_task(task: RunTask, output: RunOutput | None, *, several: bool) -> Itera
     for text in output.logs.splitlines():
         yield LogLine(text)
     if output.notebook_output.result is not None:
-        yield LogLine(
-            f"the notebook exited with {output.notebook_output.result[:1000]}", None, True
-        )
+        result = excerpt(output.notebook_output.result, RESULT)
+        yield LogLine(f"the notebook exited with {result}", None, True)
     for text in [output.error, *trace_of(output.error_trace).splitlines()]:
         if text:
             yield LogLine(text)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 from flyteagents import InvalidTask
+from flyteagents.kit.texts import excerpt
 
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:\d{1,5})?$")]
 """A workspace's host. It comes over the wire and gets credentials, where it is allowed."""
@@ -37,4 +38,4 @@ def instance_host(named: str | None, default: str | None) -> str:
     try:
         return instance_url(text).removeprefix("https://")
     except ValueError as error:
-        raise InvalidTask(f"databricks_instance {text[:100]!r}: {error}") from None
+        raise InvalidTask(f"databricks_instance {excerpt(text, 100)!r}: {error}") from None

@@ -26,6 +26,7 @@ from flyteagents import (
     Type,
     Unavailable,
 )
+from flyteagents.kit.texts import excerpt
 from flyteagents_duckdb.config import DuckDBConfig
 from flyteagents_duckdb.job import DuckDBJob
 from flyteagents_duckdb.logs import read_page
@@ -152,7 +153,7 @@ class Jobs:
         job, description = self._look(named)
         self._mine(named, description, who)
         if not (token.isdecimal() or token == ""):
-            raise InvalidTask(f"{token[:40]!r} is not a token of this log")
+            raise InvalidTask(f"{excerpt(token, 40)!r} is not a token of this log")
         return read_page(job, int(token or 0), lines)
 
     def _refuse(self, named: DuckDBJob, text: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from flyteagents_duckdb_job.access import Refused
 from flyteagents_duckdb_job.watch import Stopped
 
-LONGEST = 2000
-"""Characters of an error that are kept."""
+LONGEST = 100_000
+"""Characters of an error that are kept. The server masks the secrets in it and cuts it after that:
+cut here to what is shown, it might end with half a secret, which nobody knows for one."""
 
 CSV_ADVICE = (
     "\n(csv_types, csv_encoding, csv_delimiter and csv_null in the task's config say how its CSV "

@@ -35,6 +35,7 @@ from flyteagents import (
 from flyteagents.kit.answers import moment
 from flyteagents.kit.credentials import check_all
 from flyteagents.kit.pages import page
+from flyteagents.kit.texts import excerpt
 from flyteagents.kit.tokens import Token, Tokens
 from flyteagents_snowflake import credentials, history, known_keys, reasons
 from flyteagents_snowflake.answers import Answer, answer
@@ -341,7 +342,7 @@ def _made(asked: Submit, query_id: str) -> SnowflakeJob:
     try:
         return named(asked.kept, query_id)
     except ValueError:
-        raise Unavailable(f"Snowflake named the statement {query_id[:60]!r}") from None
+        raise Unavailable(f"Snowflake named the statement {excerpt(query_id, 60)!r}") from None
 
 
 def _desk(job: SnowflakeJob) -> Desk:

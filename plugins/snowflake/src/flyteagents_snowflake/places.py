@@ -18,6 +18,7 @@ import re
 from dataclasses import dataclass
 
 from flyteagents import InvalidTask
+from flyteagents.kit.texts import excerpt
 
 SNOWSIGHT = "https://app.snowflake.com"
 _FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*){0,3}")
@@ -36,8 +37,8 @@ class Account:
         name = _AROUND.sub("", self.name.strip())
         if not _FORM.fullmatch(name):
             raise InvalidTask(
-                f"{self.name[:100]!r} is not a Snowflake account; write it as ORG-ACCOUNT or "
-                "as LOCATOR.REGION"
+                f"{excerpt(self.name, 100)!r} is not a Snowflake account; write it as ORG-ACCOUNT "
+                "or as LOCATOR.REGION"
             )
         object.__setattr__(self, "name", name)
 

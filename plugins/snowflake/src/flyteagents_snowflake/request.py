@@ -12,6 +12,7 @@ from typing import Any
 
 from flyteagents import InvalidTask, Task
 from flyteagents.kit.limits import time_limit
+from flyteagents.kit.texts import excerpt
 from flyteagents_snowflake import binding
 from flyteagents_snowflake.config import SnowflakeConfig
 from flyteagents_snowflake.job import Sdk, SnowflakeJob, host_of
@@ -144,7 +145,7 @@ def _parameters(config: SnowflakeConfig) -> dict[str, bool | int | float | str]:
         found.setdefault("TIMEZONE", given.timezone)
     for name in found:
         if not _PARAMETER.fullmatch(name):
-            raise InvalidTask(f"{name[:100]!r} is not the name of a session parameter")
+            raise InvalidTask(f"{excerpt(name, 100)!r} is not the name of a session parameter")
     return found
 
 
