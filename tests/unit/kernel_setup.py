@@ -79,7 +79,7 @@ class Scripted(Agent[Settings, Config, Numbered]):
         while isinstance(steps[0], asyncio.Event):
             await steps.pop(0).wait()
         step = steps.pop(0) if len(steps) > 1 else steps[0]
-        if isinstance(step, Exception):
+        if isinstance(step, BaseException):
             raise step
         return step
 

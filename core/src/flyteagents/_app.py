@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 
 from importlib_metadata import version
 
+from flyteagents._errors import text_of
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.kernel import Kernel
 from flyteagents._kernel.plugins import Broken, Found, discover
@@ -164,8 +165,8 @@ async def _opened(
                 ends.push_async_callback(served.close)
                 await served.open()
                 agents.append(served)
-            except Exception as error:  # noqa: BLE001 # the agent's own code
-                why = f"{type(error).__name__}: {error}"
+            except (Exception, SystemExit) as error:  # noqa: BLE001 # the agent's own code
+                why = f"{type(error).__name__}: {text_of(error)}"
                 cause = f"its agent for {offered.task_types[0]} cannot open: {why}"
                 broken = Broken(plugin.name, plugin.origin, redact(cause))
                 _skip([broken], settings)
@@ -221,4 +222,7 @@ def _isolate(agents: Sequence[ServedAgent], task_type: str, seconds: float) -> N
     for served in agents:
         if seconds >= INTOLERABLE and served.plugin is plugin and not served.place.lane.isolated:
             log.error("%s blocks the server's loop; giving it one of its own", served.task_type)
-            served.isolate()
+            try:
+                served.isolate()
+            except Exception:  # the agent's own code, or a thread that cannot be had
+                log.exception("%s stays where it is, and goes on blocking", served.task_type)

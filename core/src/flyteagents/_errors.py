@@ -25,10 +25,15 @@ class AgentError(Exception):
     user sees `[<PLUGIN>_<code>]` before the text.
     """
 
+    # For a subclass whose `__init__` does not call this one.
+    message: str = ""
+    code: str | None = None
+
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
         super().__init__(message)
-        self.message = message or type(self).__name__
-        self.code = code
+        # Authors put caught exceptions and statuses here, and no poll may fail for that.
+        self.message = str(message or type(self).__name__)
+        self.code = None if code is None else str(code)
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.message}" if self.code else self.message
@@ -63,14 +68,26 @@ class VendorError(AgentError):
 
 
 class Throttled(VendorError):
-    """The vendor asks for fewer requests (HTTP 429). `retry_after` is in seconds."""
+    """The vendor asks for fewer requests (HTTP 429). `retry_after` is in seconds; what is no number
+    from 0 on counts as not said."""
+
+    retry_after: float | None = None
 
     def __init__(
         self, message: str = "", *, retry_after: float | None = None, code: str | None = None
     ) -> None:
         super().__init__(message, code=code)
-        self.retry_after = retry_after
+        if isinstance(retry_after, int | float) and retry_after >= 0:
+            self.retry_after = retry_after
 
 
 class Unavailable(VendorError):
     """The vendor cannot answer now or cannot be reached (HTTP 5xx, timeouts, DNS)."""
+
+
+def text_of(error: BaseException) -> str:
+    """Any exception's text. Where its class fails to make one, its kind."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 # foreign code
+        return type(error).__name__

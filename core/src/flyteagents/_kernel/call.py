@@ -17,6 +17,7 @@ from flyteagents._errors import Throttled, Unavailable, VendorError
 from flyteagents._http import Endpoint, Http
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.copies import copied
+from flyteagents._kernel.lane import no_error
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
 from flyteagents._kernel.returned import check_returned
 from flyteagents._kernel.served import Place, ServedAgent
@@ -134,8 +135,9 @@ async def ask(
     call: KernelCall, *more: object, first: object = None, limit: float = CALL_LIMIT
 ) -> Any:
     """Call the agent's method with what the call is about and the call; `first` goes before these,
-    `more` after them. Raises what the method raises, TypeError for what it must not return, and
-    Unavailable when it takes more than `limit` seconds."""
+    `more` after them. Raises what the method raises, TypeError for what it must not return,
+    RuntimeError for what it must not raise, and Unavailable when it takes more than `limit`
+    seconds."""
     served, place = call.served, call.place
     method = getattr(place.agent, call.operation)
     about = () if call.of is None else (call.of,) if first is None else (first, call.of)
@@ -148,6 +150,21 @@ async def ask(
             raise Unavailable(
                 f"{served.task_type}: {call.operation} took over {limit:.0f} s"
             ) from None
+        except asyncio.CancelledError as raised:
+            # Vendors' libraries cancel what they wait for. Taken for the end of this task, it would
+            # be told nobody: a poll would be no failed one, and a cancel one that was done.
+            if _is_cancelled():
+                raise
+            raise no_error(raised) from raised
+        except SystemExit as raised:  # it would end the server
+            raise no_error(raised) from raised
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled the task that runs."""
+    task = asyncio.current_task()
+    # Python 3.10 does not say, and what a drain cancels must end.
+    return task is None or not hasattr(task, "cancelling") or task.cancelling() > 0
 
 
 async def ask_patiently(call: KernelCall, *, first: object = None) -> Any:

@@ -63,7 +63,8 @@ class Kernel:
         # The table calls some of our own errors bugs too, as JobNotFound out of `create`.
         bug = operation in OPERATIONS and verdict(operation, error) is Verdict.BUG
         if isinstance(error, AgentError) and not bug:
-            return excerpt(served.words(error.message, error.code), ERROR_LIMIT)
+            text = served.words(error.message or type(error).__name__, error.code)
+            return excerpt(text, ERROR_LIMIT)
         # The user gets the type alone: what the text of a foreign exception holds, nobody knows.
         error_id = secrets.token_hex(4)
         log.error(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from flyteagents._errors import text_of
 from flyteagents._kernel.answers import SMALL, Answer
 from flyteagents._status import Phase, Status
 
@@ -210,4 +211,4 @@ class Seen:
 
 def _said(error: Exception) -> tuple[str, int]:
     # Hashed: it may be long, and is only told from others by it.
-    return type(error).__name__, hash(str(error))
+    return type(error).__name__, hash(text_of(error))

@@ -149,9 +149,10 @@ class ServedAgent:
         its connections hold belongs to the old loop, so it begins anew; calls under way end
         where they are, and what they use is closed with the rest."""
         if not self.place.lane.isolated:
+            made = self._make(isolated=True)
             self._left.append(self.place)
             # In one step: calls begin while the watch's thread is here.
-            self.place = self._make(isolated=True)
+            self.place = made
 
     def owns(self, module: str) -> bool:
         """Whether a module is of the package that the agent's class is in."""

@@ -41,6 +41,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes, AttributeValue
 
+from flyteagents._errors import text_of
+
 if TYPE_CHECKING:
     from flyteagents._telemetry.held_spans import Held
 
@@ -234,7 +236,7 @@ class LateSpan(NonRecordingSpan):
         kind = type(exception)
         named = {
             "exception.type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
-            "exception.message": str(exception),
+            "exception.message": text_of(exception),
             "exception.stacktrace": "".join(traceback.format_exception(exception)),
             "exception.escaped": str(escaped),
         }

@@ -30,6 +30,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from flyteagents._errors import text_of
 from flyteagents._redact import redact
 from flyteagents._task import Identity
 from flyteagents._telemetry.held_spans import CALL, Held, HoldingProcessor, held_around
@@ -183,7 +184,7 @@ class _Operation(Current):
         detach(self._token)
         # No exception event: the log has the error, and the SERVER span its status.
         if error is not None and not isinstance(error, asyncio.CancelledError):
-            _fail(self._span, type(error).__name__, str(error))
+            _fail(self._span, type(error).__name__, text_of(error))
         self._span.end()
 
 
