@@ -261,6 +261,9 @@ async def test_a_tasks_own_key_goes_before_the_tenants_and_that_before_the_servi
         await done(driver, sent, project="sales", execution="3")
     assert list(dict.fromkeys(logins.seen)) == ["JWT ACCT.ME", "PAT"]
     assert logins.seen[-1] == "JWT ACCT.ME"
+    # As flyte-sdk calls it, whatever the service's own is called.
+    async with Driver(snowflake.url, private_key_secret="none").opened() as driver:
+        await done(driver, sent, execution="4")
 
 
 @pytest.mark.parametrize(

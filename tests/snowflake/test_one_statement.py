@@ -110,6 +110,13 @@ async def test_what_snowflake_refuses_is_told_in_its_words(
         await driver.create(driver.task())
 
 
+async def test_a_refusal_that_passes_ends_no_task(snowflake: FakeSnowflake, driver: Driver) -> None:
+    incident = {"code": "000603", "sqlState": "XX000", "message": "Processing aborted by error 300"}
+    snowflake.script("POST", BASE, Response(422, incident), repeat=True)
+    with pytest.raises(Unavailable, match="aborted by error 300"):
+        await driver.create(driver.task(), seconds=0.2)
+
+
 async def test_a_reply_without_a_statement_is_no_success(
     snowflake: FakeSnowflake, driver: Driver
 ) -> None:

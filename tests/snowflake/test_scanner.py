@@ -35,6 +35,7 @@ def split(text: str) -> list[str]:
         ("BEGIN FOR r IN c DO CASE WHEN a THEN b; END CASE; END FOR; END; SELECT 2", None),
         ("SELECT CASE WHEN 1 THEN 2 END; SELECT 2", ["SELECT CASE WHEN 1 THEN 2 END", "SELECT 2"]),
         ("CREATE PROCEDURE p() AS BEGIN SELECT 1; END; CALL p()", None),
+        ("CREATE PROCEDURE p() AS DECLARE x INT; BEGIN SELECT 1; END; CALL p()", None),
         ("SELECT begin FROM t; SELECT 2", ["SELECT begin FROM t", "SELECT 2"]),
         ("SELECT 'open ; SELECT 2", ["SELECT 'open ; SELECT 2"]),
         ("-- nothing", []),
@@ -67,6 +68,9 @@ def test_a_semicolon_ends_a_statement_only_where_it_is_one(
         ("CREATE TABLE t AS SELECT 1", False),
         ("COPY INTO t FROM @s", False),
         ("COMMIT", False),
+        ("BEGIN", False),
+        ("begin name t", False),
+        ("BEGIN SELECT 1; END", True),
     ],
 )
 def test_what_a_statement_leaves_follows_from_its_first_word(text: str, tells: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
@@ -252,7 +253,7 @@ def test_a_moment_is_in_utc_and_0_is_none() -> None:
     assert moment(1_700_000_000_250) == datetime(
         2023, 11, 14, 22, 13, 20, 250_000, tzinfo=timezone.utc
     )
-    assert [moment(nothing) for nothing in (None, 0, -1)] == [None] * 3
+    assert [moment(nothing) for nothing in (None, 0, -1, 1e18, math.inf, math.nan)] == [None] * 6
 
 
 def test_a_job_may_take_a_little_longer_than_its_task() -> None:

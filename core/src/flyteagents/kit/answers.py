@@ -13,6 +13,8 @@ from flyteagents import Reply
 
 __all__ = ["AnswerPart", "json_object", "moment"]
 
+_END = datetime.max.replace(tzinfo=timezone.utc).timestamp() * 1000 - 1000
+
 
 def json_object(reply: Reply) -> Mapping[str, Any]:
     """The JSON object in a reply, for an agent's `explain`; empty for whatever else is there, such
@@ -25,9 +27,9 @@ def json_object(reply: Reply) -> Mapping[str, Any]:
 
 
 def moment(milliseconds: float | None) -> datetime | None:
-    """The time that is so many milliseconds after 1970 began, UTC; None for none, and for 0, by
-    which vendors say that something has not been yet."""
-    if milliseconds is None or milliseconds <= 0:
+    """The time that is so many milliseconds after 1970 began, UTC; None for none, for 0, by which
+    vendors say that something has not been yet, and for what is beyond all calendars."""
+    if milliseconds is None or not 0 < milliseconds < _END:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
 

@@ -262,7 +262,10 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         if found.running or found.succeeded:
             # It may run, and only the same requestId sent again can say under which id.
             raise Unavailable("Snowflake's reply to the submit names no statement")
-        raise InvalidTask(reasons.told(found.code, found.message), code=found.code)
+        text = reasons.told(found.code, found.message)
+        if reasons.ending(found.code, found.sql_state) is Phase.RETRYABLE_FAILED:
+            raise Unavailable(text, code=found.code)
+        raise InvalidTask(text, code=found.code)
 
     async def _by_tag(
         self, task: Task[SnowflakeConfig], asked: Submit, call: Call
@@ -285,13 +288,10 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
 
     async def _succeeded(self, job: SnowflakeJob, found: Answer, call: Call) -> Status:
         handles = found.handles
-        query_id = job.query_id
-        if handles:
-            query_id = handles[job.result if job.result < len(handles) else -1]
         phase, message = Phase.SUCCEEDED, None
         outputs: Mapping[str, object] | None = None
         try:
-            outputs = job_outputs(job, query_id, call.declared)
+            outputs = job_outputs(job, handles, call.declared)
         except InvalidTask as error:
             # Raised, it would be FAILED too (docs/design.md, error table), without the numbers.
             phase, message = Phase.FAILED, error.message
@@ -329,7 +329,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
             raise JobNotFound(f"Snowflake's query history has no query {job.query_id}")
         phase = phase_of(row["execution_status"] or "")
         if phase is Phase.SUCCEEDED:
-            outputs = job_outputs(job, job.query_id, call.declared)
+            outputs = job_outputs(job, (), call.declared)
             return Status(phase, outputs=outputs, info=job_info(job, {}))
         text, code = row["error_message"] or None, row["error_code"] or None
         text = text and f"{reasons.words(text)} | query={job.query_id}"

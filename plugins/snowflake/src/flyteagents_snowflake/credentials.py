@@ -34,6 +34,12 @@ _KINDS: Mapping[Login, str] = {
     "token": "PROGRAMMATIC_ACCESS_TOKEN",
 }
 
+_SENT: Mapping[Login, str] = {
+    "key": "snowflake_private_key",
+    "oauth": "snowflake_oauth",
+    "token": "snowflake_token",
+}
+
 
 @dataclass(frozen=True)
 class Source:
@@ -70,9 +76,11 @@ async def source_of(
     named = for_tenant(settings.credentials, call.identity)
 
     for kind in wanted:
-        if secret := await call.sent_secret(names[kind]):
-            passphrase = await call.sent_secret(f"{names[kind]}_passphrase")
-            return Source(kind, secret, f"the task's {names[kind]}", subject, url, passphrase)
+        # flyte-sdk has a name of its own for what a task sends, whatever the service's are called.
+        for name in dict.fromkeys((names[kind], _SENT[kind])):
+            if secret := await call.sent_secret(name):
+                passphrase = await call.sent_secret(f"{name}_passphrase")
+                return Source(kind, secret, f"the task's {name}", subject, url, passphrase)
     if named is not None:
         return await source_named(call, named, subject, url, login)
     for kind in wanted:

@@ -26,7 +26,7 @@ class SnowflakeJob(Job):
     host: where it is not the account's own. login: how the task wants to log in.
     sdk: in whose form the result's URI is.
     starts: line and column where each of several statements begins; none for one statement.
-    result: which of them has the task's result.
+    result: which of them has the task's result. count: how many there are, our own among them.
     limited: the statement's limit of time is that of the Flyte task.
     has_output: only another connector's job has it.
     """
@@ -43,7 +43,8 @@ class SnowflakeJob(Job):
     login: Login | None = None
     sdk: Sdk = "flytekit"
     starts: tuple[tuple[int, int], ...] = Field((), max_length=24)
-    result: int = 0
+    result: int = Field(0, ge=0)
+    count: int = 0
     several: bool = False
     limited: bool = False
     has_output: bool | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flyteagents import InvalidTask, Kind, StructuredDataset, Type
 from flyteagents.kit.outputs import table_output
@@ -20,14 +20,15 @@ def result_uri(job: SnowflakeJob, query_id: str) -> str:
 
 
 def job_outputs(
-    job: SnowflakeJob, query_id: str, declared: Mapping[str, Type]
+    job: SnowflakeJob, handles: Sequence[str], declared: Mapping[str, Type]
 ) -> Mapping[str, object]:
-    """The declared outputs of a statement that succeeded. Raises InvalidTask for an output that
-    is no table."""
-    uri = result_uri(job, query_id)
+    """The declared outputs of a statement that succeeded; `handles` are those of several. Raises
+    InvalidTask for an output that is no table, or where it is not sure whose it is."""
     if not declared:
         # Nobody knows, for another connector's job; it has what that one would have returned.
+        uri = result_uri(job, handles[-1] if handles else job.query_id)
         return {"results": StructuredDataset(uri)} if job.has_output is not False else {}
+    uri = result_uri(job, _with_the_result(job, handles))
     found = table_output(declared)
     if found is None:
         name, of = next(iter(declared.items()))
@@ -37,3 +38,18 @@ def job_outputs(
         )
     name, of = found
     return {name: StructuredDataset(uri, of.columns, of.format)}
+
+
+def _with_the_result(job: SnowflakeJob, handles: Sequence[str]) -> str:
+    """The query that has the task's result. Raises InvalidTask where Snowflake has cut the text
+    into other statements than we have, and the result is not the last one's."""
+    if not handles:
+        return job.query_id
+    if job.count in (0, len(handles)) and job.result < len(handles):
+        return handles[job.result]
+    if job.result < job.count - 1:
+        raise InvalidTask(
+            f"Snowflake ran {len(handles)} statements where the agent sees {job.count}, so it is "
+            "not sure which of them has the result; end the text with it"
+        )
+    return handles[-1]

@@ -5,6 +5,7 @@ https://docs.snowflake.com/en/developer-guide/sql-api/reference#label-sql-api-re
 
 from __future__ import annotations
 
+import math
 import re
 
 from flyteagents import (
@@ -63,8 +64,8 @@ _HINTS = {
     "002003": _ROLE,
     "002043": _ROLE,
     "003001": _ROLE,
-    "390144": "has the user the public half of this key (ALTER USER ... SET RSA_PUBLIC_KEY), and "
-    "are the names of user and account right?",
+    "390144": "has the user the public half of this key (ALTER USER ... SET RSA_PUBLIC_KEY), are "
+    "the names of user and account right, and is this machine's clock?",
     "390189": "a role is named by the task's config, or by FLYTEAGENTS_SNOWFLAKE_ROLE",
     "390303": _RENEW,
     "390318": _RENEW,
@@ -72,11 +73,14 @@ _HINTS = {
 _REFUSALS = {400: InvalidTask, 401: Unauthenticated, 403: Forbidden}
 
 
-class Started(AgentError):
-    """Not an end: Snowflake turned the request away and runs its statement all the same."""
+class Started(Throttled):
+    """Snowflake turned the request away, and the statement that it names runs: of a submit that is
+    the job, and of any other request a refusal that passes."""
 
     def __init__(self, handle: str) -> None:
-        super().__init__(f"Snowflake runs the statement {handle}")
+        # Never sent again by itself: a repeated requestId promises nothing for what runs.
+        text = f"Snowflake asks for fewer requests, and runs the statement {handle}"
+        super().__init__(text, retry_after=math.inf)
         self.handle = handle
 
 

@@ -212,6 +212,7 @@ def _places(text: str, every: Sequence[Part], ours: int) -> dict[str, Any]:
     return {
         "several": True,
         "result": telling[-1] if telling else len(every) - 1,
+        "count": len(every),
         "starts": starts if len(starts) <= STARTS else (),
     }
 

@@ -58,16 +58,17 @@ class Token:
 @dataclass(frozen=True)
 class Part:
     """One statement of a text. word: its first, in upper case. at: where it begins, which is
-    before its first comment never."""
+    before its first comment never. transaction: whether it begins one."""
 
     word: str
     text: str
     at: int
+    transaction: bool = False
 
     @property
     def tells(self) -> bool:
         """Whether its result has rows that somebody asked for."""
-        return self.word in _TELLING
+        return self.word in _TELLING and not self.transaction
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -104,7 +105,7 @@ def _cut(every: list[Token], *, blocks: bool) -> list[list[Token]] | None:
         # END IF, END LOOP and so on close what is not counted: only BEGIN and CASE are.
         if word == "END" and next_word not in _OPENERS and opened:
             opened.pop()
-        elif word == "DECLARE" and first:
+        elif word == "DECLARE" and (first or cut[-1][-1].text.upper() == "AS"):
             # What is declared before a block's BEGIN has semicolons of its own.
             declaring = True
         elif word == "BEGIN" and not (first and next_word in _TRANSACTION):
@@ -119,4 +120,11 @@ def _cut(every: list[Token], *, blocks: bool) -> list[list[Token]] | None:
 
 def _part(text: str, reading: list[Token]) -> Part:
     begin, last = reading[0].at, reading[-1]
-    return Part(reading[0].text.upper(), text[begin : last.at + len(last.text)], begin)
+    word = reading[0].text.upper()
+    following = reading[1].text.upper() if len(reading) > 1 else ""
+    return Part(
+        word,
+        text[begin : last.at + len(last.text)],
+        begin,
+        transaction=word == "BEGIN" and following in _TRANSACTION,
+    )
