@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from tests.e2e.command import (
     wait_for,
 )
 
+from flyteagents._cli.cancelling import STOPS_WITHIN
 from flyteagents.testing import RealServer
 
-RUNS_ON = "the job could not be cancelled and may still run: "
+RUNS_ON = "the job was not seen to stop, and may still run: "
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def running(env: dict[str, str], tmp_path: Path, stubborn: bool) -> Iterator[Pat
 def test_a_cancel_that_the_vendor_refuses_is_no_success(env: dict[str, str], running: Path) -> None:
     done = flyteagents("cancel", env={**env, "FLYTEAGENTS_CLOCKED_LOCKED": "true"})
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"{RUNS_ON}the server answered OK, but the clock is locked" in done.stderr
+    assert f"{RUNS_ON}the clock is locked\n" in done.stderr
     assert not cancelled(running)
 
 
@@ -114,7 +116,7 @@ def test_at_an_endpoint_run_asks_the_server_whether_its_job_has_stopped(
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert "the job has ended: GetTask answers FAILED: cancelled\n" in out
+    assert "the job was cancelled\n" in out
     assert cancelled(tmp_path / "jobs")
 
 
@@ -141,15 +143,72 @@ def test_at_an_endpoint_a_cancel_says_what_it_cannot_see_and_how_to_see_it(
     assert "is not this job's output prefix" in wrong.stderr
 
     right = flyteagents("cancel", meta, *at, "--output-prefix", f"{prefix}/0", env=forgotten)
-    assert (right.returncode, right.stdout) == (0, "the job had ended before\n"), right.stderr
+    said = "the job had been cancelled before\n"
+    assert (right.returncode, right.stdout) == (0, said), right.stderr
     last = flyteagents("cancel", *at, env=env)  # the prefix is kept with the last run
-    assert (last.returncode, last.stdout) == (0, "the job had ended before\n"), last.stderr
+    assert (last.returncode, last.stdout) == (0, said), last.stderr
 
 
 def test_at_an_endpoint_a_cancel_waits_until_the_server_says_that_the_job_has_ended(
     env: dict[str, str], running: Path, endpoint: str
 ) -> None:
     done = flyteagents("cancel", "--endpoint", endpoint, env=env)
-    said = "the job has ended: GetTask answers FAILED: cancelled\n"
-    assert (done.returncode, done.stdout) == (0, said), done.stderr
+    assert (done.returncode, done.stdout) == (0, "the job was cancelled\n"), done.stderr
     assert cancelled(running)
+    again = flyteagents("cancel", "--endpoint", endpoint, env=env)
+    said = "the job had been cancelled before\n"
+    assert (again.returncode, again.stdout) == (0, said), again.stderr
+
+
+def test_of_a_job_that_somebody_else_cancels_run_says_so(
+    env: dict[str, str], tmp_path: Path, endpoint: str
+) -> None:
+    """To Flyte it has FAILED, as one has that failed by itself."""
+    file = task(tmp_path, seconds=60)
+    process = started("run", file, "--endpoint", endpoint, "--every", "0.1", env=env)
+    wait_for(process.stdout, "RUNNING")
+    done = flyteagents("cancel", "--endpoint", endpoint, env=env)
+    assert (done.returncode, done.stdout) == (0, "the job was cancelled\n"), done.stderr
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "FAILED (cancelled)" in out.splitlines()[0]
+    assert out.splitlines()[-1].startswith("FAILED (cancelled) in ")
+
+
+def test_what_the_vendor_refuses_to_cancel_is_told_at_once_and_how_to_go_on(
+    env: dict[str, str], tmp_path: Path, endpoint: str
+) -> None:
+    """Although it goes on answering that the job runs."""
+    file = task(tmp_path, seconds=600, refuses=True)
+    process = started("run", file, "--every", "0.1", env=env)
+    wait_for(process.stdout, "RUNNING")
+    began = time.monotonic()
+    for at in ((), ("--endpoint", endpoint)):
+        done = flyteagents("cancel", *at, env=env)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{RUNS_ON}[CLOCKED_notYours] the clock is not yours to stop\n" in done.stderr
+        on = "when that is mended, cancel the job again; or stop it at its vendor (https://clock."
+        if not at:
+            assert on in done.stderr
+        else:
+            assert "when that is mended, cancel the job again" in done.stderr
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < STOPS_WITHIN
+    assert process.returncode == 130, err
+    assert f"{RUNS_ON}[CLOCKED_notYours] the clock is not yours to stop\n" in out
+    assert "to stop it, when that is mended:\n  flyteagents cancel ey" in out
+
+
+def test_why_a_cancel_is_not_accepted_is_told_with_each_try(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    file = task(tmp_path, seconds=600, away=True)
+    process = started("run", file, "--every", "0.1", env=env)
+    wait_for(process.stdout, "RUNNING")
+    process.send_signal(signal.SIGINT)
+    told = wait_for(process.stdout, "the vendor has not accepted the cancel")
+    assert told.endswith("the vendor has not accepted the cancel: the clock is being wound\n")
+    process.kill()
+    process.communicate()

@@ -97,9 +97,10 @@ def test_an_accepted_cancel_of_a_job_that_nobody_saw_stop_is_not_said_to_have_st
     file = task(tmp_path, seconds=60, locks=True)
     told, err = interrupted(started("run", file, "--every", "0.1", "--json", env=env))
     assert (told["phase"], told["cancelled"], told["may_run"]) == (None, False, True)
-    why = "the server accepted the cancel, but the job may still run: the clock is locked"
-    assert told["message"] == why
-    assert f"{why}\nto stop it:\n  flyteagents cancel {told['resource_meta']}\n" in err
+    why = "its vendor took the cancel, and does not say whether it stopped: the clock is locked"
+    assert told["message"] == f"the job was not seen to stop, and may still run: {why}"
+    to_stop = "to stop it, when that is mended:\n  flyteagents cancel"
+    assert f"{why}\n{to_stop} {told['resource_meta']}\n" in err
     assert not cancelled(tmp_path)
 
 

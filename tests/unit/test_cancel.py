@@ -114,7 +114,8 @@ async def test_a_cancel_for_a_tenant_that_is_not_served_is_ok_and_counted(setup:
     before = setup.counted("cancels_unconfirmed").get(("scripted", "not served"), 0)
     request = JobRequest("scripted", dump(setup.opened().envelope))
     rpc = Rpc(setup.kernel.telemetry.tracing, "service/DeleteTask")
-    await Service(setup.kernel).delete(request, within(1), rpc)
+    why = await Service(setup.kernel).delete(request, within(1), rpc)
+    assert why.startswith("this service does not serve ")
     assert setup.counted("cancels_unconfirmed")["scripted", "not served"] == before + 1
     assert setup.agent.asked == []
 
@@ -122,8 +123,25 @@ async def test_a_cancel_for_a_tenant_that_is_not_served_is_ok_and_counted(setup:
 async def test_what_is_forbidden_is_ok_and_counted(setup: Setup) -> None:
     setup.agent.script["cancel"] = [Forbidden("you may not")]
     before = setup.counted("cancels_unconfirmed").get(("scripted", "forbidden"), 0)
-    await setup.cancelling.delete(setup.opened(), within(1))
+    assert await setup.cancelling.delete(setup.opened(), within(1)) == "you may not"
     assert setup.counted("cancels_unconfirmed")["scripted", "forbidden"] == before + 1
+
+
+async def test_a_refusal_to_show_a_job_that_is_stopping_is_told_as_that(setup: Setup) -> None:
+    setup.agent.script["get"] = [RUNNING, Forbidden("you may not look")]
+    why = await setup.cancelling.delete(setup.opened(), within(1))
+    said = "its vendor took the cancel, and does not say whether it stopped: you may not look"
+    assert why == said
+
+
+async def test_why_a_cancel_is_not_accepted_is_told_as_long_as_it_is_so(setup: Setup) -> None:
+    opened, later = setup.opened(), asyncio.Event()
+    setup.agent.script["cancel"] = [Unavailable("not now"), later, None]
+    error = await refused(setup, opened, seconds=0.1)
+    assert error.message.endswith("the vendor has not accepted the cancel: not now")
+    setup.agent.script["get"] = [STOPPED]
+    later.set()
+    assert await setup.cancelling.delete(opened, within(1)) == ""
 
 
 async def test_a_bug_in_cancel_is_told(setup: Setup) -> None:

@@ -28,6 +28,7 @@ from flyteagents import (
     Status,
     SyncAgent,
     Task,
+    Unavailable,
     hookimpl,
 )
 
@@ -53,6 +54,8 @@ class ClockConfig(BaseModel):
     bug: bool = False
     stubborn: bool = False
     locks: bool = False
+    refuses: bool = False
+    away: bool = False
     overtaken: bool = False
     slow: float = 0
     outputs: dict[str, Any] = {}
@@ -113,6 +116,10 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
         if not file.exists():
             return
         state = json.loads(file.read_text())
+        if state["away"]:
+            raise Unavailable("the clock is being wound")
+        if state["refuses"]:
+            raise Forbidden("the clock is not yours to stop", code="notYours")
         if state["stubborn"]:
             await asyncio.sleep(60)
         if state["overtaken"]:
@@ -120,8 +127,6 @@ class ClockAgent(Agent[ClockSettings, ClockConfig, ClockJob]):
         else:
             state["shut" if state["locks"] else "cancelled"] = True
         file.write_text(json.dumps(state))
-        if state["locks"]:
-            raise Forbidden("the clock is locked")
 
     def links(self, job: ClockJob) -> Sequence[Link]:
         return (Link("Clock", f"https://clock.example/{job.id[:4]}"),)

@@ -47,22 +47,25 @@ class Aftermath:
         if not deletes or _was_seen_to_end(last):
             return
 
-        accepted, progress = deletes[-1].ok, Progress()
+        accepted, refusal, progress = deletes[-1].ok, deletes[-1].may_run_on, Progress()
         progress.doing = "looking whether the job has stopped"
         async with progress.told(), self._onlooker(last) as looking:
-            now = await until_ended(looking, progress, STOPS_WITHIN if accepted else 0.0)
+            waited = accepted and not refusal
+            now = await until_ended(looking, progress, STOPS_WITHIN if waited else 0.0)
         outcome.orphaned = not now.ended
         if now.ended:
             text = how_it_ended(now)
-        elif accepted:
+        elif waited:
             text = f"the server accepted the cancel, but the job may still run: {now.why}"
         else:
-            text = f"the job could not be cancelled and may still run: {deletes[-1].message}"
+            why = refusal or deletes[-1].message
+            text = f"the job was not seen to stop, and may still run: {why}"
         if interrupted:
             last.phase, last.seconds = now.phase, time.monotonic() - last.began
         self._say(last, text, instead=interrupted)
         if not now.ended:
-            self.watch.note(f"to stop it:\n  {self._command(last)}")
+            how = "to stop it" if waited else "to stop it, when that is mended"
+            self.watch.note(f"{how}:\n  {self._command(last)}")
 
     def left(self, outcome: Outcome) -> str:
         """What stays behind if nobody waits for the cancel."""

@@ -63,28 +63,37 @@ class Cancel:
         """What came of it. Raises NotStopped."""
         async with self._progress.told():
             self._progress.doing = "looking at the job"
-            if (await self._onlooker.look()).ended:
-                await self._ask()  # what the service still does for it, such as watching, ends too
-                return "the job had ended before"
-            await self._ask()
-            now = await until_ended(self._onlooker, self._progress)
-        if not now.ended:
-            raise NotStopped(f"the server answered OK, but {now.why}")
-        return how_it_ended(now)
+            before = await self._onlooker.look()
+            why = await self._ask()  # what the service still does for one that has ended ends too
+            if before.ended:
+                was = "been cancelled" if before.phase is Phase.ABORTED else "ended"
+                return f"the job had {was} before"
+            # Where the cancel is known to be refused, a look tells all that a minute would.
+            now = await until_ended(self._onlooker, self._progress, 0.0 if why else STOPS_WITHIN)
+        if now.ended:
+            return how_it_ended(now)
+        why = why or f"the server answered OK, but {now.why}"
+        where = f" ({now.page})" if now.page else ""
+        raise NotStopped(
+            f"{why}\nwhen that is mended, cancel the job again; or stop it at its vendor{where}"
+        )
 
     async def accepted(self) -> None:
         """Only until the server has accepted it. Raises NotStopped."""
         async with self._progress.told():
-            await self._ask()
+            why = await self._ask()
+        if why:
+            raise NotStopped(f"{why}\nwhen that is mended, cancel the job again")
 
-    async def _ask(self) -> None:
-        """DeleteTask, until it is answered OK."""
+    async def _ask(self) -> str:
+        """DeleteTask, until it is answered OK: why the job may run on all the same; "" where the
+        server knows no reason. Raises NotStopped."""
         error = ""
         for number in range(1, _CANCELS + 1):
             self._progress.doing = f"cancelling, try {number} of {_CANCELS}{error and f': {error}'}"
             rpc = await self._delete()
             if rpc.ok:
-                return
+                return rpc.may_run_on
             error = rpc.error
             await asyncio.sleep(_PAUSE)
         raise NotStopped(error)
@@ -109,7 +118,6 @@ def how_it_ended(now: Standing) -> str:
         return "the job was cancelled"
     if now.phase is Phase.SUCCEEDED:
         return "the job had succeeded before it could be cancelled"
-    # A server tells a cancelled job as FAILED (docs/design.md, error table), as others do.
     return f"the job has ended: {now.why}"
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flyteagents._client.rpc import Rpc
 
 _PAGE = 500
-_RUNS_ON = "the job could not be cancelled and may still run"
+_RUNS_ON = "the job was not seen to stop, and may still run"
 _NOT_SEEN = (
     "the server accepted the cancel; whether the job has stopped was not seen, and it may still "
     "run. To see it, give its --output-prefix, the folder of the attempt's outputs.pb; or look at "

@@ -97,9 +97,8 @@ def document(
     return {
         "phase": _name(last),
         "message": last.message,
-        "cancelled": (
-            cancelled(outcome) and not outcome.orphaned and ended_as(last) is not Phase.SUCCEEDED
-        ),
+        "cancelled": _stopped(last)
+        or (cancelled(outcome) and not outcome.orphaned and ended_as(last) is not Phase.SUCCEEDED),
         "may_run": may_run(outcome),
         "outputs": {name: plain(value) for name, value in outputs.items()},
         "links": [asdict(link) for link in answer.links] if answer else [],
@@ -121,6 +120,11 @@ def document(
     }
 
 
+def _stopped(attempt: Try) -> bool:
+    """Whether its job ended because somebody else cancelled it."""
+    return attempt.last is not None and attempt.last.cancelled
+
+
 def _name(attempt: Try) -> str | None:
     phase = ended_as(attempt)
     return phase.name if phase is not None else None
@@ -135,7 +139,7 @@ def show(
     if phase is None:
         click.secho(f"no result: {last.message}", fg="red")
         return
-    text = f"{phase.name} in {last.seconds:.1f} s"
+    text = f"{phase.name}{' (cancelled)' if _stopped(last) else ''} in {last.seconds:.1f} s"
     colour = "green" if phase is Phase.SUCCEEDED else "red"
     click.secho(text + (f": {last.message}" if last.message else ""), fg=colour)
     for name, value in outputs.items():

@@ -1,16 +1,16 @@
 """How a job stands: whether it has stopped, after a server was asked to cancel it.
 
-DeleteTask proves nothing: it is answered OK in the end, also where nothing may be cancelled. So the
-vendor is asked, by the job's agent in this process. At a server of somebody else's, whose vendor's
-credentials we may not have, GetTask has to do: what it says of an end is so, and while the vendor
-refuses it answers from memory, that the job runs.
+DeleteTask proves nothing: it is answered OK in the end, also where nothing may be cancelled, with
+the reason where the server knows one. So the vendor is asked, by the job's agent in this process.
+At a server of somebody else's, whose vendor's credentials we may not have, GetTask has to do: what
+it says of an end is so, and while the vendor refuses it answers from memory, that the job runs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._redact import redact
-from flyteagents._status import Phase, Status
+from flyteagents._status import Link, Phase, Status
 from flyteagents._tenants import fits_any
 from flyteagents._vendor.budget import Budget
 
@@ -34,12 +34,14 @@ _LOOK = 10.0
 
 @dataclass(frozen=True)
 class Standing:
-    """phase: None where it could not be seen. why: what was seen, or why nothing was.
-    lasting: another look would see the same."""
+    """phase: None where it could not be seen; ABORTED for a job that was cancelled. why: what was
+    seen, or why nothing was. lasting: another look would see the same. page: the job's address at
+    its vendor, where it has one."""
 
     phase: Phase | None = None
     why: str = ""
     lasting: bool = False
+    page: str = ""
 
     @property
     def ended(self) -> bool:
@@ -64,9 +66,12 @@ class AtServer:
         rpc = await self._get()
         if not rpc.ok:
             return Standing(why=rpc.error)
-        phase = rpc.phase.name if rpc.phase is not None else f"phase {rpc.number}"
         text = f": {rpc.text}" if rpc.text else ""
-        return Standing(rpc.phase, f"GetTask answers {phase}{text}")
+        return Standing(
+            Phase.ABORTED if rpc.cancelled else rpc.phase,
+            f"GetTask answers {rpc.phase_name}{text}",
+            page=_page(rpc.links),
+        )
 
 
 class AtVendor:
@@ -91,7 +96,14 @@ class AtVendor:
             return Standing(why=redact(_words(error)), lasting=not passes)
         name = status.phase.name if status.phase is not None else "in a state without a name"
         text = f": {redact(status.message)}" if status.message else ""
-        return Standing(status.phase, f"it is {name}{text}")
+        links: Sequence[Link] = ()
+        with suppress(Exception):  # the agent's own code, and no reason to know less
+            links = self._opened.served.agent.links(self._opened.job)
+        return Standing(status.phase, f"it is {name}{text}", page=_page(links))
+
+
+def _page(links: Sequence[Link]) -> str:
+    return redact(links[0].uri) if links else ""
 
 
 def refused(envelope: Envelope) -> str:

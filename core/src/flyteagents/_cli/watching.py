@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flyteagents._cli.screen import bytes_in_words, console
 from flyteagents._client.rpc import Rpc
+from flyteagents._kernel.answers import CANCELLED
 from flyteagents._status import Phase
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _STEP = 0.1
 _QUIET, _LONGER = 2.0, 1.5
 """Seconds after which there is a line all the same, and what they grow by with each: a job of an
 hour has some twenty such lines."""
-_ELSEWHERE = ("progress", "state", "result")
+_ELSEWHERE = ("progress", "state", "result", CANCELLED)
 """What the bar, the phase and the outputs show."""
 
 
@@ -50,7 +51,7 @@ class LineWatch:
         share = progress(rpc)
         step = int((share or 0.0) / _STEP)
         self._polls += 1
-        now = (phase_of(rpc), step)
+        now = (rpc.phase_name, step)
         if now == self._last and seconds < self._next:
             return
         if now == self._last:
@@ -61,7 +62,7 @@ class LineWatch:
             *filter(None, [details_of(rpc)]),
             f"{self._polls} poll{'' if self._polls == 1 else 's'}",
         ]
-        self._print(f"{seconds:6.1f} s  {phase_of(rpc)}{percent}  {', '.join(told)}")
+        self._print(f"{seconds:6.1f} s  {rpc.phase_name}{percent}  {', '.join(told)}")
 
     def note(self, text: str) -> None:
         """One that comes again and again, as while a server is away, is counted."""
@@ -125,7 +126,7 @@ class LiveWatch:
         share = 1.0 if rpc.phase is Phase.SUCCEEDED else progress(rpc)
         self._progress.update(
             self._task,
-            description=f"{phase_of(rpc)}{self._of}",
+            description=f"{rpc.phase_name}{self._of}",
             total=None if share is None else 1.0,
             completed=share or 0.0,
             percent="" if share is None else f"{share:4.0%}",
@@ -153,11 +154,6 @@ def watch(stderr: bool) -> LineWatch | LiveWatch:
     out = console(stderr)
     live = out.is_terminal and not out.is_dumb_terminal
     return LiveWatch(out) if live else LineWatch(out)
-
-
-def phase_of(rpc: Rpc) -> str:
-    """The phase as it is shown."""
-    return rpc.phase.name if rpc.phase is not None else f"phase {rpc.number}"
 
 
 def progress(rpc: Rpc) -> float | None:

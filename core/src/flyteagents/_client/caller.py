@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from flyteidl2.connector import connector_pb2 as flyte2
 
 from flyteagents._client.attempt import Attempt, Generation
 from flyteagents._client.rpc import Rpc
+from flyteagents._kernel.answers import MAY_RUN_ON
 
 _OPTIONS = (
     # The default waits for up to two minutes before it connects again.
@@ -185,12 +187,17 @@ class Caller:
     ) -> Rpc:
         path = f"/{_SERVICES[self.generation]}/{method}"
         raw = message.SerializeToString()
+        told: dict[str, Any] = {}
 
         async def talk(channel: grpc.aio.Channel, timeout: float | None) -> bytes:
-            call: Any = channel.unary_unary(path)
-            return bytes(await call(raw, timeout=timeout, wait_for_ready=self._wait_for_ready))
+            ask: Any = channel.unary_unary(path)
+            call = ask(raw, timeout=timeout, wait_for_ready=self._wait_for_ready)
+            answer = bytes(await call)
+            trailing = dict(await call.trailing_metadata())
+            told["may_run_on"] = trailing.get(MAY_RUN_ON, b"").decode()
+            return answer
 
-        return await self._recorded(method, attempt, endpoint, deadline, talk)
+        return await self._recorded(method, attempt, endpoint, deadline, talk, told)
 
     async def _recorded(
         self,
@@ -199,8 +206,10 @@ class Caller:
         endpoint: str,
         deadline: float | None,
         talk: _Talk,
+        told: Mapping[str, Any] = MappingProxyType({}),
     ) -> Rpc:
-        """Make a call, time it, and keep what came of it, also where it is cancelled."""
+        """Make a call, time it, and keep what came of it, also where it is cancelled. told: fields
+        of the record that `talk` fills in."""
         endpoint = endpoint or self._next()
         if deadline is None:
             deadline = self._deadlines.get(method, self._deadline)
@@ -224,6 +233,7 @@ class Caller:
                 began=began,
                 message=text,
                 **self._read(method, raw),
+                **told,
             )
             self.history.append(rpc)
         return rpc

@@ -346,6 +346,7 @@ class Execution:
             if rpc.ok:
                 return True
             failed += 1
+            self._watch.note(rpc.error)
             # A server that has ended takes none of the further tries.
             if not self._alive():
                 break

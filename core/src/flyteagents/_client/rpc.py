@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flyteagents._kernel.answers import CANCELLED
 from flyteagents._status import Link, Phase
 from flyteagents._wire.literals import decode_literals
 from flyteagents._wire.structs import from_struct
@@ -20,7 +21,7 @@ class Rpc:
     """One call and its answer. It never raises: `code` is the name of the gRPC status.
 
     began: `time.monotonic()`. message: why the call failed. number: the phase as it was answered,
-    also where no `Phase` has it.
+    also where no `Phase` has it. may_run_on: why a job may run on although its DeleteTask is OK.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Rpc:
     began: float
     message: str = ""
     meta: bytes = b""
+    may_run_on: str = ""
     resource: Any = field(default=None, repr=False)
     agents: Mapping[str, bool] = field(default_factory=dict)
 
@@ -51,6 +53,18 @@ class Rpc:
     def phase(self) -> Phase | None:
         """The phase that was answered; None for failed calls and phases that are not ours."""
         return _PHASES.get(self.number)
+
+    @property
+    def phase_name(self) -> str:
+        """The phase as people read it."""
+        name = self.phase.name if self.phase is not None else f"phase {self.number}"
+        return f"{name} (cancelled)" if self.cancelled else name
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job has ended because somebody stopped it: to Flyte that is a failure."""
+        ended = self.phase is not None and self.phase.terminal
+        return ended and self.info.get(CANCELLED) is True
 
     @property
     def text(self) -> str:

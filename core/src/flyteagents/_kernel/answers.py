@@ -12,6 +12,14 @@ SMALL = 8 * 1024
 the workflow has etcd's limit of about 1.5 MiB for all of its tasks together
 (flytepropeller/pkg/controller/handler.go:379-411)."""
 
+CANCELLED = "cancelled"
+"""The key of custom info that tells a job that was stopped from one that failed by itself: to Flyte
+both have FAILED."""
+
+MAY_RUN_ON = "flyteagents-may-run-on-bin"
+"""The trailing metadata of a DeleteTask that is OK although the job may run on: why, in UTF-8. For
+people; Flyte reads no further than the OK."""
+
 
 @dataclass(frozen=True)
 class Answer:

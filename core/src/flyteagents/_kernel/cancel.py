@@ -51,27 +51,29 @@ class Cancelling:
             opened.seen.cancel_began(cancel)
         return cancel
 
-    async def delete(self, opened: OpenJob, deadline: Deadline) -> None:
-        """OK when the job has stopped, or was never there. Raises Refused."""
+    async def delete(self, opened: OpenJob, deadline: Deadline) -> str:
+        """OK when the job has stopped, or was never there; where the vendor refuses, OK and its
+        words. Raises Refused."""
         served, seen = opened.served, opened.seen
         # Kept here: another caller may begin the next one before this one wakes up.
         cancelling = self.detach(opened)
         if await wait_within(cancelling, deadline.left):
             error = None if cancelling.cancelled() else cancelling.exception()
             if error is None:
-                return
+                return seen.not_stopped
             raise error
         # After an OK Flyte does not ask again, and this replica may go before the vendor says yes.
         if not seen.stop_accepted and not seen.nothing_to_stop:
             self._unconfirmed.add(served.task_type, "not accepted")
-            raise Refused(
-                "UNAVAILABLE", f"{served.task_type}: the vendor has not accepted the cancel"
-            )
+            text = f"{served.task_type}: the vendor has not accepted the cancel"
+            why = f": {seen.not_stopped}" if seen.not_stopped else ""
+            raise Refused("UNAVAILABLE", text + why)
         # Once, so that the next attempt waits a little longer.
         if not opened.envelope.unconfirmed and seen.tells_stopping():
             raise Refused("UNAVAILABLE", f"{served.task_type}: the job is stopping; ask again")
         self._unconfirmed.add(served.task_type, "still stopping")
         log.warning("%s: job %s has not stopped yet; going on", served.task_type, opened.job)
+        return ""
 
     async def _to_its_end(self, opened: OpenJob) -> None:
         """`_until_stopped`, whose failure is told here: no caller may be left to hear of it.
@@ -108,7 +110,7 @@ class Cancelling:
                 pause = min(pause * GROWTH, LAST_PAUSE)
             # One that nobody asks about has no trace; one that has ended by itself was recorded.
             if opened.envelope.trace and opened.seen.first_end():
-                answer = Answer(Phase.ABORTED, "cancelled")
+                answer = Answer(Phase.ABORTED, opened.seen.not_stopped or "cancelled")
                 record_end(self._kernel, opened.envelope, answer)
         finally:
             self._kernel.soft.stopping[name] -= 1
@@ -119,7 +121,9 @@ class Cancelling:
         """One step. Whether there is nothing left to do."""
         served, seen = opened.served, opened.seen
         try:
-            if await self._step(opened, Budget(end, limit=STEP_LIMIT, retries=False)):
+            ended = await self._step(opened, Budget(end, limit=STEP_LIMIT, retries=False))
+            seen.not_stopped = ""
+            if ended:
                 return True
             # What is left is only to watch it stop.
             return seen.stop_accepted and self._kernel.detached.draining
@@ -130,6 +134,7 @@ class Cancelling:
             if time.monotonic() > end:
                 raise
             log.info("%s: cancel of %s: %s", served.task_type, opened.job, error)
+            seen.not_stopped = self._kernel.tell(served, "cancel", error)
             return False
         except Exception as error:
             what = verdict("cancel", error)
@@ -137,7 +142,13 @@ class Cancelling:
                 raise
             # Asking again gives no right to it, and each error is one of the eleven.
             if what is Verdict.NOTED:
-                self._may_run_on(opened, "forbidden", f"may not cancel it: {error}")
+                text = self._kernel.tell(served, "cancel", error)
+                if seen.stop_accepted:
+                    text = (
+                        f"its vendor took the cancel, and does not say whether it stopped: {text}"
+                    )
+                self._may_run_on(opened, "forbidden", text)
+                seen.not_stopped = text
             return True
 
     async def _step(self, opened: OpenJob, budget: Budget) -> bool:

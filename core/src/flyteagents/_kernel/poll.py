@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from flyteagents._errors import AgentError, InvalidTask
-from flyteagents._kernel.answers import Answer
+from flyteagents._kernel.answers import CANCELLED, Answer
 from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.codec import check_complete
@@ -185,6 +185,7 @@ class Polling:
             # stopped for the attempt it was made for, so this attempt's retry starts another.
             phase = Phase.RETRYABLE_FAILED if opened.envelope.adopted else Phase.FAILED
             text = text or "the job was stopped at its vendor"
+            status = replace(status, info={**status.info, CANCELLED: True})
         outputs = None
         if phase is Phase.SUCCEEDED:
             try:

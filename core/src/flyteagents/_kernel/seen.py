@@ -56,7 +56,7 @@ class Seen:
     failures: the polls that failed since the vendor's last word. refusals: those among them that
     failed for credentials, in a row. trouble: what the user is told of the last one.
     stop_accepted: the vendor has taken the cancel on. nothing_to_stop: it had no such job when it
-    was last asked to.
+    was last asked to. not_stopped: why it has not taken the cancel on; "" where it has.
     """
 
     # There is one for each of thousands of jobs: with a dict it would take a third more.
@@ -71,6 +71,7 @@ class Seen:
         "final",
         "latest",
         "looked_at",
+        "not_stopped",
         "nothing_to_stop",
         "phase",
         "refusals",
@@ -92,6 +93,7 @@ class Seen:
         self.trouble = ""
         self.stop_accepted = False
         self.nothing_to_stop = False
+        self.not_stopped = ""
         self._error = _NO_ERROR
         self._ended = False
         self._poll: asyncio.Task[Answer] | None = None
@@ -196,6 +198,7 @@ class Seen:
     def cancel_began(self, cancel: asyncio.Task[None]) -> None:
         self._cancel = cancel
         self.stop_accepted = False
+        self.not_stopped = ""
 
     def tells_stopping(self) -> bool:
         """Whether to say that the job is still stopping: once."""

@@ -103,12 +103,13 @@ class Service:
             return by_age(envelope)
         return opened
 
-    async def delete(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> None:
-        """DeleteTask: OK for everything that does not run."""
+    async def delete(self, request: JobRequest, deadline: Deadline, rpc: Rpc) -> str:
+        """DeleteTask: OK for everything that does not run. Where it is OK and the job may run on
+        all the same, why."""
         known = self._know(request, rpc)
         envelope = known.envelope
         if envelope.parked is not None:
-            return
+            return ""
         self._flights.is_unwanted(envelope.key)
         if not known.admitted:
             # OK all the same: errors here have Flyte 1 abort the whole workflow
@@ -117,18 +118,19 @@ class Service:
                 "not cancelling a job of %s/%s: not served", envelope.project, envelope.domain
             )
             self._may_run_on(envelope, "not served")
-            return
+            return f"this service does not serve {envelope.project}/{envelope.domain}"
         seen = self.kernel.soft.seen(request, envelope.task_type)
         opened = open_job(known, request, seen)
         if opened is None:
-            self._not_ours(envelope, seen)
+            return self._not_ours(envelope, seen)
         # A poll that gave the job up made that its end, while the job is still being stopped.
-        elif seen.final is None or seen.cancel is not None:
+        if seen.final is None or seen.cancel is not None:
             if self.kernel.soft.late_ends.get(envelope.key) is not None:
                 # The vendor has said no, so what is not there now is not waited for.
                 confirmed = replace(envelope, unconfirmed=False)
                 opened = replace(opened, envelope=confirmed)
-            await self._cancelling.delete(opened, deadline)
+            return await self._cancelling.delete(opened, deadline)
+        return ""
 
     def abandon(self) -> None:
         """Cancel all jobs that were created or polled here and are not known to have ended:
@@ -170,13 +172,14 @@ class Service:
         rpc.begin(known.attempt)
         return known
 
-    def _not_ours(self, envelope: Envelope, seen: Seen) -> None:
-        """A DeleteTask for a job that this replica cannot read."""
+    def _not_ours(self, envelope: Envelope, seen: Seen) -> str:
+        """A DeleteTask for a job that this replica cannot read: why the job may run on."""
         text = f"no agent here can cancel a job of {envelope.task_type[:80]!r}"
         if seen.refuses_cancel():
             raise Refused("UNAVAILABLE", text)
         log.error("%s, and nobody else did: it may run on", text)
         self._may_run_on(envelope, "no agent")
+        return text
 
     def _may_run_on(self, envelope: Envelope, why: str) -> None:
         label = self.kernel.label(envelope.task_type)

@@ -10,7 +10,7 @@ import grpc
 from flyteidl.admin import agent_pb2 as flyte1
 from flyteidl2.connector import connector_pb2 as flyte2
 
-from flyteagents._kernel.answers import Refused
+from flyteagents._kernel.answers import MAY_RUN_ON, Refused
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.service import Service
@@ -82,9 +82,15 @@ class Methods:
                 polls.put(name, request)
             return messages.get_response(answer, generation)
 
-        async def delete(raw: bytes, deadline: Deadline, rpc: Rpc) -> bytes:
-            request = messages.job_request(parse(flyte1.DeleteTaskRequest, raw), raw, generation)
-            await self._service.delete(request, deadline, rpc)
+        delete_task = self._method(service, "DeleteTask", "delete")
+
+        async def delete(raw: bytes, context: Context) -> bytes:
+            async with Serving(delete_task, context) as serving:
+                message = parse(flyte1.DeleteTaskRequest, raw)
+                request = messages.job_request(message, raw, generation)
+                why = await self._service.delete(request, serving.deadline, serving.rpc)
+                if why:
+                    context.set_trailing_metadata(((MAY_RUN_ON, why.encode()),))
             return b""  # a DeleteTaskResponse has no fields
 
         get_logs = self._method(service, "GetTaskLogs", "logs")
@@ -105,7 +111,7 @@ class Methods:
         return {
             "CreateTask": _unary(self._method(service, "CreateTask", "create"), create),
             "GetTask": _unary(self._method(service, "GetTask", "get"), get),
-            "DeleteTask": _unary(self._method(service, "DeleteTask", "delete"), delete),
+            "DeleteTask": grpc.unary_unary_rpc_method_handler(delete),
             "GetTaskLogs": grpc.unary_stream_rpc_method_handler(logs),
         }
 
