@@ -96,7 +96,10 @@ class FakeKubernetes:
             values = self.secrets.get((namespace, rest[0]))
             if values is None:
                 return 404, {}
-            encoded = {k: base64.b64encode(v.encode()).decode() for k, v in values.items()}
+            encoded = {
+                k: base64.b64encode(v.encode(errors="surrogateescape")).decode()
+                for k, v in values.items()
+            }
             return 200, {"data": encoded}
         if kind == "serviceaccounts" and not rest:
             return 200, {"items": self.accounts.get(namespace, [])}

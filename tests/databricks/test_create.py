@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -104,8 +105,42 @@ async def test_what_the_task_says_itself_stays(databricks: FakeDatabricks, drive
 async def test_the_tasks_timeout_is_the_runs_and_a_little_later(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:
-    body = await submitted(databricks, driver, EXISTING, timeout=timedelta(hours=1))
+    hour = timedelta(hours=1)
+    body = await submitted(databricks, driver, EXISTING, timeout=hour)
     assert body["timeout_seconds"] == 3720
+    own: dict[str, object] = {**EXISTING, "timeout_seconds": 9}
+    limits: list[tuple[dict[str, Any], Any]] = [(EXISTING, hour), (own, hour), (EXISTING, 0.0)]
+    tasks = [
+        driver.task(conf, timeout=timeout, execution=f"limit-{number}")
+        for number, (conf, timeout) in enumerate(limits)
+    ]
+    assert [(await driver.create(task)).limited for task in tasks] == [True, None, None]
+
+
+@pytest.mark.parametrize(
+    ("asked", "settled", "checkpoints"),
+    [(2, 2, "1/c"), (3, 3, "2/c"), (3, 2, "1/c"), (3, 1, '""'), (2, 1, '""')],
+)
+async def test_a_run_writes_for_its_own_attempt_and_reads_what_the_one_before_it_left(
+    databricks: FakeDatabricks, driver: Driver, asked: int, settled: int, checkpoints: str
+) -> None:
+    # Flyte 2 has an attempt's checkpoints below its output prefix.
+    base = driver.task(EXISTING).output_prefix.rpartition("/")[0]
+    args = ("a0", "--outputs-path", f"{base}/{asked}", "--prev-checkpoint", f"{base}/{asked - 1}/c")
+    task = driver.task(EXISTING, args=args, number=asked)
+    await driver.create(replace(task, output_prefix=f"{base}/{settled}"))
+    parameters = task_of(databricks.submits[-1])["spark_python_task"]["parameters"]
+    before = f"{base}/{checkpoints}" if "/" in checkpoints else checkpoints
+    assert parameters[-3:] == [f"{base}/{settled}", "--prev-checkpoint", before]
+
+
+async def test_flytekits_first_attempt_is_settled_under_its_own_prefix(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    task = driver.task(EXISTING, number=2)
+    first = f"{task.output_prefix.rpartition('/')[0]}/0"
+    await driver.create(replace(task, output_prefix=first))
+    assert task_of(databricks.submits[-1])["spark_python_task"]["parameters"][-1] == first
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ async def test_the_namespaces_secret_goes_before_the_services(
 ) -> None:
     monkeypatch.setenv(SHARED, "dapi-own")
     kubernetes.secrets[NAMESPACE, "databricks-token"] = {"token": "dapi-theirs"}
-    kubernetes.secrets[NAMESPACE, "special"] = {"token": "dapi-special"}
+    kubernetes.secrets[NAMESPACE, "special"] = {"token": "dapi-special", "jks": "\udcff"}
     async with Driver(databricks.url).opened() as driver:
         assert await bearer(databricks, driver) == "dapi-theirs"
         assert await bearer(databricks, driver, {"databricksTokenSecret": "special"}) == (

@@ -109,6 +109,18 @@ async def test_a_delivery_that_failed_is_tried_again(databricks: FakeDatabricks)
     assert len(databricks.runs) == 1
 
 
+@pytest.mark.parametrize("what", ["*/workspace/get-status", "*/permissions/*", "*/scim/v2/Me"])
+async def test_a_folder_that_is_cleared_meanwhile_is_no_bug(
+    databricks: FakeDatabricks, what: str
+) -> None:
+    databricks.script("GET", what, error(404, "RESOURCE_DOES_NOT_EXIST", "no such folder"))
+    async with Driver(databricks.url).opened() as driver:
+        with pytest.raises(Unavailable, match="no such folder"):
+            await driver.create(driver.task(EXISTING), seconds=0.5)
+        await driver.create(driver.task(EXISTING))
+    assert len(databricks.runs) == 1
+
+
 async def test_a_folder_that_somebody_cleared_is_filled_again(
     databricks: FakeDatabricks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,17 @@ def test_what_is_no_run_is_refused(meta: dict[str, Any]) -> None:
         DatabricksJob.model_validate(meta)
 
 
+async def test_a_run_whose_old_token_has_ended_is_polled_and_stopped_by_the_services_own(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    databricks.add(77, Plan(running=math.inf))
+    databricks.bearers = {"dapi-of-the-service"}
+    theirs = DatabricksJob.model_validate(FLYTEKIT)
+    assert (await driver.get(theirs)).phase is Phase.RUNNING
+    await driver.cancel(theirs)
+    assert (await driver.get(theirs)).phase is Phase.ABORTED
+
+
 async def test_an_old_token_serves_its_own_run_alone(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:

@@ -85,6 +85,18 @@ async def test_a_run_that_has_ended_in_2_1(
     assert (await told(databricks, driver, ended(life, result))).phase is phase
 
 
+async def test_a_run_that_timed_out_was_not_cancelled_and_may_be_tried_after_flytes_own_limit(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    # What the platform stops has the code of what it cancels.
+    for details in ((), ("CANCELED", "CLIENT_ERROR")):
+        status = await told(databricks, driver, ended("TERMINATED", "TIMEDOUT", *details))
+        assert (status.phase, status.code) == (FAILED, "TIMEDOUT")
+        assert "timed out" in (status.message or "")
+    theirs = JOB.model_copy(update={"limited": True})
+    assert (await driver.get(theirs)).phase is RETRY
+
+
 CODES: list[tuple[str, dict[str, Phase]]] = [
     ("BREAKING_CHANGE", {"": RETRY}),
     ("BUDGET_POLICY_LIMIT_EXCEEDED", {"": FAILED}),

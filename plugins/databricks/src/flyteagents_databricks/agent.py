@@ -74,8 +74,9 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
 
     async def endpoint(self, of: Any, call: Call) -> Endpoint:
         url = self._url(of)
-        if isinstance(of, DatabricksJob) and of.auth_token is not None:
+        if isinstance(of, DatabricksJob) and of.auth_token is not None and not call.fresh:
             # That run belongs to this token's principal; the service's own may not see or stop it.
+            # It ends or is revoked, and then there is none but the service's own.
             token = of.auth_token.get_secret_value()
             return Endpoint(url, token, shown="the token that flytekit's connector kept")
         login = await self._login(of, call)
@@ -138,6 +139,9 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
             # Not raised: the kernel would stop the run, and it is somebody else's.
             return Status(Phase.FAILED, _other_work(job))
         reading = read_state(run)
+        if reading.timed_out and job.limited:
+            # It stands for the task's timeout, after which Flyte may try again.
+            reading = replace(reading, phase=Phase.RETRYABLE_FAILED)
         status = Status(
             reading.phase,
             reading.message or None,
@@ -233,6 +237,7 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
                 databricks_instance=self._host(task),
                 run_id=UNNAMED,
                 cluster=conf.get("existing_cluster_id"),
+                limited=(task.timeout is not None and not conf.get("timeout_seconds")) or None,
                 auth_type=config.auth_type,
                 client_id=config.client_id,
                 namespace=namespace or None,

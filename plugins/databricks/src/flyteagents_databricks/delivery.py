@@ -112,6 +112,17 @@ class Delivery:
 
     async def _deliver(self, place: _Place, call: Call) -> Entrypoint:
         began = time.monotonic()
+        try:
+            path = await self._put(call)
+        except JobNotFound as error:  # the folder, which somebody may have cleared meanwhile
+            text = f"the file that runs begin with cannot be put into its place: {error.message}"
+            raise Unavailable(text, code=error.code) from None
+        log.info("the entrypoint of jobs is %s", path)
+        found = Entrypoint(path)
+        place.entrypoint, place.seen = found, began
+        return found
+
+    async def _put(self, call: Call) -> str:
         folder = self._settings.entrypoint_folder
         if folder is None:
             me = await call.http.get(f"{_API}/preview/scim/v2/Me", into=_Me)
@@ -126,10 +137,7 @@ class Delivery:
                 raise Unavailable(f"{path} is not what was written there; trying again")
         # Also for a file that was there before: rights can change later.
         await self._check_writers(folder, call)
-        log.info("the entrypoint of jobs is %s", path)
-        found = Entrypoint(path)
-        place.entrypoint, place.seen = found, began
-        return found
+        return path
 
     async def _read(self, path: str, call: Call) -> bytes | None:
         # direct_download: the bytes themselves; else they come in JSON, as base64.

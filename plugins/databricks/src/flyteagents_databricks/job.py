@@ -31,6 +31,7 @@ class DatabricksJob(Job):
     """The names are those of flytekit's connector, whose runs are taken over as they are.
 
     page: the run's page, as Databricks gave it. cluster: the existing cluster that it runs on.
+    limited: whether the limit of its time is the Flyte task's.
     auth_type, client_id, namespace and the names of secrets: how the run was submitted, where
         that does not follow from the settings. Secrets themselves are looked up in every call.
     auth_token: of flytekit's connector alone, which put it here. It serves this run and is never
@@ -41,6 +42,7 @@ class DatabricksJob(Job):
     run_id: RunId
     page: Page | None = None
     cluster: Name | None = None
+    limited: bool | None = None
 
     auth_type: AuthType | None = None
     client_id: Name | None = None

@@ -63,7 +63,9 @@ class Namespaces:
         data = (found or {}).get("data") or {}
         if found is None:
             return None
-        return {key: base64.b64decode(value).decode().strip() for key, value in data.items()}
+        decoded = {key: base64.b64decode(value) for key, value in data.items()}
+        # Beside the token there may be what is no text.
+        return {key: value.decode("utf-8", "replace").strip() for key, value in decoded.items()}
 
     async def account(self, namespace: str, audience: str, call: Call) -> Account | None:
         """The one service account that is marked for Databricks; None where none is."""

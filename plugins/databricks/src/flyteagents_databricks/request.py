@@ -45,6 +45,8 @@ _RESOLVER = "--resolver"
 """The option after which both SDKs name the task's function."""
 _BUNDLES = frozenset({"--additional-distribution", "--tgz", "--pkl"})
 """Options with the address of code that is not in the image."""
+_NOTHING = "\0"
+"""Stands for the attempt before the first; Flyte writes two quotes for what is below it."""
 _NUMBERED = re.compile(r"^(?P<base>.*/)(?P<number>\d{1,9})/?$", re.DOTALL)
 
 
@@ -223,14 +225,25 @@ def _own_prefix(task: Task[DatabricksConfig]) -> list[str]:
     """The container's arguments, which name the attempt's own output prefix.
 
     They were rendered for the attempt that Flyte asks for. Where an earlier one is settled, a run
-    made under its key must write to its prefix: its outputs are looked for there.
+    made under its key must write to its prefix: its outputs are looked for there. Flyte 2 has an
+    attempt's checkpoints below its output prefix, so those of the attempt before are named too
+    (executor/pkg/plugin/task_exec_context.go): all numbers go back by as many.
     """
     arguments = list(task.container.args) if task.container else []
     match = _NUMBERED.match(task.output_prefix)
     if match is None:
         return arguments
-    other = re.compile(re.escape(match["base"]) + r"\d{1,9}(?=/|$)")
-    return [other.sub(match["base"] + match["number"], argument) for argument in arguments]
+    named = re.compile(re.escape(match["base"]) + r"(?P<number>\d{1,9})(?=/|$)")
+    numbers = [int(found["number"]) for each in arguments for found in named.finditer(each)]
+    asked = max(numbers, default=0)
+    back = asked - int(match["number"])
+
+    def moved(found: re.Match[str]) -> str:
+        number = int(found["number"]) - back
+        return f"{match['base']}{number}" if number > 0 or number + back == asked else _NOTHING
+
+    moves = (named.sub(moved, argument) for argument in arguments)
+    return ['""' if _NOTHING in argument else argument for argument in moves]
 
 
 def code_of(task: Task[DatabricksConfig]) -> list[str]:

@@ -76,7 +76,7 @@ class Reading:
     phase: None for a state that is not known.
     message, code: Databricks' own. code_failed: the run's own code failed, so whether another
         attempt may follow is for the code to say.
-    cancelling: a cancel was accepted.
+    cancelling: a cancel was accepted. timed_out: it reached the limit of its time.
     """
 
     phase: Phase | None
@@ -84,6 +84,7 @@ class Reading:
     code: str | None = None
     code_failed: bool = False
     cancelling: bool = False
+    timed_out: bool = False
 
 
 def read_state(run: Run) -> Reading:
@@ -101,6 +102,10 @@ def read_state(run: Run) -> Reading:
     if result in _SUCCEEDED:
         partly = "some tasks of the run failed, and the run counts as a success"
         return Reading(Phase.SUCCEEDED, partly if result != "SUCCESS" else "")
+    # Its termination code is that of what the platform cancels (databricks.sdk.service.jobs,
+    # TerminationCodeCode).
+    if result == "TIMEDOUT":
+        return Reading(Phase.FAILED, message or "the run timed out", result, timed_out=True)
     if result in _STOPPED or code in _STOPPED:
         return Reading(Phase.ABORTED, message or "the run was cancelled at Databricks", code)
     # 2.1 has no termination details: there FAILED is all that is said.
