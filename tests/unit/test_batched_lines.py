@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -18,7 +20,7 @@ from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, use
 
 from flyteagents._redact import remember
 from flyteagents._telemetry import batched_lines
-from flyteagents._telemetry.batched_lines import BatchedLines, Event
+from flyteagents._telemetry.batched_lines import BatchedLines, Event, Lines
 from flyteagents._telemetry.logs import JsonLines, start_logging
 
 log = logging.getLogger("flyteagents")
@@ -69,6 +71,13 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stream]:
 @pytest.fixture
 def waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batched_lines, "BATCH", 1000.0)
+
+
+@pytest.fixture
+def lost() -> Callable[[], int]:
+    """How many lines were lost since the test began."""
+    before = Lines.lost
+    return lambda: Lines.lost - before
 
 
 def happens(text: str, **fields: str | float) -> None:
@@ -152,23 +161,50 @@ def test_one_that_cannot_be_formatted_takes_no_other_with_it(
 
 
 @pytest.mark.parametrize("what", ["write", "flush"])
-def test_the_thread_outlives_a_stream_that_fails(stream: Stream, what: str) -> None:
+def test_the_thread_outlives_a_stream_that_fails(
+    stream: Stream, what: str, lost: Callable[[], int]
+) -> None:
     stream.failing = [what]
     happens("job 0")
     until(lambda: not stream.failing)
 
     happens("job 1")
     until(lambda: "job 1" in stream.messages)
+    assert lost() == 1
 
 
 @pytest.mark.usefixtures("waits_for_ever")
 @pytest.mark.parametrize("what", ["write", "flush"])
-def test_who_logs_does_not_fail_by_the_lines_of_others(stream: Stream, what: str) -> None:
-    happens("job 0")
+def test_who_logs_does_not_fail_by_the_lines_of_others_which_are_counted(
+    stream: Stream, what: str, lost: Callable[[], int]
+) -> None:
+    for number in range(3):
+        happens(f"job {number}")
     stream.failing = [what]
     log.warning("trouble")
     assert stream.failing == []
     assert stream.messages[-1] == "trouble"
+    assert lost() == 3
+
+
+def test_a_line_that_is_written_at_once_and_cannot_be_is_counted(
+    stream: Stream, lost: Callable[[], int]
+) -> None:
+    for what in ("write", "flush"):
+        stream.failing = [what]
+        log.warning("trouble")
+    log.warning("fine")
+    assert lost() == 2
+
+
+def test_lines_that_a_full_disk_refuses_are_counted(lost: Callable[[], int]) -> None:
+    with suppress(OSError), Path("/dev/full").open("w", buffering=1) as full:
+        lines = BatchedLines(full)
+        lines.setFormatter(JsonLines())
+        for number in range(3):
+            lines.handle(Event(log, f"job {number}", {}, INVALID_SPAN))
+        lines.flush()
+        assert lost() == 3
 
 
 @pytest.mark.usefixtures("waits_for_ever")

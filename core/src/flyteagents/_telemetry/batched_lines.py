@@ -50,15 +50,21 @@ class Event(logging.LogRecord):
 
 # Python 3.10 does not take the type of the stream here.
 class Lines(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes lines to a stream, each at once. One that cannot be written is lost."""
+    """Writes lines to a stream, each at once. One that cannot be written is lost, and counted in
+    `lost`, for all streams together."""
 
-    def handleError(self, record: logging.LogRecord | None) -> None:  # noqa: N802 # logging's name
+    lost = 0
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 # logging's name
         """Name the error on stderr. Logging's own would print the line with its secrets."""
+        self._lose(f"a line of {record.name}")
+
+    def _lose(self, what: str, lines: int = 1) -> None:
+        Lines.lost += lines  # with the handler's lock held
         if logging.raiseExceptions:
-            lines = "some lines" if record is None else f"a line of {record.name}"
             error = type(sys.exc_info()[1]).__name__
             with suppress(Exception):  # stderr may be what fails
-                sys.stderr.write(f"flyteagents: the log lacks {lines}: {error}\n")
+                sys.stderr.write(f"flyteagents: the log lacks {what}: {error}\n")
 
 
 class BatchedLines(Lines):
@@ -105,7 +111,7 @@ class BatchedLines(Lines):
                 self.stream.write("".join(lines))
             super().flush()
         except Exception:  # noqa: BLE001 # a full disk, a reader that is gone
-            self.handleError(None)
+            self._lose("some lines", max(len(lines), 1))
         finally:
             self.release()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
+from flyteagents._telemetry.batched_lines import Lines
 from flyteagents._telemetry.spreads import Series, Spread, Spreads
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60)
@@ -156,6 +157,12 @@ class Metrics:
         )
         self.admission = count(
             "flyteagents_admission", "What admission did", "agent", "operation", "outcome"
+        )
+        self._meter.create_observable_counter(
+            "flyteagents_log_lines_lost",
+            _observed((), lambda: {(): Lines.lost}),
+            "",
+            "Log lines that could not be written",
         )
         self._statistics = count(
             "flyteagents_job_statistics", "Sums of vendors' numbers of jobs", "agent", "statistic"
