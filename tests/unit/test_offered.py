@@ -101,6 +101,7 @@ def test_names_are_the_authors_own_and_defaults_do_not_matter(method: Any) -> No
         ({"logs": other_names}, "logs(self, job, call, token, lines)"),
         ({"adopts": plain}, "adopts must be an async def"),
         ({"__init__": lambda self, url: None}, "an __init__ with arguments"),
+        ({"hosts": "*.acme.example"}, "has '*.acme.example' as hosts, one text"),
         ({"later_info": ["ahead"]}, "has ['ahead'] as later_info, which is no mapping"),
         ({"later_info": {"ahead": 0, "state": None}}, "has None as the later_info of ['state']"),
     ],
@@ -182,6 +183,11 @@ def test_task_types_and_idempotency_may_follow_from_the_settings(
     offered = offer(Follows, models_of(Follows), ItsSettings(warehouse=warehouse))
     assert (offered.task_types, offered.idempotency) == (types, idempotency)
     assert bool(offered.caveat) is warehouse
+
+
+def test_one_text_is_one_task_type_and_not_its_letters() -> None:
+    cls = changed(serves=classmethod(lambda cls, settings: "sound_sql"))
+    assert offer(cls, models_of(cls), ItsSettings()).task_types == ("sound_sql",)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,6 +106,8 @@ async def test_a_repeated_create_makes_no_second_job_however_much_there_is_to_re
     quiet_telemetry: Telemetry, idempotency: Idempotency, letters: int, outputs: int
 ) -> None:
     setup = Setup(quiet_telemetry, idempotency)
+    offered = setup.served.offered
+    setup.served.offered = replace(offered, models=replace(offered.models, job=Wordy))
     text = "x" * letters
     jobs = [Wordy(id="job-1", text=text), Wordy(id="job-2", text=text)]
     setup.agent.script["create"] = list(jobs)

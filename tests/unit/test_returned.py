@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from pydantic import Field, SecretStr, computed_field
 from tests.unit.kernel_setup import Numbered
 
-from flyteagents import Job, Phase, Status
-from flyteagents._kernel.returned import check_returned
+from flyteagents import Job, Name, Phase, Status
+from flyteagents._kernel.returned import check_returned, job_values
 
 NAIVE, AWARE = datetime(2026, 1, 1), datetime(2026, 1, 1, tzinfo=timezone.utc)  # noqa: DTZ001 # it is what is wrong
 
@@ -58,3 +59,59 @@ def test_any_mapping_will_do() -> None:
 def test_a_value_of_another_kind_is_refused(operation: str, value: object, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         check_returned(operation, value, Numbered)
+
+
+class Renamed(Job):
+    id: Name = Field(alias="jobId")
+
+
+class Computing(Job):
+    id: Name
+
+    @computed_field  # type: ignore[prop-decorator] # as pydantic's pages write it
+    @property
+    def page(self) -> str:
+        return f"https://acme.example/{self.id}"
+
+
+class Narrower(Numbered):
+    region: str
+
+
+class Lossy(Job):
+    id: Name
+    region: str = Field("", exclude=True)
+
+
+class Secretive(Job):
+    id: Name
+    token: SecretStr
+
+
+class Raw(Job):
+    id: bytes
+
+
+@pytest.mark.parametrize("job", [Renamed.model_validate({"jobId": "j-1"}), Computing(id="j-1")])
+def test_a_job_rides_under_the_names_of_its_fields_without_what_is_computed(job: Job) -> None:
+    check_returned("create", job, type(job))
+    assert job_values(job) == {"id": "j-1"}
+
+
+@pytest.mark.parametrize("operation", ["create", "find", "handle"])
+@pytest.mark.parametrize(
+    ("job", "model", "words"),
+    [
+        (Narrower(id="j-1", region="eu-1"), Numbered, "region: Extra inputs are not permitted"),
+        (Lossy(id="j-1", region="eu-1"), Lossy, "it is another one"),
+        (Secretive(id="j-1", token=SecretStr("s3cret-t0ken")), Secretive, "it is another one"),
+        (Raw(id=b"\xff\x00"), Raw, "invalid"),
+    ],
+)
+def test_a_job_that_could_not_be_read_back_is_refused(
+    operation: str, job: Job, model: type[Job], words: str
+) -> None:
+    with pytest.raises(TypeError, match=f"{operation} returned a .* cannot be read back") as told:
+        check_returned(operation, job, model)
+    assert words in str(told.value)
+    assert "eu-1" not in str(told.value)

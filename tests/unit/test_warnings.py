@@ -181,6 +181,15 @@ async def test_warnings_that_raise_cost_no_task() -> None:
     assert answer.info == {"rows": 1}
 
 
+async def test_one_text_is_one_warning_and_not_its_letters() -> None:
+    class Terse(Plain):
+        def warnings(self, task: Task[Threads]) -> Sequence[str]:
+            return "the warehouse is not set"
+
+    _, (answer,) = await answered(Terse, {})
+    assert answer.info["warnings"] == ["the warehouse is not set"]
+
+
 async def test_an_envelope_has_room_for_a_few_and_says_how_many_there_were() -> None:
     meta, (answer,) = await answered(Talks, {})
     told = answer.info["warnings"]

@@ -14,11 +14,14 @@ class Job(BaseModel):
     """Subclass with the fields that name one job at the vendor: ids, region, project.
 
     Keep it small (it is stored in etcd with the workflow) and free of secrets (Flyte logs it).
-    It is validated again on every call, so give every field a narrow type, `Name` for ids.
+    It is validated again on every call, so give every field a narrow type, `Name` for ids. It must
+    be the same afterwards, which is looked at when `create` returns it: a secret type or an
+    excluded field would not.
     Unknown fields are an error: this is also what tells a job of another connector from noise.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # By name too: it rides under the names of its fields, whatever the vendor calls them.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
 
 
 JobT = TypeVar("JobT", bound=Job)

@@ -17,6 +17,7 @@ from typing import Any
 from flyteagents._cli import screen
 from flyteagents._client.exit_codes import BAD_DATA
 from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, dump, load
+from flyteagents._kernel.returned import job_values
 
 SHORT_ID = 12
 """Letters of a key that are shown."""
@@ -132,5 +133,5 @@ def _envelope(task_type: str, told: Any) -> Envelope:
         domain=told.domain,
         execution=told.execution,
         node=told.node,
-        job=told.job.model_dump(mode="json"),
+        job=job_values(told.job),
     )

@@ -21,6 +21,7 @@ from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.ends import record_end
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.open_job import OpenJob
+from flyteagents._kernel.returned import job_values
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.verdicts import Verdict, verdict
 from flyteagents._status import Phase, Status
@@ -195,4 +196,4 @@ def dying(kernel: Kernel, served: ServedAgent, job: Job) -> bool:
 
 
 def _name(served: ServedAgent, job: Job) -> str:
-    return json.dumps([served.task_type, job.model_dump(mode="json")], sort_keys=True)
+    return json.dumps([served.task_type, job_values(job)], sort_keys=True)

@@ -24,6 +24,7 @@ from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.keys import attempt_number
 from flyteagents._kernel.requests import CreateRequest
+from flyteagents._kernel.returned import check_returned, job_values
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.tasks import build_task
 from flyteagents._kernel.verdicts import Verdict, phase_of, verdict
@@ -127,7 +128,9 @@ class Creating:
     def _warnings(self, served: ServedAgent, task: Task[Any]) -> tuple[str, ...]:
         """What the agent has to say of the task, as much of it as an envelope has room for."""
         try:
-            said = list(served.agent.warnings(task))
+            told = served.agent.warnings(task)
+            # One text is a sequence of texts too, of its letters.
+            said = [told] if isinstance(told, str) else list(told)
             kept = tuple(excerpt(text, WARNING_LIMIT) for text in said[:WARNINGS])
         except Exception as error:  # noqa: BLE001 # a missing warning must not fail a create
             self._kernel.tell(served, "warnings", error)
@@ -140,7 +143,7 @@ class Creating:
         if error is None:
             made = flight.work.result()
             assert isinstance(made, Made)  # asynchronous agents make jobs
-            job = made.job.model_dump(mode="json")
+            job = job_values(made.job)
             completed(envelope, job=job, wrote=made.wrote)
             if made.key != envelope.key:
                 completed(envelope, adopted=True, made_with=made.key)
@@ -172,15 +175,17 @@ class Creating:
         if flight.stage is Stage.SUBMITTING:
             try:
                 handle = flight.served.agent.handle(flight.task)
-            except AgentError as error:
-                why = why or self._kernel.tell(flight.served, "create", error)
+                check_returned("handle", handle, flight.served.offered.models.job)
+            except Exception as error:  # noqa: BLE001 # the flight goes on without it
+                handle, text = None, self._kernel.tell(flight.served, "handle", error)
+                why = why or text
         text = why or flight.waits_for
         if handle is None:
             return self._park(envelope, Answer(Phase.RETRYABLE_FAILED, text))
         self._flights.was_told_unconfirmed(flight, text)
         task_type = flight.served.task_type
         log.warning("%s: answering create before the vendor did (%s)", task_type, text)
-        job = handle.model_dump(mode="json")
+        job = job_values(handle)
         completed(envelope, job=job, unconfirmed=True, why=excerpt(text, WHY_LIMIT))
         # This replica may go, and a poll of another one brings no template.
         if flight.goes_on:

@@ -76,7 +76,9 @@ def offer(cls: AgentClass, models: Models, settings: Settings) -> Offered:
     """What the class offers with these settings. Raises BadAgent."""
     where = f"{cls.__module__}.{cls.__qualname__}"
     try:
-        task_types = tuple(cls.serves(settings))
+        said = cls.serves(settings)
+        # One text would be taken for as many types as it has letters.
+        task_types = (said,) if isinstance(said, str) else tuple(said)
         idempotency: Idempotency = "none"
         caveat = ""
         if issubclass(cls, Agent):
@@ -120,6 +122,9 @@ def _bad_names(cls: AgentClass) -> Iterator[str]:
     task_type = getattr(cls, "task_type", "")
     if not isinstance(task_type, str) or not task_type:
         yield "has no task_type"
+    # A text is a sequence of texts too: ("*.acme.example") would allow "*", which is all hosts.
+    if isinstance(cls.hosts, str):
+        yield f"has {cls.hosts!r} as hosts, one text: put it into a list"
     if not issubclass(cls, Agent):
         return
     if not isinstance(cls.later_info, Mapping):

@@ -20,6 +20,7 @@ from flyteagents._kernel.kernel import Kernel
 from flyteagents._kernel.keys import attempt_number, key_of, prefix_of_task
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.requests import JobRequest
+from flyteagents._kernel.returned import job_values
 from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._telemetry.tracing import Attempt, trace_id
@@ -123,7 +124,7 @@ def _foreign(kernel: Kernel, request: JobRequest) -> tuple[Envelope, Job | None]
         task_type=served.task_type,
         created=0,
         foreign=True,
-        job=job.model_dump(mode="json"),
+        job=job_values(job),
         declared=UNKNOWN,
         wrote=attempt_number(request.output_prefix),
     )

@@ -9,6 +9,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
 
 from flyteagents._job import Job
 from flyteagents._status import LogPage, Phase, Status
@@ -33,6 +36,11 @@ _RETURNED: Mapping[str, tuple[type, ...]] = {
 }
 
 
+def job_values(job: Job) -> dict[str, Any]:
+    """The job as it rides in `resource_meta`, without what its class computes."""
+    return job.model_dump(mode="json", round_trip=True)
+
+
 def check_returned(operation: str, value: object, job: type[Job] | None) -> None:
     """Raises TypeError for what the agent's method of that name must not return."""
     if operation == "get" and isinstance(value, Status):
@@ -41,10 +49,28 @@ def check_returned(operation: str, value: object, job: type[Job] | None) -> None
     wanted = _RETURNED.get(operation, (object,))
     if operation == "create":
         wanted = (job or Job,)
-    elif operation == "find":
+    elif operation in ("find", "handle"):
         wanted = (job or Job, type(None))
     if not isinstance(value, wanted):
         raise TypeError(f"{operation} returned {type(value).__name__}, not {_names(wanted)}")
+    if isinstance(value, Job) and job is not None:
+        _check_job(operation, value, job)
+
+
+def _check_job(operation: str, value: Job, model: type[Job]) -> None:
+    """A job that cannot be read back could be neither polled nor cancelled."""
+    try:
+        problem = "" if model.model_validate(job_values(value)) == value else "it is another one"
+    except ValidationError as error:  # its own text has the values
+        told = error.errors(include_url=False, include_context=False, include_input=False)
+        problem = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in told)
+    except ValueError as error:  # bytes that are no text
+        problem = str(error)
+    if problem:
+        raise TypeError(
+            f"{operation} returned a {type(value).__name__} that {model.__name__} cannot be read "
+            f"back from what rides in resource_meta: {problem}"
+        )
 
 
 def _check_status(status: Status) -> None:
