@@ -28,6 +28,12 @@ KERNELS_OWN = {
 }
 # They need a server that has not moved blocking agents away yet, and has not learnt the token.
 FRESH = {"blocks_in_create", "blocks_in_get", "tells_the_token"}
+CAUGHT_BEFORE_THE_END = {
+    "goes_backwards",
+    "links_later",
+    "forgets_its_info",
+    "ends_its_info_with_null",
+}
 CASES: list[tuple[str, str, str]] = [
     # the agent, the test of the contract, and what the test says
     ("ignores_the_key", "test_a_repeated_create_names_the_same_job", "job-"),
@@ -48,7 +54,7 @@ CASES: list[tuple[str, str, str]] = [
         "2 == 1",
     ),
     ("takes_any_job", "test_a_key_that_is_used_for_other_work_is_a_conflict", "FAILED"),
-    ("blocks_in_create", "test_create_answers_in_time_while_its_vendor_hangs", "< 1"),
+    ("blocks_in_create", "test_create_answers_in_time_while_its_vendor_hangs", "DEADLINE"),
     (
         "blocks_in_get",
         "test_a_known_phase_is_answered_quickly_by_a_slow_vendor",
@@ -150,6 +156,12 @@ class BadContract(JobServiceContract):
 
     def environment(self, vendor: VendorControl) -> Mapping[str, str]:
         return {"FLYTEAGENTS_BAD_URL": vendor.url, "FLYTEAGENTS_SECRET_JOBS_TOKEN": TOKEN}
+
+    def succeeds(self) -> FlyteTask:
+        """What some agents say of a job that has not ended is their fault: it must be asked for in
+        time, also by a test that a busy machine holds up."""
+        slow = self.task_type in CAUGHT_BEFORE_THE_END
+        return self.task("sleep 2; return 7") if slow else super().succeeds()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

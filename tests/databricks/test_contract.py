@@ -99,11 +99,11 @@ class Databricks(AgentContract):
         attempt = rig.attempt(self.runs_long())
         meta = await rig.create(attempt, rig.first)
         await rig.reach(attempt, meta, rig.first, Phase.RUNNING)
-        rig.vendor.slow_cancel(1.0)
-        await rig.delete(attempt, meta, rig.first, deadline=0.5)
+        rig.vendor.slow_cancel(3.0)
+        deleting = await rig.stopping(attempt, meta, rig.first)
         await rig.create(attempt.next(), rig.second)
         assert rig.started(attempt.next()) == 1
-        rig.vendor.slow_cancel(0)
+        await deleting
 
 
 class TestNotebooks(Databricks):

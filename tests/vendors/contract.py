@@ -24,7 +24,7 @@ class StoppingLooksLikeRunning(AgentContract):
         first = rig.attempt(self.runs_long())
         meta = await rig.create(first, rig.first)
         await rig.reach(first, meta, rig.first, Phase.RUNNING)
-        await rig.delete(first, meta, rig.first, deadline=1.0)
+        deleting = await rig.stopping(first, meta, rig.first)
 
         adopted = await rig.create(first.next(), rig.second)
         assert job(adopted) == job(meta)
@@ -33,4 +33,4 @@ class StoppingLooksLikeRunning(AgentContract):
 
         third = await rig.create(first.next().next(), rig.second)
         assert job(third) != job(meta)
-        rig.vendor.slow_cancel(0)
+        await deleting

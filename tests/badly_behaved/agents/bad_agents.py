@@ -107,7 +107,7 @@ class BlocksInGet(KeyedAgent):
         try:
             return await asyncio.wait_for(super().get(job, call), 0.5)
         except asyncio.TimeoutError:
-            time.sleep(4.0 - (time.monotonic() - began))  # noqa: ASYNC251 # the fault
+            time.sleep(12.0 - (time.monotonic() - began))  # noqa: ASYNC251 # the fault
             raise
 
 

@@ -62,6 +62,13 @@ class Delay:
 
 
 @dataclass(frozen=True)
+class Held:
+    """As Delay, until the event is set: for an order of events that no load may change."""
+
+    until: asyncio.Event
+
+
+@dataclass(frozen=True)
 class SlowReply:
     """Do the work at once and wait before the reply."""
 
@@ -86,7 +93,7 @@ class Nonsense:
 
 
 Fault = Cut | DropReply | Nonsense
-Action = Response | Delay | SlowReply | Fault
+Action = Response | Delay | Held | SlowReply | Fault
 Step = Action | Sequence[Action] | None
 Serve = Callable[[Request], Awaitable[Response | Fault]]
 VendorT = TypeVar("VendorT", bound="FakeVendor")
@@ -276,6 +283,8 @@ class FakeVendor:
         for action in actions:
             if isinstance(action, Delay):
                 await asyncio.sleep(action.seconds)
+            elif isinstance(action, Held):
+                await action.until.wait()
             elif isinstance(action, (Response, Cut, Nonsense)):
                 return action
         reply: Response | Fault

@@ -26,7 +26,7 @@ class DeletePromises(AgentHooks):
 
     async def test_delete_waits_for_a_cancel_that_takes_time(self, rig: Rig) -> None:
         """Accepted is not stopped."""
-        rig.vendor.slow_cancel(0.7)
+        rig.vendor.slow_cancel(2.0)
         attempt = rig.attempt(self.runs_long())
         meta = await rig.create(attempt, rig.first)
         await rig.reach(attempt, meta, rig.first, Phase.RUNNING)
@@ -39,11 +39,11 @@ class DeletePromises(AgentHooks):
         attempt = rig.attempt(self.runs_long())
         meta = await rig.create(attempt, rig.first)
         await rig.reach(attempt, meta, rig.first, Phase.RUNNING)
-        await rig.delete(attempt, meta, rig.first, deadline=1.0)
+        deleting = await rig.stopping(attempt, meta, rig.first)
         following = await rig.create(attempt.next(), rig.second)
         assert job(following) != job(meta)
         assert rig.started(attempt.next()) == 1
-        rig.vendor.slow_cancel(0)
+        await deleting
 
     async def test_a_vendor_that_fails_for_a_moment_does_not_fail_delete(self, rig: Rig) -> None:
         """Flyte 1 aborts the whole workflow after eleven failed DeleteTasks."""
@@ -82,7 +82,7 @@ class DeletePromises(AgentHooks):
             rig.vendor.fault("look", Response(503), repeat=True)
         seen = rig.vendor.requests("look") if rig.vendor.faulty else 0
         # Its replica has asked the vendor for nothing yet, and may be slow to.
-        deleting = asyncio.ensure_future(rig.delete(attempt, meta, rig.second, deadline=30.0))
+        deleting = asyncio.ensure_future(rig.delete(attempt, meta, rig.second))
         if rig.vendor.faulty:  # the second look comes after the cancel
             await rig.until(lambda: rig.vendor.requests("look") > seen + 1, "two looks")
             rig.vendor.heal()

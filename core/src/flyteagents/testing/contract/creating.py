@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,7 @@ from flyteagents._status import Phase
 from flyteagents.testing.contract.hooks import AgentHooks
 from flyteagents.testing.contract.rig import FAILED, Rig, job
 from flyteagents.testing.propeller import FakePropeller
-from flyteagents.testing.vendor import Delay, DropReply, Response, SlowReply
+from flyteagents.testing.vendor import Delay, DropReply, Held, Response, SlowReply
 
 
 class CreatePromises(AgentHooks):
@@ -71,11 +70,9 @@ class CreatePromises(AgentHooks):
     async def test_a_server_that_is_killed_while_it_creates_loses_no_job(self, rig: Rig) -> None:
         """The vendor has the job, and nobody was told."""
         self.needs_a_key()
-        rig.vendor.fault("submit", SlowReply(5.0))
+        rig.vendor.fault("submit", SlowReply(60.0))
         attempt = rig.attempt(self.runs_long())
-        lost = asyncio.ensure_future(
-            rig.caller.create(attempt, endpoint=rig.second.endpoint, deadline=5.0)
-        )
+        lost = asyncio.ensure_future(rig.caller.create(attempt, endpoint=rig.second.endpoint))
         await rig.until(lambda: rig.started(attempt) == 1, "the job is started")
         await asyncio.to_thread(rig.second.restart)
         assert not (await lost).ok
@@ -90,7 +87,9 @@ class CreatePromises(AgentHooks):
             # Else the server would send it again by itself, and learn of the job.
             rig.vendor.fault("submit", Response(503), repeat=True)
         attempt = rig.attempt(self.succeeds())
-        await rig.create(attempt, rig.first, deadline=1.0)
+        await rig.create_and_leave(
+            attempt, rig.first, lambda: rig.started(attempt) > 0, "the job is started"
+        )
         rig.vendor.heal()
         meta = await rig.create(attempt.next(), rig.second)
         await rig.reach(attempt.next(), meta, rig.first, Phase.SUCCEEDED)
@@ -100,12 +99,15 @@ class CreatePromises(AgentHooks):
         """The next attempt is quicker than the first one's request."""
         if self.idempotency != "vendor":
             pytest.skip("only a vendor that dedupes our key can promise this")
-        late = time.monotonic() + 1.5
-        rig.vendor.fault("submit", Delay(1.5))
-        attempt = rig.attempt(self.runs_long())
-        await rig.create(attempt, rig.first, deadline=1.0)
+        arrives = asyncio.Event()
+        rig.vendor.fault("submit", [Held(arrives), DropReply()])
+        attempt, before = rig.attempt(self.runs_long()), rig.vendor.requests("submit")
+        await rig.create_and_leave(
+            attempt, rig.first, lambda: rig.vendor.requests("submit") > before, "it is submitted"
+        )
         job(await rig.create(attempt.next(), rig.second))
-        await asyncio.sleep(late - time.monotonic() + 0.3)
+        arrives.set()
+        await asyncio.sleep(0.3)  # for a second job to be started
         assert rig.started(attempt, attempt.next()) == 1
 
     async def test_a_key_that_is_used_for_other_work_is_a_conflict(self, rig: Rig) -> None:
@@ -123,16 +125,18 @@ class CreatePromises(AgentHooks):
         """And the server goes on serving everybody else."""
         running = rig.attempt(self.runs_long())
         meta = await rig.create(running, rig.first)
-        rig.vendor.fault("submit", Delay(4.0), repeat=True)
-        creating = asyncio.ensure_future(
-            rig.create(rig.attempt(self.runs_long()), rig.first, deadline=2.0)
-        )
-        await asyncio.sleep(0.3)
-        listed = await rig.caller.list_agents(rig.first.endpoint)
-        assert listed.ok
-        assert listed.seconds < 1
-        assert (await rig.get(running, meta, rig.first)).seconds < 1
+        before = rig.vendor.requests("submit")
+        rig.vendor.fault("submit", Delay(12.0), repeat=True)
+        creating = asyncio.ensure_future(rig.create(rig.attempt(self.runs_long()), rig.first))
+        await rig.until(lambda: rig.vendor.requests("submit") > before, "it is submitted")
+        try:
+            assert (await rig.caller.list_agents(rig.first.endpoint)).ok
+            await rig.get(running, meta, rig.first)
+            held_up = creating.done()
+        finally:
+            await asyncio.wait({creating})
         await creating
+        assert not held_up, "a vendor that hangs held up everybody else"
 
     async def test_what_the_vendor_refuses_at_create_is_told_by_get(self, rig: Rig) -> None:
         """An error of CreateTask would burn an attempt without saying why."""
@@ -149,7 +153,7 @@ class CreatePromises(AgentHooks):
         """The attempt is parked as retryable, or its job comes to be; one job is what remains."""
         rig.vendor.fault("submit", Response(503), repeat=True)
         attempt = rig.attempt(self.succeeds())
-        meta = await rig.create(attempt, rig.first, deadline=1.0)
+        meta = await rig.create(attempt, rig.first, deadline=4.0)
         answer = await rig.get(attempt, meta, rig.first)
         assert answer.phase in (Phase.RETRYABLE_FAILED, Phase.INITIALIZING), answer
         rig.vendor.heal()

@@ -49,24 +49,36 @@ class Rig:
         """The first attempt of a task in a new execution."""
         return Attempt(task, generation=self.caller.generation)
 
-    # The shortest of Flyte's defaults, the older section's (WA/agent/config.go:45).
-    async def create(self, attempt: Attempt, on: RealServer, deadline: float = 3.0) -> bytes:
+    # Flyte's default (WA/connector/config.go:45). With less, an answer that takes all the time it
+    # is given has 0.3 s for its way back, and a busy machine may take that.
+    async def create(self, attempt: Attempt, on: RealServer, deadline: float = 10.0) -> bytes:
         """CreateTask, which must be OK and in time. Its `resource_meta`."""
         rpc = await self.caller.create(attempt, endpoint=on.endpoint, deadline=deadline)
         assert rpc.ok, f"CreateTask failed after {rpc.seconds:.1f} s: {rpc.code} {rpc.message}"
         self.metas.append((attempt, rpc.meta))
         return rpc.meta
 
+    async def create_and_leave(
+        self, attempt: Attempt, on: RealServer, sent: Callable[[], bool], what: str
+    ) -> None:
+        """CreateTask of a caller that has gone when `sent` is so, and never hears the answer."""
+        creating = asyncio.ensure_future(self.caller.create(attempt, endpoint=on.endpoint))
+        try:
+            await self.until(sent, what)
+        finally:
+            creating.cancel()
+            await asyncio.wait({creating})
+
     async def get(self, attempt: Attempt, meta: bytes, on: RealServer) -> Rpc:
         """GetTask, which must be OK and have a phase that Flyte shows."""
-        rpc = await self.caller.get(attempt, meta, endpoint=on.endpoint, deadline=3.0)
+        rpc = await self.caller.get(attempt, meta, endpoint=on.endpoint, deadline=10.0)
         assert rpc.ok, f"GetTask failed: {rpc.code} {rpc.message}"
         assert rpc.number in _SHOWN, f"GetTask answered phase {rpc.number}"
         assert rpc.phase is not Phase.ABORTED, "Flyte drops the message of an aborted task"
         return rpc
 
     async def delete(
-        self, attempt: Attempt, meta: bytes, on: RealServer, deadline: float = 3.0
+        self, attempt: Attempt, meta: bytes, on: RealServer, deadline: float = 10.0
     ) -> Rpc:
         """DeleteTask, which may fail once: while the job is stopping."""
         for _ in range(2):
@@ -74,6 +86,16 @@ class Rig:
             if rpc.ok:
                 return rpc
         raise AssertionError(f"DeleteTask failed twice: {rpc.code} {rpc.message}")
+
+    async def stopping(self, attempt: Attempt, meta: bytes, on: RealServer) -> asyncio.Task[Rpc]:
+        """DeleteTask, once its vendor has accepted the cancel."""
+        cancels = self.vendor.requests("cancel")
+        deleting = asyncio.ensure_future(self.delete(attempt, meta, on))
+        await self.until(lambda: self.vendor.requests("cancel") > cancels, "the cancel is sent")
+        # The server looks again when that was answered.
+        looks = self.vendor.requests("look")
+        await self.until(lambda: self.vendor.requests("look") > looks, "a look after the cancel")
+        return deleting
 
     async def reach(
         self, attempt: Attempt, meta: bytes, on: RealServer, *phases: Phase, within: float = 60.0
