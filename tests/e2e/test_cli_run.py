@@ -35,7 +35,7 @@ def test_a_task_succeeds_with_its_outputs_links_and_info(
 ) -> None:
     done = flyteagents(
         "run",
-        task(tmp_path, seconds=0.3),
+        task(tmp_path, seconds=2),
         "-i",
         "month=8",
         "--every",
@@ -55,7 +55,7 @@ def test_a_task_succeeds_with_its_outputs_links_and_info(
 
 
 def test_the_trace_is_drawn_from_what_the_server_sent(env: dict[str, str], tmp_path: Path) -> None:
-    done = flyteagents("run", task(tmp_path, seconds=0.4), "--trace", "--every", "0.1", env=env)
+    done = flyteagents("run", task(tmp_path, seconds=2), "--trace", "--every", "0.1", env=env)
     assert done.returncode == 0, done.stderr
     root = next(line for line in done.stdout.splitlines() if "job clocked_job" in line)
     assert "SUCCEEDED" in root

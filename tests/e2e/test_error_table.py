@@ -40,12 +40,12 @@ def create(
     request = agent_pb2.CreateTaskRequest(output_prefix=f"s3://b/{operation}-{error}/data/0")
     request.template.type = task_type
     request.template.custom.update({"operation": operation, "error": error})
-    meta: bytes = stub.CreateTask(request, timeout=3).resource_meta
+    meta: bytes = stub.CreateTask(request, timeout=10).resource_meta
     return meta
 
 
 def get(stub: agent_pb2_grpc.AsyncAgentServiceStub, meta: bytes) -> agent_pb2.Resource:
-    return stub.GetTask(agent_pb2.GetTaskRequest(resource_meta=meta), timeout=3).resource
+    return stub.GetTask(agent_pb2.GetTaskRequest(resource_meta=meta), timeout=10).resource
 
 
 def code_of(failed: pytest.ExceptionInfo[grpc.RpcError]) -> grpc.StatusCode:
@@ -123,23 +123,25 @@ def test_a_cancel_that_cannot_help_is_ok(
     stub: agent_pb2_grpc.AsyncAgentServiceStub, error: str
 ) -> None:
     meta = create(stub, "cancel", error)
-    stub.DeleteTask(agent_pb2.DeleteTaskRequest(resource_meta=meta), timeout=3)
+    stub.DeleteTask(agent_pb2.DeleteTaskRequest(resource_meta=meta), timeout=10)
 
 
-@pytest.mark.parametrize("error", PASSING)
 def test_a_cancel_that_the_vendor_does_not_accept_is_unavailable(
-    stub: agent_pb2_grpc.AsyncAgentServiceStub, error: str
+    stub: agent_pb2_grpc.AsyncAgentServiceStub,
 ) -> None:
-    meta = create(stub, "cancel", error)
-    with pytest.raises(grpc.RpcError) as failed:
-        stub.DeleteTask(agent_pb2.DeleteTaskRequest(resource_meta=meta), timeout=1)
-    assert code_of(failed) is grpc.StatusCode.UNAVAILABLE
+    requests = [
+        agent_pb2.DeleteTaskRequest(resource_meta=create(stub, "cancel", error))
+        for error in PASSING
+    ]
+    # Together: each takes the time that its caller gives, and a busy machine needs some of it.
+    calls = [stub.DeleteTask.future(request, timeout=10) for request in requests]
+    assert [call.code() for call in calls] == [grpc.StatusCode.UNAVAILABLE] * len(PASSING)
 
 
 def test_a_bug_in_cancel_is_internal(stub: agent_pb2_grpc.AsyncAgentServiceStub) -> None:
     meta = create(stub, "cancel", OTHER)
     with pytest.raises(grpc.RpcError) as failed:
-        stub.DeleteTask(agent_pb2.DeleteTaskRequest(resource_meta=meta), timeout=3)
+        stub.DeleteTask(agent_pb2.DeleteTaskRequest(resource_meta=meta), timeout=10)
     assert code_of(failed) is grpc.StatusCode.INTERNAL
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -177,3 +178,23 @@ def within(seconds: float) -> Deadline:
     deadline = Deadline(None)
     deadline.until = time.monotonic() + seconds
     return deadline
+
+
+class Hasty(Deadline):
+    """A caller that leaves soon after it has begun to wait, and not before: a test that a busy
+    machine holds up on the way has the same order of events."""
+
+    def __init__(self) -> None:
+        super().__init__(60.0)
+
+    @property
+    def left(self) -> float:
+        return 0.01
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Wait for what goes on without a caller."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, "it did not come to that"
+        await asyncio.sleep(0.001)

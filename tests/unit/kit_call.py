@@ -20,7 +20,7 @@ class KitCall:
 
     client: VendorClient = field(default_factory=lambda: VendorClient("kit", ["127.0.0.1"]))
     fresh: bool = False
-    seconds: float = 5.0
+    seconds: float = 60.0
     operation: str = "create"
     identity: Identity = field(default_factory=Identity)
     output_prefix: str = ""

@@ -6,7 +6,17 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.unit.kernel_setup import PREFIX, RUNNING, SUCCEEDED, Numbered, Scripted, Setup
+from tests.unit.kernel_setup import (
+    PREFIX,
+    RUNNING,
+    SUCCEEDED,
+    Hasty,
+    Numbered,
+    Scripted,
+    Setup,
+    until,
+    within,
+)
 
 from flyteagents import Call, JobNotFound, Phase, Status, Unavailable
 from flyteagents._kernel import cancel
@@ -50,18 +60,18 @@ def rpc(setup: Setup, method: str) -> Rpc:
 async def created(
     setup: Setup,
     service: Service,
-    seconds: float = 5.0,
+    deadline: Deadline | None = None,
     request: CreateRequest | None = None,
 ) -> bytes:
     request = request or setup.request()
-    return await service.create(request, Deadline(seconds), rpc(setup, "CreateTask"))
+    return await service.create(request, deadline or within(60), rpc(setup, "CreateTask"))
 
 
 async def polled(
     setup: Setup, service: Service, meta: bytes, connection: Connection = NO_CONNECTION
 ) -> Phase:
     request = JobRequest("scripted", meta, PREFIX, connection)
-    answer = await service.get(request, Deadline(5), rpc(setup, "GetTask"))
+    answer = await service.get(request, within(60), rpc(setup, "GetTask"))
     return answer.phase
 
 
@@ -78,10 +88,7 @@ async def its_caller_dies(
 
 
 async def asked_for(setup: Setup, method: str) -> None:
-    for _ in range(200):
-        if method not in setup.agent.asked:
-            await asyncio.sleep(0.01)
-    assert method in setup.agent.asked
+    await until(lambda: method in setup.agent.asked)
 
 
 async def test_a_job_that_runs_is_cancelled(setup: Setup) -> None:
@@ -89,7 +96,7 @@ async def test_a_job_that_runs_is_cancelled(setup: Setup) -> None:
     await created(setup, service)
     setup.agent.script["get"] = [RUNNING, STOPPED]
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked.count("cancel") == 1
 
 
@@ -99,7 +106,7 @@ async def test_a_job_that_is_known_to_have_ended_is_not_even_looked_at(setup: Se
     assert await polled(setup, service, await created(setup, service)) is Phase.SUCCEEDED
     asked = list(setup.agent.asked)
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked == asked
 
 
@@ -109,22 +116,23 @@ async def test_a_job_that_lands_after_its_caller_has_died_is_cancelled(setup: Se
     await its_caller_dies(setup, service)
     setup.agent.script["get"] = [RUNNING, STOPPED]
     landing.set()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked.count("cancel") == 1
 
 
+@pytest.mark.usefixtures("asked_once")
 async def test_a_job_that_was_answered_before_its_vendor_had_is_cancelled(setup: Setup) -> None:
     service = Service(setup.kernel)
     setup.agent.named = JOB
     setup.agent.script["create"] = [Unavailable("not now")]
-    meta = await created(setup, service, seconds=0.5)
+    meta = await created(setup, service)
     envelope = load(meta)
     assert envelope is not None
     assert envelope.unconfirmed
     assert await polled(setup, service, meta) is Phase.RUNNING
     setup.agent.script["get"] = [RUNNING, STOPPED]
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked.count("cancel") == 1
 
 
@@ -139,7 +147,7 @@ async def test_a_submit_whose_reply_is_lost_after_its_caller_has_died_is_looked_
     setup.agent.script["find"] = [JOB]
     setup.agent.script["get"] = [RUNNING, STOPPED]
     landing.set()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked.count("cancel") == 1
 
 
@@ -152,7 +160,7 @@ async def test_an_earlier_job_that_was_being_settled_when_its_caller_died_is_can
     second = setup.request("s3://bucket/e/n/data/2", generation=2, attempt=1)
     await its_caller_dies(setup, service, second)
     landing.set()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked.count("cancel") == 1
 
 
@@ -163,12 +171,12 @@ async def test_a_job_that_was_answered_before_its_vendor_had_needs_no_poll(
     service, landing = Service(setup.kernel), asyncio.Event()
     setup.agent.named = JOB
     setup.agent.script["create"] = [landing, reply]
-    await created(setup, service, seconds=0.5)
+    await created(setup, service, Hasty())
     setup.agent.script["get"] = [JobNotFound("not yet"), RUNNING, STOPPED]
     service.abandon()
     await asked_for(setup, "get")
     landing.set()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked.count("cancel") == 1
 
 
@@ -180,7 +188,7 @@ async def test_a_job_that_was_answered_before_its_vendor_had_is_cancelled_when_i
     service, landing = Service(setup.kernel), asyncio.Event()
     setup.agent.named = JOB
     setup.agent.script["create"] = [landing, JOB]
-    await created(setup, service, seconds=0.5)
+    await created(setup, service, Hasty())
     setup.agent.script["get"] = [JobNotFound("not yet"), RUNNING]
     service.abandon()
     await asked_for(setup, "get")
@@ -192,18 +200,19 @@ async def test_a_job_that_was_answered_before_its_vendor_had_is_cancelled_when_i
 async def test_a_job_that_landed_unheard_before_its_client_died_is_cancelled(setup: Setup) -> None:
     service, landing = Service(setup.kernel), asyncio.Event()
     setup.agent.script["create"] = [landing, JOB]
-    envelope = load(await created(setup, service, seconds=0.5))
+    envelope = load(await created(setup, service, Hasty()))
     assert envelope is not None
     assert envelope.parked is not None
     landing.set()
-    await asyncio.sleep(0.005)
+    await until(lambda: not setup.kernel.detached)
     assert setup.agent.asked == ["create"]
     setup.agent.script["get"] = [RUNNING, STOPPED]
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked.count("cancel") == 1
 
 
+@pytest.mark.usefixtures("asked_once")
 @pytest.mark.parametrize("heard", [True, False])
 async def test_a_submit_whose_reply_was_lost_before_its_client_died_is_looked_for(
     setup: Setup, heard: bool
@@ -213,35 +222,37 @@ async def test_a_submit_whose_reply_was_lost_before_its_client_died_is_looked_fo
     setup.agent.script["create"] = [answers, Unavailable("the reply was lost")]
     if heard:
         answers.set()
-    envelope = load(await created(setup, service, seconds=0.5))
+    envelope = load(await created(setup, service, None if heard else Hasty()))
     assert envelope is not None
     assert envelope.parked is not None
     answers.set()
-    await asyncio.sleep(0.005)
-    assert set(setup.agent.asked) == {"create"}
+    await until(lambda: not setup.kernel.detached)
+    assert setup.agent.asked == ["create"]
     setup.agent.script["find"] = [JOB]
     setup.agent.script["get"] = [RUNNING, STOPPED]
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked.count("cancel") == 1
 
 
+@pytest.mark.usefixtures("asked_once")
 async def test_what_was_not_answered_is_looked_for_once_though_a_stop_asks_twice(
     setup: Setup,
 ) -> None:
     service = Service(setup.kernel)
     setup.agent.script["create"] = [Unavailable("the reply was lost")]
-    await created(setup, service, seconds=0.5)
+    await created(setup, service)
     setup.agent.script["find"] = [JOB]
     setup.agent.script["get"] = [RUNNING, STOPPED]
     service.abandon()
     await asked_for(setup, "cancel")
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked.count("find") == 1
     assert setup.agent.asked.count("cancel") == 1
 
 
+@pytest.mark.usefixtures("asked_once")
 @pytest.mark.parametrize("prefix", [PREFIX, "s3://bucket/e/n/data/1"])
 async def test_what_was_not_answered_is_not_looked_for_once_it_was_settled(
     setup: Setup, prefix: str
@@ -249,16 +260,16 @@ async def test_what_was_not_answered_is_not_looked_for_once_it_was_settled(
     """By the same create, repeated, or by the next attempt's."""
     service = Service(setup.kernel)
     setup.agent.script["create"] = [Unavailable("the reply was lost")]
-    await created(setup, service, seconds=0.5)
+    await created(setup, service)
     setup.agent.script["create"] = [JOB]
     attempt = int(prefix[-1])
     meta = await created(setup, service, request=setup.request(prefix, attempt=attempt))
     setup.agent.script["get"] = [SUCCEEDED]
     request = JobRequest("scripted", meta, prefix)
-    await service.get(request, Deadline(5), rpc(setup, "GetTask"))
+    await service.get(request, within(60), rpc(setup, "GetTask"))
     asked = list(setup.agent.asked)
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked == asked
 
 
@@ -272,7 +283,7 @@ async def test_a_cancel_has_what_the_jobs_connection_sent(setup: Setup, elsewher
         assert await polled(setup, service, meta, SENT) is Phase.RUNNING
     setup.agent.script["get"] = [RUNNING, STOPPED]
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.about["secret"] == ["s3cret-value"]
 
 
@@ -283,7 +294,7 @@ async def test_a_job_with_a_connection_that_has_ended_is_not_even_looked_at(setu
     assert await polled(setup, service, meta, SENT) is Phase.SUCCEEDED
     asked = list(setup.agent.asked)
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked == asked
 
 
@@ -296,5 +307,5 @@ async def test_a_server_for_all_keeps_no_jobs_with_what_their_connections_sent(
     await polled(setup, service, meta, SENT)
     asked = list(setup.agent.asked)
     service.abandon()
-    assert await setup.kernel.detached.drain(5) == 0
+    assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked == asked

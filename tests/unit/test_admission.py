@@ -22,7 +22,7 @@ async def test_those_that_wait_come_in_by_turns() -> None:
     order: list[int] = []
 
     async def worker(number: int) -> None:
-        assert await door.enter(1)
+        assert await door.enter(60)
         order.append(number)
         await asyncio.sleep(0)
         door.leave()

@@ -57,7 +57,7 @@ async def test_a_hiccup_is_told_after_a_good_poll_and_no_longer_than_it_lasts(
 ) -> None:
     setup.agent.script["get"] = [RUNNING, Unavailable("vendor down"), RUNNING]
     opened = setup.opened()
-    told = [sent(await polling.poll(opened, within(1))).message for _ in range(3)]
+    told = [sent(await polling.poll(opened, within(60))).message for _ in range(3)]
     assert [bool(text) for text in told] == [False, True, False]
     assert "vendor down" in told[1]
 
@@ -81,7 +81,7 @@ async def test_what_was_said_while_a_job_waited_has_an_end_whoever_tells_the_end
 ) -> None:
     monkeypatch.setattr(setup.agent, "later_info", {"ahead": 0, "state": "unknown"}, raising=False)
     setup.agent.script["get"] = [status]
-    answer = await polling.poll(setup.opened(), within(1))
+    answer = await polling.poll(setup.opened(), within(60))
     assert answer.info == info
 
 
@@ -95,7 +95,7 @@ async def test_a_guess_that_a_job_runs_does_not_leave_it_waiting(
 ) -> None:
     monkeypatch.setattr(setup.agent, "later_info", {"ahead": 0}, raising=False)
     setup.agent.script["get"] = [Unavailable("vendor down")]
-    answer = await polling.poll(setup.opened(age=age), within(1))
+    answer = await polling.poll(setup.opened(age=age), within(60))
     assert answer.info == info
 
 
@@ -106,7 +106,7 @@ async def test_none_in_custom_info_counts_as_left_out(
     monkeypatch.setattr(setup.agent, "later_info", {"ahead": 0}, raising=False)
     told = {"ahead": None, "rows": 3, "why": None}
     setup.agent.script["get"] = [replace(RUNNING, info=told)]
-    custom = sent(await polling.poll(setup.opened(), within(1))).custom_info
+    custom = sent(await polling.poll(setup.opened(), within(60))).custom_info
     assert from_struct(custom) == {"ahead": 0, "rows": 3}
 
 
@@ -126,7 +126,7 @@ async def test_what_cannot_be_sent_does_not_fail_a_poll(
     setup: Setup, polling: Polling, status: object
 ) -> None:
     setup.agent.script["get"] = [status]
-    answer = await polling.poll(setup.opened(), within(1))
+    answer = await polling.poll(setup.opened(), within(60))
     assert len(get_response(answer, 1)) < 4 << 20
     assert sent(answer).phase == Phase.RUNNING.value
 
@@ -140,7 +140,7 @@ async def test_secrets_in_what_custom_info_quotes_of_the_vendor_are_masked(
         "why": {"quoted": "c4nary-c4nary, half \ud800"},
     }
     setup.agent.script["get"] = [replace(RUNNING, info=info)]
-    custom = from_struct(sent(await polling.poll(setup.opened(), within(1))).custom_info)
+    custom = from_struct(sent(await polling.poll(setup.opened(), within(60))).custom_info)
     assert custom == {
         "warnings": ["password=[redacted] is wrong"],
         "why": {"quoted": "[redacted], half ?"},
@@ -169,7 +169,7 @@ async def test_a_link_whose_name_is_no_text_does_not_fail_a_poll(
     monkeypatch.setattr(
         type(setup.agent), "links", lambda _, job: [Link("half of one: \ud800", "http://x")]
     )
-    [link] = sent(await polling.poll(setup.opened(), within(1))).log_links
+    [link] = sent(await polling.poll(setup.opened(), within(60))).log_links
     assert link.name.startswith("half of one")
 
 
@@ -187,14 +187,14 @@ async def test_outputs_that_only_flyte_can_read_are_no_failure(
 ) -> None:
     outputs = literals_pb2.LiteralMap()
     outputs.literals["o"].offloaded_metadata.uri = "s3://bucket/large"
-    answer = await polling.poll(writes(setup, tmp_path, outputs), within(1))
+    answer = await polling.poll(writes(setup, tmp_path, outputs), within(60))
     assert answer.phase is Phase.SUCCEEDED
 
 
 async def test_an_output_that_the_job_has_not_written_is_a_failure(
     setup: Setup, polling: Polling, tmp_path: Path
 ) -> None:
-    answer = await polling.poll(writes(setup, tmp_path, literals_pb2.LiteralMap()), within(1))
+    answer = await polling.poll(writes(setup, tmp_path, literals_pb2.LiteralMap()), within(60))
     assert answer.phase is Phase.FAILED
     assert "o" in answer.message
 
@@ -217,6 +217,6 @@ async def test_a_synchronous_agent_whose_outputs_flyte_cannot_read_has_failed(
 
     task = replace(setup.task(declared={"o": Type(Kind.STRING)}), config={}, type="talkative")
     request = CreateRequest("talkative", 1, PREFIX, task.identity, lambda: task)
-    answer = await Creating(kernel, flights).run(request, task.key, "", within(5))
+    answer = await Creating(kernel, flights).run(request, task.key, "", within(60))
     assert answer.phase is Phase.FAILED
     assert "bytes" in answer.message

@@ -6,10 +6,9 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from tests.unit.kernel_setup import PREFIX, RUNNING, Numbered, Setup, within
+from tests.unit.kernel_setup import PREFIX, RUNNING, Hasty, Numbered, Setup, until, within
 
 from flyteagents import Forbidden, JobNotFound, Phase, Unavailable
-from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import dump, load
 from flyteagents._kernel.open_job import YOUNG
 from flyteagents._kernel.poll import Polling
@@ -28,7 +27,7 @@ async def test_what_was_seen_and_is_gone_is_not_submitted_again(setup: Setup, se
     polling = Polling(setup.kernel, setup.cancelling, resumed.append)
     opened = setup.opened(unconfirmed=True)
     for _ in range(2):
-        answer = await polling.poll(opened, within(5))
+        answer = await polling.poll(opened, within(60))
     assert len(resumed) == (0 if seen else 2)
     assert ("has not taken the job on yet" in answer.message) != seen
 
@@ -41,7 +40,7 @@ async def test_what_was_seen_and_is_gone_is_not_retried_since_it_may_have_done_i
     polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
     opened = setup.opened(age=YOUNG + 1, unconfirmed=True)
     for _ in range(2):
-        answer = await polling.poll(opened, within(5))
+        answer = await polling.poll(opened, within(60))
     assert answer.phase is (Phase.FAILED if seen else Phase.RETRYABLE_FAILED)
 
 
@@ -52,16 +51,17 @@ async def test_a_delete_does_not_wait_for_a_job_that_its_vendor_has_refused(setu
     setup.agent.script["get"] = setup.agent.script["cancel"] = [GONE]
     tracing = setup.telemetry.tracing
     rpc = Rpc(tracing, "service/CreateTask")
-    meta = await service.create(setup.request(), Deadline(0.5), rpc)
+    meta = await service.create(setup.request(), Hasty(), rpc)
     answers.set()
-    await asyncio.sleep(0.005)
+    await until(lambda: not setup.kernel.detached)
 
     request = JobRequest("scripted", meta, PREFIX)
-    await service.delete(request, Deadline(None), Rpc(tracing, "service/DeleteTask"))
+    await service.delete(request, within(60), Rpc(tracing, "service/DeleteTask"))
     assert setup.agent.asked == ["create", "get", "cancel"]
     assert not setup.kernel.soft.stopping, "the next attempt would take its job for a dying one"
 
 
+@pytest.mark.usefixtures("asked_once")
 async def test_a_delete_waits_for_a_job_that_may_arrive(setup: Setup) -> None:
     service = Service(setup.kernel)
     setup.agent.named = JOB
@@ -69,10 +69,10 @@ async def test_a_delete_waits_for_a_job_that_may_arrive(setup: Setup) -> None:
     setup.agent.script["get"] = [GONE]
     tracing = setup.telemetry.tracing
     rpc = Rpc(tracing, "service/CreateTask")
-    envelope = load(await service.create(setup.request(), Deadline(0.4), rpc))
+    envelope = load(await service.create(setup.request(), within(60), rpc))
     assert envelope is not None
     meta = dump(replace(envelope, request=""))
     request = JobRequest("scripted", meta, PREFIX)
-    await service.delete(request, within(0.05), Rpc(tracing, "service/DeleteTask"))
+    await service.delete(request, Hasty(), Rpc(tracing, "service/DeleteTask"))
     assert setup.kernel.soft.stopping
     await setup.kernel.detached.drain(0.01)

@@ -37,7 +37,7 @@ async def fine(request: Request) -> Response:
 
 async def polled(setup: Setup) -> tuple[Place, ClientSession]:
     """Where a poll ran, and what its request went through."""
-    call = setup.opened().call("get", Budget(time.monotonic() + 2))
+    call = setup.opened().call("get", Budget(time.monotonic() + 60))
     await ask(call)
     pool = await call.place.client.pool()
     session = pool.enter()

@@ -46,7 +46,7 @@ async def test_a_job_is_recorded_once_however_often_it_is_asked_about(
     setup.agent.script["get"] = [large]
     polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
     for _ in range(3):
-        await polling.poll(opened, within(1))
+        await polling.poll(opened, within(60))
     assert [root["flyte.phase"] for root in roots] == ["SUCCEEDED"]
     assert counted(setup)["SUCCEEDED"] - before.get("SUCCEEDED", 0) == 1
     (line,) = [each for each in caplog.records if "ended" in each.message]
@@ -61,7 +61,7 @@ async def test_a_vendors_code_is_in_the_line(
     caplog.set_level(logging.INFO)
     setup.agent.script["get"] = [Status(Phase.FAILED, "no", code="accessDenied")]
     await Polling(setup.kernel, setup.cancelling, setup.flights.resume).poll(
-        setup.opened(), within(1)
+        setup.opened(), within(60)
     )
     (line,) = [each for each in caplog.records if "ended FAILED" in each.message]
     assert vars(line)["error_code"] == "accessDenied"
@@ -83,7 +83,7 @@ async def test_the_code_of_what_is_refused_at_create_is_in_the_line(
     caplog.set_level(logging.INFO)
     setup.agent.script["create"] = [error]
     creating = Creating(setup.kernel, setup.flights)
-    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(1))
+    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(60))
     (line,) = [each for each in caplog.records if "ended FAILED" in each.message]
     assert {name: value for name, value in vars(line).items() if name.startswith("error_")} == named
 
@@ -96,7 +96,7 @@ async def test_the_id_of_a_bug_is_in_the_line_of_the_job_that_it_ended(
     setup.kernel.settings = KernelSettings(outage_patience=1e-9)
     setup.agent.script["get"] = [KeyError("state")]
     polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
-    answer = await polling.poll(setup.opened(), within(1))
+    answer = await polling.poll(setup.opened(), within(60))
     (line,) = [each for each in caplog.records if "ended RETRYABLE_FAILED" in each.message]
     (bug,) = [each for each in caplog.records if "raised KeyError" in each.message]
     assert vars(line)["error_id"] == vars(bug)["error_id"]
@@ -108,7 +108,7 @@ async def test_what_is_refused_at_create_is_recorded(
 ) -> None:
     setup.agent.script["create"] = [InvalidTask("bad SQL")]
     creating = Creating(setup.kernel, setup.flights)
-    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(1))
+    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(60))
     (root,) = roots
     assert (root["trace"], root["flyte.phase"]) == (TRACE, "FAILED")
 
@@ -118,7 +118,7 @@ async def test_a_job_that_starts_has_a_line_without_its_statement(
 ) -> None:
     caplog.set_level(logging.INFO)
     creating = Creating(setup.kernel, setup.flights)
-    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(1))
+    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(60))
     (line,) = [each for each in caplog.records if "started" in each.message]
     assert line.message == "scripted: started job id=job-1"
     assert "SELECT" not in str(vars(line))
@@ -129,7 +129,7 @@ async def test_a_cancelled_job_is_recorded(
 ) -> None:
     monkeypatch.setattr(cancel, "FIRST_PAUSE", 0.001)
     setup.agent.script["get"] = [RUNNING, Status(Phase.ABORTED)]
-    await setup.cancelling.delete(setup.opened(trace=TRACE), within(1))
+    await setup.cancelling.delete(setup.opened(trace=TRACE), within(60))
     (root,) = roots
     assert (root["trace"], root["flyte.phase"]) == (TRACE, "ABORTED")
 
@@ -140,6 +140,6 @@ async def test_a_job_that_ended_before_its_cancel_is_not_recorded_again(
     opened = setup.opened(trace=TRACE)
     setup.agent.script["get"] = [SUCCEEDED]
     polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
-    await polling.poll(opened, within(1))
-    await setup.cancelling.delete(replace(opened), within(1))
+    await polling.poll(opened, within(60))
+    await setup.cancelling.delete(replace(opened), within(60))
     assert [root["flyte.phase"] for root in roots] == ["SUCCEEDED"]

@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import Numbered, Setup, made_for, within
+from tests.unit.kernel_setup import Hasty, Numbered, Setup, made_for, until, within
 
 from flyteagents import Forbidden, Idempotency, InvalidTask, Phase, Unavailable, VendorError
-from flyteagents._kernel import detached, flights
+from flyteagents._kernel import call, detached, flights
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Envelope
@@ -20,17 +20,15 @@ from flyteagents._telemetry.providers import Telemetry
 JOB = Numbered(id="job-1")
 
 
-def begin(setup: Setup, seconds: float = 1.0, **of: Any) -> Flight:
+def begin(setup: Setup, seconds: float = 60.0, **of: Any) -> Flight:
     request = setup.request(**of)
     return setup.flights.start(setup.served, request.read(), request, within(seconds))
 
 
 async def given_up(setup: Setup, flight: Flight) -> bool:
     """Its caller waits until the vendor has been asked, and a moment longer."""
-    for _ in range(1000):
-        if not setup.agent.asked:
-            await asyncio.sleep(0)
-    return await setup.flights.wait(flight, within(0.005))
+    await until(lambda: setup.agent.asked)
+    return await setup.flights.wait(flight, Hasty())
 
 
 async def ends(flight: Flight) -> None:
@@ -40,7 +38,7 @@ async def ends(flight: Flight) -> None:
 
 async def test_it_submits_and_lands(setup: Setup) -> None:
     flight = begin(setup)
-    assert await setup.flights.wait(flight, within(1))
+    assert await setup.flights.wait(flight, within(60))
     assert flight.work.result() == made_for(setup, 0)
     assert setup.flights.under_way(flight.key) is None
     assert not flight.is_unheard()
@@ -56,7 +54,7 @@ async def test_a_call_that_comes_as_the_flight_lands_gets_its_job(
     wait = setup.flights.wait
 
     def create() -> asyncio.Task[Envelope]:
-        return asyncio.create_task(creating.create(request, key, "", within(1)))
+        return asyncio.create_task(creating.create(request, key, "", within(60)))
 
     async def waited(flight: Flight, deadline: Deadline) -> bool:
         # Called back before who waits is: so it comes between the landing and the answer.
@@ -87,7 +85,7 @@ async def test_a_new_caller_opens_the_budget_again(setup: Setup) -> None:
     setup.agent.script["create"] = [answers, Unavailable("not now"), JOB]
     flight = begin(setup)
     await given_up(setup, flight)
-    second = asyncio.create_task(setup.flights.wait(flight, within(5)))
+    second = asyncio.create_task(setup.flights.wait(flight, within(60)))
     await asyncio.sleep(0)
     answers.set()
     assert await second
@@ -101,7 +99,7 @@ async def test_only_what_the_vendor_dedupes_is_submitted_again(
     setup = Setup(quiet_telemetry, idempotency)
     setup.agent.script["create"] = [Unavailable("not now"), JOB]
     flight = begin(setup)
-    await setup.flights.wait(flight, within(1))
+    await setup.flights.wait(flight, within(60))
     assert setup.agent.asked.count("create") == tries
 
 
@@ -109,7 +107,7 @@ async def test_a_job_that_is_found_is_not_created(quiet_telemetry: Telemetry) ->
     setup = Setup(quiet_telemetry, "lookup")
     setup.agent.script["find"] = [JOB]
     flight = begin(setup)
-    await setup.flights.wait(flight, within(1))
+    await setup.flights.wait(flight, within(60))
     assert setup.agent.asked == ["find"]
 
 
@@ -147,7 +145,7 @@ async def test_a_job_named_unheard_counts_for_a_moment(
 
 async def test_a_job_that_no_attempt_can_find_is_cancelled(setup: Setup) -> None:
     await unheard(setup, generation=2, retries=0)
-    await asyncio.sleep(0.005)
+    await until(lambda: "cancel" in setup.agent.asked)
     assert setup.agent.asked[:3] == ["create", "get", "cancel"]
 
 
@@ -156,8 +154,7 @@ async def test_a_job_of_an_agent_without_idempotency_is_cancelled(
 ) -> None:
     setup = Setup(quiet_telemetry, "none")
     await unheard(setup)
-    await asyncio.sleep(0.005)
-    assert "cancel" in setup.agent.asked
+    await until(lambda: "cancel" in setup.agent.asked)
 
 
 async def test_a_job_that_was_told_unconfirmed_is_left_to_its_polls(setup: Setup) -> None:
@@ -211,7 +208,7 @@ async def test_each_stage_says_what_a_late_answer_waited_for(
     setup: Setup, reached: Stage, says: str
 ) -> None:
     request = setup.request()
-    flight = Flight(setup.served, request.read(), request, within(1))
+    flight = Flight(setup.served, request.read(), request, within(60))
     flight.stage = reached
     assert says in flight.waits_for
 
@@ -224,7 +221,7 @@ async def test_only_flyte_2_tells_which_attempt_is_the_last(
 ) -> None:
     task = setup.task(attempt=attempt, retries=3)
     request = setup.request(generation=generation)
-    assert Flight(setup.served, task, request, within(1)).last_attempt is last
+    assert Flight(setup.served, task, request, within(60)).last_attempt is last
 
 
 # A create that was answered before its vendor had.
@@ -264,11 +261,11 @@ async def test_submitting_goes_on_until_the_vendor_has_said_yes(setup: Setup) ->
     assert setup.kernel.soft.troubles.get(flight.key) == "down"
 
 
-@pytest.mark.usefixtures("in_a_hurry")
+@pytest.mark.usefixtures("in_a_hurry", "asked_once")
 async def test_submitting_goes_on_also_when_it_had_ended_before_the_answer(setup: Setup) -> None:
     setup.agent.script["create"] = [Unavailable("down"), Unavailable("down"), JOB]
-    flight = begin(setup, seconds=0.0)
-    await setup.flights.wait(flight, within(0.01))
+    flight = begin(setup)
+    assert await setup.flights.wait(flight, within(60))
     setup.flights.was_told_unconfirmed(flight, "down")
     await lands(setup, flight)
     assert flight.work.result() == made_for(setup, 0)
@@ -312,11 +309,12 @@ async def test_what_a_vendor_does_not_dedupe_is_not_submitted_again(
 
 
 async def test_an_answer_that_comes_too_late_tells_what_the_vendor_said_before(
-    setup: Setup,
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup.agent.script["create"] = [Unavailable("slow down"), asyncio.Event()]
+    monkeypatch.setattr(call, "backoff", lambda tries, asked: 0.0)
     creating = Creating(setup.kernel, setup.flights)
-    envelope = await creating.create(setup.request(), setup.task().key, "", within(0.12))
+    envelope = await creating.create(setup.request(), setup.task().key, "", Hasty())
     assert envelope.parked is not None
     assert envelope.parked.message == "scripted: the vendor did not answer in time: slow down"
 

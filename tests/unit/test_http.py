@@ -180,7 +180,7 @@ async def test_the_agent_may_explain_a_reply(setup: Setup) -> None:
     def explain(reply: Reply) -> AgentError | None:
         return JobNotFound("gone") if reply.text == "gone" else None
 
-    http = setup.client.bind(setup.endpoint, Budget(time.monotonic() + 5), explain)
+    http = setup.client.bind(setup.endpoint, Budget(time.monotonic() + 60), explain)
     setup.vendor.script("*", "*", Response(400, "gone"), Response(400, "bad"))
     with pytest.raises(JobNotFound, match="gone"):
         await http.get("/")
@@ -243,7 +243,7 @@ async def test_cookies_are_not_kept(setup: Setup) -> None:
 
     setup.vendor.script("*", "*", Response(200, headers={"Set-Cookie": "session=tenant-a"}))
     for _ in range(2):
-        await client.bind(endpoint, Budget(time.monotonic() + 5)).get("/")
+        await client.bind(endpoint, Budget(time.monotonic() + 60)).get("/")
     assert "cookie" not in setup.vendor.requests[1].headers
     await client.aclose()
 

@@ -35,7 +35,7 @@ class Gate(FakeVendor):
         async def endpoint(_: bool) -> Endpoint:
             return Endpoint(self.url)
 
-        return client.bind(endpoint, budget or Budget(time.monotonic() + 5))
+        return client.bind(endpoint, budget or Budget(time.monotonic() + 60))
 
     async def ask(self, client: VendorClient) -> None:
         await self.http(client).get("/")
@@ -161,10 +161,10 @@ async def test_who_waits_for_room_is_not_sent_when_its_caller_has_gone(
     vendor.open.clear()
     first = asyncio.ensure_future(vendor.ask(client))
     await vendor.until(count=1)
-    hasty = vendor.http(client, Budget(time.monotonic() + 5, limit=0.05, retries=False))
+    hasty = vendor.http(client, Budget(time.monotonic() + 60, limit=0.05, retries=False))
     with pytest.raises(Unavailable, match=r"all connections to .* are in use"):
         await hasty.get("/")
-    budget = Budget(time.monotonic() + 5)
+    budget = Budget(time.monotonic() + 60)
     second = asyncio.ensure_future(vendor.http(client, budget).post("/"))
     await asyncio.sleep(0.02)
     budget.closed = True

@@ -105,7 +105,7 @@ def _http(client: VendorClient, **budget: object) -> Http:
     async def endpoint(_: bool) -> Endpoint:
         return Endpoint("https://vendor.example", bearer="c4nary-credential")
 
-    return client.bind(endpoint, Budget(time.monotonic() + 5, **budget))  # type: ignore[arg-type] # any of its fields
+    return client.bind(endpoint, Budget(time.monotonic() + 60, **budget))  # type: ignore[arg-type] # any of its fields
 
 
 @pytest.mark.parametrize("status", [403, 407, 502])

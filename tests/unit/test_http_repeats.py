@@ -20,6 +20,7 @@ from flyteagents.testing import (
     Cut,
     Delay,
     DropReply,
+    Held,
     Nonsense,
     Response,
     SlowReply,
@@ -48,7 +49,7 @@ async def test_a_401_is_tried_once_more_with_fresh_credentials(setup: Setup) -> 
 async def test_a_401_after_which_no_fresh_credentials_can_be_tried_is_passing(
     setup: Setup,
 ) -> None:
-    budget = Budget(time.monotonic() + 5)
+    budget = Budget(time.monotonic() + 60)
     setup.vendor.script("*", "*", Response(401))
     setup.client.observe = lambda status, seconds: setattr(budget, "closed", True)
     with pytest.raises(Unavailable, match="no time was left"):
@@ -62,7 +63,7 @@ async def test_missing_credentials_are_not_asked_for_twice(setup: Setup) -> None
         raise Unauthenticated("there is no secret")
 
     with pytest.raises(Unauthenticated):
-        await setup.client.bind(endpoint, Budget(time.monotonic() + 5)).get("/")
+        await setup.client.bind(endpoint, Budget(time.monotonic() + 60)).get("/")
     assert setup.asked == [False]
 
 
@@ -104,7 +105,7 @@ async def test_a_post_that_the_vendor_turned_away_is_repeated(setup: Setup, stat
 async def test_a_post_that_never_left_is_repeated(setup: Setup) -> None:
     await setup.vendor.down()
     pending = asyncio.ensure_future(setup.http(repeat="unsent").post("/"))
-    await asyncio.wait_for(setup.noticed.wait(), 5)
+    await asyncio.wait_for(setup.noticed.wait(), 60)
     await setup.vendor.up()
     assert (await pending).status == 200
 
@@ -166,11 +167,13 @@ async def test_a_wait_that_ends_too_late_is_raised_at_once(
     if value == "in 1000 s":
         value = formatdate(time.time() + 1000, usegmt=True)
     setup.vendor.script("*", "*", Response(429, headers={"Retry-After": value}), repeat=True)
+    budget = Budget(time.monotonic() + 20)
+    if not seconds:  # what is no wait would be tried again
+        setup.client.observe = lambda status, seconds: setattr(budget, "closed", True)
     with pytest.raises(Throttled) as raised:
-        await setup.http(0.03).get("/")
+        await setup.client.bind(setup.endpoint, budget).get("/")
     assert raised.value.retry_after == (None if seconds is None else pytest.approx(seconds, abs=30))
-    if seconds:
-        assert setup.vendor.total == 1
+    assert setup.vendor.total == 1
 
 
 @pytest.mark.parametrize("tries", [0, 1, 5, 50])
@@ -202,18 +205,21 @@ async def test_nothing_is_sent_after_the_caller_has_its_answer(setup: Setup) -> 
 
 
 async def test_a_request_on_the_wire_outlives_the_budget(setup: Setup) -> None:
-    setup.vendor.script("*", "*", Delay(0.05))
-    assert (await setup.http(0.02).post("/")).status == 200
+    budget, answers = Budget(time.monotonic() + 60), asyncio.Event()
+    setup.vendor.script("*", "*", Held(answers))
+    pending = asyncio.ensure_future(setup.client.bind(setup.endpoint, budget).post("/"))
+    await setup.vendor.until(count=1)
+    budget.until = time.monotonic()
+    answers.set()
+    assert (await pending).status == 200
 
 
 @pytest.mark.parametrize("slow", [Delay(60), SlowReply(60)])
 async def test_a_request_has_a_limit_of_its_own(setup: Setup, slow: Delay | SlowReply) -> None:
     await setup.http().get("/")  # the first one also opens the client
     setup.vendor.script("*", "*", slow)
-    began = time.monotonic()
     with pytest.raises(Unavailable, match=r"no answer from 127.0.0.1:\d+ within 0.05 s"):
         await setup.http(limit=0.05, retries=False).get("/")
-    assert time.monotonic() - began < 1
     assert setup.seen[-1] is None
 
 
@@ -235,7 +241,7 @@ async def test_an_endpoint_that_hangs_is_given_up(setup: Setup) -> None:
         await asyncio.sleep(60)
         raise AssertionError
 
-    budget = Budget(time.monotonic() + 5, limit=0.02, retries=False)
+    budget = Budget(time.monotonic() + 60, limit=0.02, retries=False)
     with pytest.raises(Unavailable, match="credentials"):
         await setup.client.bind(endpoint, budget).get("/")
 
@@ -259,6 +265,6 @@ async def test_an_agents_endpoint_may_ask_for_its_token_by_the_same_http(setup: 
         await http.post("", endpoint=Endpoint(f"{setup.vendor.url}/token"))
         return Endpoint(setup.vendor.url)
 
-    http = setup.client.bind(endpoint, Budget(time.monotonic() + 5))
+    http = setup.client.bind(endpoint, Budget(time.monotonic() + 60))
     await http.get("/jobs")
     assert [request.path for request in setup.vendor.requests] == ["/token", "/jobs"]

@@ -80,6 +80,7 @@ async def test_a_refusal_without_words_tells_the_status(service: FakeVendor) -> 
         await oauth_token(CALL, service.url, form=FORM)
 
 
+@pytest.mark.usefixtures("asked_once")
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
@@ -98,9 +99,8 @@ async def test_a_service_that_cannot_answer_now_may_later(
     service: FakeVendor, fault: Response, kind: type[AgentError]
 ) -> None:
     service.script("*", "*", fault, repeat=True)
-    call = KitCall(CALL.client, seconds=0.1)
     with pytest.raises(AgentError) as raised:
-        await oauth_token(call, service.url, form=FORM)
+        await oauth_token(CALL, service.url, form=FORM)
     assert type(raised.value) is kind
 
 

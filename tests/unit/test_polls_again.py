@@ -25,7 +25,7 @@ async def test_an_answer_that_says_nothing_new_is_the_last_one(
         Status(Phase.RUNNING, info={"place": 2}),
         Status(Phase.RUNNING, info={"place": 2}),
     ]
-    answers = [await polling.poll(opened, within(1)) for _ in range(5)]
+    answers = [await polling.poll(opened, within(60)) for _ in range(5)]
     assert answers[0] is answers[1]
     assert [answer.info for answer in answers[2:]] == [{"place": 3}, {"place": 2}, {"place": 2}]
     assert answers[3] is answers[4]
@@ -41,7 +41,7 @@ async def test_a_message_that_comes_later_is_told_and_taken_back(
         Status(Phase.RUNNING, "done"),
         RUNNING,
     ]
-    answers = [await polling.poll(opened, within(1)) for _ in range(4)]
+    answers = [await polling.poll(opened, within(60)) for _ in range(4)]
     assert [answer.message for answer in answers] == ["", "almost done", "done", ""]
 
 
@@ -52,14 +52,14 @@ async def test_links_that_could_not_be_made_are_tried_again(
     # As of an agent whose class has links, since those of others are not asked for again.
     monkeypatch.setattr(setup.served, "linkless", False)
     monkeypatch.setattr(setup.agent, "links", lambda job: 1 / 0)
-    assert (await polling.poll(opened, within(1))).links == ()
+    assert (await polling.poll(opened, within(60))).links == ()
 
     monkeypatch.setattr(setup.agent, "links", lambda job: [link])
-    assert (await polling.poll(opened, within(1))).links == (link,)
+    assert (await polling.poll(opened, within(60))).links == (link,)
 
 
 async def test_jobs_of_which_only_the_phase_is_told_have_one_answer_in_common(
     setup: Setup, polling: Polling
 ) -> None:
-    one, two = [await polling.poll(setup.opened(), within(1)) for _ in range(2)]
+    one, two = [await polling.poll(setup.opened(), within(60)) for _ in range(2)]
     assert one is two

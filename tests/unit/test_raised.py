@@ -61,7 +61,7 @@ async def test_a_poll_that_raises_anything_is_answered_and_counts_as_failed(
     opened, polling = setup.opened(), Polling(setup.kernel, setup.cancelling, setup.flights.resume)
     setup.agent.script["get"] = [raised]
     for failed in (1, 2):
-        answer = await polling.poll(opened, within(1))
+        answer = await polling.poll(opened, within(60))
         assert answer.phase is Phase.INITIALIZING
         assert text in answer.message
         assert opened.seen.failures.count == failed
@@ -76,14 +76,14 @@ async def test_a_cancel_that_raises_what_is_no_error_is_not_taken_for_done(
     monkeypatch.setattr(cancel, "FIRST_PAUSE", 0.001)
     setup.agent.script["cancel"] = [raised]
     with pytest.raises(Refused, match="failed with RuntimeError in cancel"):
-        await setup.cancelling.delete(setup.opened(), within(1))
+        await setup.cancelling.delete(setup.opened(), within(60))
     assert setup.counted("cancels_unconfirmed")["scripted", "failed"]
 
 
 @counts_cancels
 async def test_a_call_that_is_cancelled_from_outside_ends_as_cancelled(setup: Setup) -> None:
     setup.agent.script["get"] = [asyncio.Event()]
-    call = setup.opened().call("get", Budget(time.monotonic() + 1))
+    call = setup.opened().call("get", Budget(time.monotonic() + 60))
     asking = asyncio.ensure_future(ask(call))
     await asyncio.sleep(0)
     asking.cancel()
@@ -96,7 +96,7 @@ async def test_an_exit_does_not_end_the_loop_that_an_agent_has_of_its_own() -> N
     await asyncio.to_thread(setup.served.isolate)
     setup.agent = setup.served.agent
     setup.agent.script["get"] = [SystemExit(3), RUNNING]
-    budget = Budget(time.monotonic() + 1)
+    budget = Budget(time.monotonic() + 60)
     with pytest.raises(RuntimeError, match="SystemExit, which is no error"):
         await ask(setup.opened().call("get", budget))
     assert await ask(setup.opened().call("get", budget), limit=1) is RUNNING
@@ -135,7 +135,7 @@ async def test_an_agent_that_cannot_be_opened_again_is_told_and_never_called(
     await asyncio.to_thread(setup.served.isolate)
     for _ in range(2):
         with pytest.raises(Unavailable, match="scripted could not be opened again"):
-            await ask(setup.opened().call("get", Budget(time.monotonic() + 1)))
+            await ask(setup.opened().call("get", Budget(time.monotonic() + 60)))
     (told,) = caplog.records
     assert told.message == "scripted cannot be opened on a loop of its own"
     assert "its file is locked" in caplog.text

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 import pytest
-from tests.unit.kernel_setup import RUNNING, Numbered, Setup, within
+from tests.unit.kernel_setup import RUNNING, Hasty, Numbered, Setup, until, within
 from tests.unit.test_flight import begin, ends, given_up
 from tests.unit.test_lost import abandoned
 
@@ -37,8 +37,7 @@ def still_runs(setup: Setup, why: str) -> float:
 async def cancelled_alone(setup: Setup) -> None:
     """A cancel that no caller waits for."""
     cancelling = setup.cancelling.detach(setup.opened())
-    await asyncio.wait({cancelling}, timeout=5)
-    assert cancelling.done()
+    await asyncio.wait({cancelling})
 
 
 async def test_a_bug_that_ends_a_cancel_which_nobody_waits_for(
@@ -78,7 +77,7 @@ async def test_a_cancel_that_is_heard_is_told_once(
 ) -> None:
     setup.agent.script["cancel"] = [BUG]
     with pytest.raises(Refused, match="error id"):
-        await setup.cancelling.delete(setup.opened(), within(1))
+        await setup.cancelling.delete(setup.opened(), within(60))
     assert len([line for line in errors(caplog) if "raised ValueError" in line]) == 1
 
 
@@ -113,16 +112,15 @@ async def test_a_bug_after_the_vendors_yes_leaves_no_job_where_no_attempt_follow
         request = setup.request(generation=2, retries=0)
         with pytest.raises(Refused):
             await Creating(setup.kernel, setup.flights).create(
-                request, setup.task().key, "", within(1)
+                request, setup.task().key, "", within(60)
             )
     else:
         flight = begin(setup, generation=2, retries=0)
         await given_up(setup, flight)
         held.set()
         await ends(flight)
-    for _ in range(100):
-        await asyncio.sleep(0)
-    assert list(dict.fromkeys(setup.agent.asked)) == ["create", "find", "get", "cancel"]
+    await until(lambda: "cancel" in setup.agent.asked)
+    assert setup.agent.asked == ["create", "find", "get", "cancel"]
     assert len([line for line in errors(caplog) if "create raised ValueError" in line]) == 1
 
 
@@ -134,9 +132,9 @@ async def test_a_bug_in_a_submit_that_was_answered_before_its_vendor_had(
     setup.agent.script["create"] = [held, BUG]
     key = setup.task().key
     creating = Creating(setup.kernel, setup.flights)
-    assert (await creating.create(setup.request(), key, "", within(0.01))).unconfirmed
+    assert (await creating.create(setup.request(), key, "", Hasty())).unconfirmed
     held.set()
-    await asyncio.sleep(0.005)
+    await until(lambda: not setup.kernel.detached)
     assert any("create raised ValueError" in line for line in errors(caplog))
     assert "error id" in (setup.kernel.soft.troubles.get(key.hex) or "")
 
@@ -156,5 +154,5 @@ async def test_what_runs_to_its_end_is_not_told(
     setup: Setup, caplog: pytest.LogCaptureFixture
 ) -> None:
     setup.agent.script["get"] = [RUNNING, Unavailable("busy"), JobNotFound("gone")]
-    await setup.cancelling.delete(setup.opened(), within(1))
+    await setup.cancelling.delete(setup.opened(), within(60))
     assert errors(caplog) == []

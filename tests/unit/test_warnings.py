@@ -123,10 +123,10 @@ async def answered(
     try:
         await served.open()
         if offered.is_sync:
-            return b"", [await service.run(request, Deadline(5), rpc("ExecuteTaskSync"))]
-        meta = await service.create(request, Deadline(5), rpc("CreateTask"))
+            return b"", [await service.run(request, Deadline(None), rpc("ExecuteTaskSync"))]
+        meta = await service.create(request, Deadline(None), rpc("CreateTask"))
         job = JobRequest("plain", meta, PREFIX)
-        return meta, [await service.get(job, Deadline(5), rpc("GetTask")) for _ in range(polls)]
+        return meta, [await service.get(job, Deadline(None), rpc("GetTask")) for _ in range(polls)]
     finally:
         await served.close()
         telemetry.shutdown()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel
 
 import flyteagents
-from flyteagents import Agent, Call, Job, Settings, Status, SyncAgent, Task, hookimpl
+from flyteagents import Agent, Call, Job, Settings, Status, SyncAgent, Task, Throttled, hookimpl
 
 API = 1
 
@@ -27,6 +27,8 @@ class RaisingJob(Job):
 
 def fail(operation: str, of: RaisingConfig | RaisingJob) -> None:
     if operation == of.operation:
+        if of.error == "Throttled":  # longer than its caller waits: it is not asked again
+            raise Throttled(f"raised in {operation}", retry_after=60)
         kind = getattr(flyteagents, of.error, None) or KeyError
         raise kind(f"raised in {operation}")
 
