@@ -60,6 +60,36 @@ STATEMENTS: list[tuple[str, Mapping[str, object]]] = [
 ]
 
 
+INJECTED: list[tuple[str, object]] = [
+    ("SELECT '%(x)s'", "; DROP TABLE t; --"),
+    ("SELECT 'it''s \\' %(x)s'", ""),
+    ("SELECT 'open %(x)s", "a"),
+    ("SELECT '%(x)s'", ["a"]),
+    ("SELECT 1 /* %(x)s */", "*/; DROP TABLE t; /*"),
+    ('SELECT 1 AS "%(x)s"', '"; DROP TABLE t; --'),
+    ("EXECUTE IMMEDIATE $$ SELECT %(x)s $$", "$$; DROP TABLE t; --"),
+]
+
+
+@pytest.mark.parametrize(("statement", "value"), INJECTED)
+def test_an_input_ends_no_literal_and_no_comment(statement: str, value: object) -> None:
+    with pytest.raises(InvalidTask, match=r"%\(x\)s stands within"):
+        written(statement, {"x": value})
+
+
+def test_an_input_within_quotes_that_it_does_not_end_is_written() -> None:
+    assert written("SELECT '%(x)s', '%(y)s'", {"x": 5, "y": None}) == "SELECT '5', 'NULL'"
+    assert written("$$ SELECT %(x)s $$ -- %(x)s\n/* %(x)s */", {"x": "a\n$"}) == (
+        r"$$ SELECT 'a\n$' $$ -- 'a\n$'" + "\n" + r"/* 'a\n$' */"
+    )
+    with pytest.raises(InvalidTask, match="stands within"):
+        rows("INSERT INTO t VALUES ('%(x)s')", {"x": ["a"]})
+
+
+def test_a_minus_before_a_negative_number_begins_no_comment() -> None:
+    assert written("SELECT 10-%(x)s, 10 - %(x)s", {"x": -5}) == "SELECT 10- -5, 10 - -5"
+
+
 @pytest.mark.parametrize(("value", "text"), VECTORS, ids=lambda value: repr(value)[:40])
 def test_a_value_is_written_as_the_driver_does(value: object, text: str) -> None:
     assert literal(value) == text

@@ -11,6 +11,7 @@ import pytest
 from tests.snowflake.driving import CONFIG, Driver
 from tests.snowflake.fake_snowflake import BASE, FakeSnowflake, Repeat
 from tests.snowflake.statements import FOREVER, Plan
+from tests.snowflake.test_binding import INJECTED
 
 from flyteagents import InvalidTask, JobConflict, Phase, Throttled, Unavailable
 from flyteagents.testing import DropReply, Response
@@ -108,6 +109,16 @@ async def test_what_snowflake_refuses_is_told_in_its_words(
     snowflake.script("POST", BASE, Response(404, "<html>no such account</html>"))
     with pytest.raises(InvalidTask, match="is its name right"):
         await driver.create(driver.task())
+
+
+async def test_what_an_input_says_is_never_a_statement(
+    snowflake: FakeSnowflake, driver: Driver
+) -> None:
+    snowflake.rows("CREATE TABLE public.t (n INT)")
+    for statement, value in INJECTED:
+        with pytest.raises(InvalidTask, match="quotes of its own"):
+            await driver.create(driver.task(statement, {"x": value}))
+    assert snowflake.rows("SELECT count(*) FROM public.t") == [["0"]]
 
 
 async def test_a_refusal_that_passes_ends_no_task(snowflake: FakeSnowflake, driver: Driver) -> None:

@@ -3,6 +3,10 @@
 By default they are written into the text, as the driver of the other connectors does ("client");
 "server" sends them beside it, with the types of the SQL API.
 
+What is written is a whole literal, so it must not stand within another one, or in a comment, that
+it could end: the rest of a text would be SQL then. The driver runs one statement of whatever comes
+of that; here it could be as many as somebody puts into an input.
+
 https://docs.snowflake.com/en/developer-guide/sql-api/submitting-requests
 """
 
@@ -15,7 +19,7 @@ from datetime import date, datetime, timedelta, timezone
 from flyteagents import Binary, InvalidTask
 from flyteagents.kit.values import json_text
 from flyteagents_snowflake.literals import literal, not_finite, plain, text_of
-from flyteagents_snowflake.scanner import Token, tokens
+from flyteagents_snowflake.scanner import Token, enclosing, tokens
 
 Bindings = dict[str, dict[str, str | None]]
 _PLACE = re.compile(r"%(?:(?P<percent>%)|\((?P<name>[^()]*)\)s|)", re.DOTALL)
@@ -65,8 +69,9 @@ def rows(statement: str, inputs: Mapping[str, object]) -> str:
 
     begin, end = _values(statement)
     row = statement[begin:end]
+    within = enclosing(row)
     every = (
-        _replaced(row, {name: column[number] for name, column in columns.items()}, literal)
+        _replaced(row, {name: column[number] for name, column in columns.items()}, literal, within)
         for number in range(lengths.pop())
     )
     # What is beside the rows cannot name an input, of which there would be many values.
@@ -120,7 +125,15 @@ def _nanoseconds(value: timedelta) -> str:
     return str(value // timedelta(microseconds=1) * 1000)
 
 
-def _replaced(statement: str, inputs: Mapping[str, object], write: Callable[[object], str]) -> str:
+def _replaced(
+    statement: str,
+    inputs: Mapping[str, object],
+    write: Callable[[object], str],
+    within: Mapping[int, str] | None = None,
+) -> str:
+    """within: what `enclosing` says of the statement."""
+    ends = enclosing(statement) if within is None else within
+
     def place(found: re.Match[str]) -> str:
         name = found["name"]
         if found["percent"]:
@@ -135,7 +148,16 @@ def _replaced(statement: str, inputs: Mapping[str, object], write: Callable[[obj
         if name not in inputs:
             there = ", ".join(sorted(inputs)) or "none"
             raise InvalidTask(f"there is no input for %({name})s here; there are: {there}")
-        return write(inputs[name])
+        text = write(inputs[name])
+        end = ends.get(found.start(), "")
+        if end and end in text:
+            raise InvalidTask(
+                f"%({name})s stands within quotes or a comment, and its value would end them "
+                f"({end}); an input is written with quotes of its own: leave those around it out"
+            )
+        # 10-%(x)s, for -5: two of them begin a comment.
+        minus = text.startswith("-") and statement[: found.start()].endswith("-")
+        return f" {text}" if minus else text
 
     return _PLACE.sub(place, statement)
 

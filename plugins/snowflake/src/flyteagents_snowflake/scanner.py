@@ -21,6 +21,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# A comment to the line's end is not among them: no value has one.
+_ENDS = {"'": "'", '"': '"', "$$": "$$", "/*": "*/"}
 _OPENERS = ("IF", "FOR", "WHILE", "LOOP", "REPEAT")
 # After BEGIN these make it the begin of a transaction, which no END closes.
 _TRANSACTION = ("", ";", "TRANSACTION", "WORK", "NAME")
@@ -76,6 +78,17 @@ def tokens(text: str) -> Iterator[Token]:
     for found in _TOKEN.finditer(text):
         if found.lastgroup != "space":
             yield Token(found.lastgroup or "", found[0], found.start())
+
+
+def enclosing(text: str) -> dict[int, str]:
+    """By where each `%` within a literal, a quoted name or a comment is: what ends that."""
+    ends: dict[int, str] = {}
+    for found in _TOKEN.finditer(text):
+        whole = found[0]
+        end = next((end for start, end in _ENDS.items() if whole.startswith(start)), "")
+        if end and "%" in whole:
+            ends.update({found.start() + at: end for at, c in enumerate(whole) if c == "%"})
+    return ends
 
 
 def parts(text: str) -> list[Part]:
