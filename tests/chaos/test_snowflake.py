@@ -20,6 +20,7 @@ from tests.snowflake.statements import Plan
 from flyteagents import Phase
 from flyteagents.testing import (
     Attempt,
+    Cut,
     DropReply,
     FakePropeller,
     FlyteTask,
@@ -67,7 +68,7 @@ async def test_no_row_is_lost_or_doubled_when_replies_are_lost_and_servers_are_k
     restart = asyncio.ensure_future(asyncio.sleep(0))
     target = together(*replicas)
 
-    async with FakePropeller(target, scale=SCALE, deadline=10.0) as propeller:
+    async with FakePropeller(target, scale=SCALE, deadline=5.0) as propeller:
         for number in range(ROUNDS):
             running = [
                 propeller.start(insert(number * TASKS + task), attempts=21) for task in range(TASKS)
@@ -79,7 +80,7 @@ async def test_no_row_is_lost_or_doubled_when_replies_are_lost_and_servers_are_k
             restart = asyncio.ensure_future(victim.start())
             for execution in running:
                 # A loaded machine's Snowflake may be slower than a create, which costs attempts.
-                outcome = await execution.end(within=300.0)
+                outcome = await execution.end(within=120.0)
                 assert outcome.phase is Phase.SUCCEEDED, outcome
         await restart
 
@@ -117,4 +118,20 @@ async def test_a_statement_that_dies_while_nobody_knows_it_is_run_anew_once(
             await asyncio.sleep(0.05)
 
     assert [one.state for one in snowflake.submitted] == ["FAILED_WITH_INCIDENT", "SUCCESS"]
+    assert snowflake.rows("SELECT n FROM public.t") == [["7"]]
+
+
+async def test_an_attempt_gets_through_though_each_answer_outlasts_its_deadline(
+    make_server: MakeServer, snowflake: FakeSnowflake
+) -> None:
+    """What one attempt has begun to ask, the next one need not begin again."""
+    server = await make_server("snowflake", **environment(snowflake))
+    async with FakePropeller(server.target, scale=SCALE, deadline=1.0) as propeller:
+        warm = task_template(TASK_TYPE, custom=CONFIG, sql="SELECT 1")
+        assert (await propeller.run(warm, attempts=9, within=60.0)).phase is Phase.SUCCEEDED
+        snowflake.script("POST", BASE, Cut())  # so it is asked for under that attempt's key
+        slow = snowflake.script("*", "*", SlowReply(1.5), repeat=True)
+        outcome = await propeller.run(insert(7), attempts=12, within=60.0)
+        slow.stop()
+    assert outcome.phase is Phase.SUCCEEDED, outcome
     assert snowflake.rows("SELECT n FROM public.t") == [["7"]]

@@ -78,6 +78,9 @@ class Creating:
 
         flight = flight or self._flights.start(served, task, request, deadline)
         landed = await self._flights.wait(flight, deadline)
+        # Another replica learns of it from the polls.
+        if flight.settled:
+            completed(envelope, settled=flight.settled)
         # Flyte 2 has no ExecuteTaskSync: the end rides in `resource_meta`, and GetTask tells it.
         if served.is_sync:
             return self._park(envelope, _ran(flight, landed, deadline, "CreateTask"))

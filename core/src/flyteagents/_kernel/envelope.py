@@ -68,6 +68,7 @@ class Parked:
 class Envelope:
     """One attempt. `wrote` is the number of the attempt whose prefix the job writes to; -1
     where prefixes have no number; `made_with` is that attempt's key, where the job was taken over.
+    `settled` is the number of the first earlier attempt that a next one has to look for.
     `trace` is the trace id, in hex. Of an unconfirmed one, `why` is what its vendor said last, and
     `request` what was asked for (see `carried`). `foreign` and `newer` say
     who wrote it: another connector, a later release."""
@@ -86,6 +87,7 @@ class Envelope:
     domain: Annotated[str, Field(alias="d", max_length=TEXT)] = ""
     execution: Annotated[str, Field(alias="e", max_length=TEXT)] = ""
     node: Annotated[str, Field(alias="n", max_length=TEXT)] = ""
+    settled: Annotated[_Number, Field(alias="s")] = 0
     made_with: Annotated[str, Field(alias="mk", pattern="^[0-9a-f]{0,40}$")] = ""
     adopted: Annotated[bool, Field(alias="ad")] = False
     unconfirmed: Annotated[bool, Field(alias="u")] = False

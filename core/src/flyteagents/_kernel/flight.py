@@ -53,6 +53,8 @@ class Flight:
     unconfirmed: a caller was told a handle before the vendor had answered.
     wanted: nobody has asked to cancel the job meanwhile.
     abandoned: whoever would send a next attempt is gone.
+    settled: the number of the first earlier attempt that a next one has to look for: those before
+    it never have a job that can be taken over.
     """
 
     work: asyncio.Task[Made | Answer]
@@ -72,6 +74,8 @@ class Flight:
         self.unconfirmed = False
         self.wanted = True
         self.abandoned = False
+        self.settled = 0
+        self._began = time.monotonic()
         self.ends_after(0.0)
         self._waiting = 0
         self._heard = False
@@ -111,8 +115,27 @@ class Flight:
             return landed
         finally:
             self._waiting -= 1
-            # After the last caller has gone, answered or not, nothing new is sent but by `goes_on`.
-            self.budget.closed = self._waiting == 0 and not self.goes_on
+            self._may_close()
+
+    def _may_close(self) -> None:
+        # After the last caller has gone, answered or not, nothing new is sent but by `goes_on`.
+        self.budget.closed = self._waiting == 0 and not self.goes_on
+
+    async def join(self, budget: Budget) -> bool:
+        """A later attempt waits for it too, and lends it the time of its own callers: what one
+        attempt has begun, the next one need not begin again. Whether it has landed in time."""
+        if self.wanted and not self.abandoned:
+            self.budget.until = max(self.budget.until, budget.until)
+            self.budget.closed = False
+        try:
+            return await wait_within(self.work, budget.left)
+        finally:
+            self._may_close()
+
+    @property
+    def age(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._began
 
     @property
     def goes_on(self) -> bool:

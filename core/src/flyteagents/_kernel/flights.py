@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flyteagents._errors import InvalidTask, Throttled, VendorError
+from flyteagents._kernel.absence import never_sent
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.call import CALL_LIMIT, ask, ask_patiently
 from flyteagents._kernel.cancel import Cancelling
@@ -241,6 +242,10 @@ class Flights:
             self._may_be_there(flight)
             return
         unheard, error = flight.is_unheard(), flight.work.exception()
+        if error is not None and flight.stage is not Stage.SUBMITTING:
+            absences = self._kernel.soft.absences
+            if absences.get(flight.key) is None:
+                absences.put(flight.key, never_sent())
         if error is None:
             # One that was answered unconfirmed is asked about, as long as there is who asks.
             if unheard and (flight.abandoned or not flight.unconfirmed):

@@ -44,6 +44,8 @@ def know(kernel: Kernel, request: JobRequest) -> Known:
     if request.known is not None:
         return request.known
     envelope, job = _read(kernel, request)
+    if envelope.settled > 0:
+        kernel.soft.settled.put(envelope.key, envelope.settled)
     # Not what may be read tomorrow, and no credentials: other connectors wrote them into theirs.
     lasts = job is not None and not envelope.newer
     secret = envelope.foreign or bool(request.connection.secrets)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from flyteagents._errors import AgentError, InvalidTask
+from flyteagents._kernel.absence import FOR_EVER, IN_VAIN
 from flyteagents._kernel.answers import CANCELLED, Answer
 from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.cancel import Cancelling
@@ -300,6 +301,9 @@ class Polling:
             answer = replace(answer, info=_lasting(opened, answer.phase, {}))
         if opened.seen.first_end():
             record_end(self._kernel, opened.envelope, answer, status)
+            if status is not None and status.phase in IN_VAIN:
+                key = opened.envelope.made_with or opened.envelope.key
+                self._kernel.soft.absences.put(key, FOR_EVER)
         return opened.seen.was_answered(answer)
 
     def _links(self, opened: OpenJob) -> Sequence[Link]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+from flyteagents._kernel.absence import Absence
 from flyteagents._kernel.envelope import CARRYING, LIMIT, UNKNOWN, Envelope, Parked
 from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
@@ -79,6 +80,8 @@ class SoftState:
     requests: polls as they were read, by their bytes.
     created: creates that were answered, by key. late_ends: the ends of those that were answered
     before their vendor had. troubles: why these wait, for the user.
+    settled: by the key of an attempt, the number of the first one before it that a later one has to
+    look for. absences: earlier attempts' jobs that were not there, by key.
     stopping: the names of jobs that are being stopped here, and by how many cancels: the memory of
     a job may go, or be another one for other credentials, while its cancel goes on.
     """
@@ -91,6 +94,8 @@ class SoftState:
         self.created: Bounded[Envelope] = Bounded(size // 4, weigh=_weight)
         self.late_ends: Bounded[Parked] = Bounded(size // 4)
         self.troubles: Bounded[str] = Bounded(size // 4)
+        self.settled: Bounded[int] = Bounded(size // 4)
+        self.absences: Bounded[Absence] = Bounded(size // 4)
         self.stopping: Counter[str] = Counter()
 
     def seen(self, request: JobRequest, task_type: str) -> Seen:

@@ -28,6 +28,9 @@ STATEMENTS = "/api/v2/statements"
 LIMIT = 10_000
 _MARGIN = 0.3
 """Seconds that are left for saying that it took too long."""
+_SETTLING = 20.0
+"""Seconds that the look for an earlier attempt may take, though its caller's time is shorter: the
+next attempt waits for the same look, and would else begin it anew, each time in vain."""
 # No END_TIME_RANGE_END: with one, the function leaves out what runs still.
 _SQL = """SELECT {columns} FROM TABLE({database}.INFORMATION_SCHEMA.QUERY_HISTORY_BY_USER(
 RESULT_LIMIT => {limit})) WHERE {where} ORDER BY START_TIME"""
@@ -87,7 +90,7 @@ async def cancel_query(desk: Desk, query_id: str, call: Call) -> str:
 async def ask(desk: Desk, statement: str, value: str | None, call: Call) -> list[Row]:
     """The rows of a short statement, with one binding or none. Raises Throttled where it does not
     end within the call's time, Unavailable where it fails."""
-    seconds = max(call.remaining - _MARGIN, 0.1)
+    seconds = max(call.remaining - _MARGIN, _SETTLING if call.settling else 0.1)
     body: dict[str, Any] = {
         "statement": statement,
         # Rounded up: 0 would be Snowflake's longest timeout.
