@@ -226,6 +226,16 @@ def test_certificates_are_read_again_when_their_files_change(tmp_path: Path) -> 
         server.__exit__(None, None, None)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no SCHED_BATCH")
+def test_no_thread_of_the_server_interrupts_another_one_as_it_wakes_up() -> None:
+    with RealServer(["raising"], python_path=[AGENTS]) as server:
+        assert server.serving("")  # so gRPC's threads are there too
+        threads = [int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()]
+        policies = [os.sched_getscheduler(thread) for thread in threads]
+    assert len(policies) > 3
+    assert set(policies) == {os.SCHED_BATCH}
+
+
 def test_a_server_without_plugins_is_ready_fast_and_small() -> None:
     with RealServer([]) as server:
         # Seconds of CPU: what else the machine does must not matter.
