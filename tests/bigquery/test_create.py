@@ -284,6 +284,9 @@ async def test_a_dry_run_starts_nothing_and_tells_its_bytes(
 async def test_cancel_is_asked_for_where_the_job_is(bigquery: FakeBigQuery, driver: Driver) -> None:
     bigquery.will("SELECT", Plan(running=math.inf))
     job = await driver.create(driver.task())
+    bigquery.script("POST", "*/cancel", Response(200, "<html>down for maintenance</html>"))
+    with pytest.raises(Unavailable, match="is a page"):
+        await driver.cancel(job)
     await driver.cancel(job)
     await driver.cancel(job)
     assert bigquery.job.cancels == 2

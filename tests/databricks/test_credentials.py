@@ -80,6 +80,8 @@ async def test_projects_domains_and_workspaces_may_have_their_own(
     monkeypatch.setenv("FLYTEAGENTS_SECRET_ROBOT", pair)
     given = json.dumps({"sales/*": "sales", "*/production": "robot", "hr/*": "sales@other.example"})
     monkeypatch.setenv("FLYTEAGENTS_DATABRICKS_CREDENTIALS", given)
+    # Of the name by which a task sends its own, and the service's all the same.
+    monkeypatch.setenv("FLYTEAGENTS_SECRET_DATABRICKS_TOKEN", "dapi-of-the-last-resort")
     read = json.loads(given)
     async with Driver(databricks.url, credentials=read).opened() as driver:
         assert await bearer(databricks, driver, project="sales") == "dapi-sales"

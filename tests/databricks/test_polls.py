@@ -353,6 +353,10 @@ async def test_a_cancel_is_asked_for_once_and_a_run_that_has_ended_is_fine(
 ) -> None:
     databricks.will("tasks", Plan(running=math.inf, dies=math.inf))
     job = await driver.create(driver.task(EXISTING))
+    databricks.script("POST", "*/runs/cancel", Response(200, "<html>down for maintenance</html>"))
+    with pytest.raises(Unavailable, match="is a page"):
+        await driver.cancel(job)
+    databricks.requests.clear()
     await driver.cancel(job)
     [cancel] = [one for one in databricks.requests if one.path.endswith("/runs/cancel")]
     assert cancel.json() == {"run_id": FIRST}

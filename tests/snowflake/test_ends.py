@@ -274,6 +274,9 @@ async def test_cancelling_one_statement_leaves_the_others(
 ) -> None:
     first = await driver.create(driver.task("SELECT 'forever'"))
     second = await driver.create(driver.task("SELECT 'forever'", execution="2"))
+    snowflake.script("POST", "*/cancel", Response(200, "<html>down for maintenance</html>"))
+    with pytest.raises(Unavailable, match="is a page"):
+        await driver.cancel(first)
     await driver.cancel(first)
     status = await driver.ended(first)
     assert (status.phase, status.code) == (Phase.ABORTED, "000604")

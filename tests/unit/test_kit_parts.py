@@ -22,8 +22,9 @@ from flyteagents import (
     Settings,
     Type,
     Unauthenticated,
+    Unavailable,
 )
-from flyteagents.kit.answers import AnswerPart, json_object, moment
+from flyteagents.kit.answers import AnswerPart, json_object, moment, no_page
 from flyteagents.kit.credentials import ByTenant, TenantPatterns, check_all, for_tenant
 from flyteagents.kit.limits import time_limit
 from flyteagents.kit.outputs import first_fitting, table_output
@@ -247,6 +248,14 @@ def test_a_value_that_is_no_json_is_refused(value: object) -> None:
 )
 def test_an_error_reply_has_a_json_object_or_nothing(body: bytes, found: object) -> None:
     assert json_object(Reply(502, {}, body)) == found
+
+
+def test_a_gateways_page_is_no_yes() -> None:
+    for headers, body in (({"content-type": "text/html"}, b""), ({}, b" \n<!doctype html>")):
+        with pytest.raises(Unavailable, match="is a page"):
+            no_page(Reply(200, headers, body))
+    for body in (b"", b"{}", b"ok"):
+        assert no_page(Reply(200, {"content-type": "application/json"}, body)).body == body
 
 
 def test_a_moment_is_in_utc_and_0_is_none() -> None:

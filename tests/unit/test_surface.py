@@ -82,7 +82,7 @@ def lines(path: Path) -> int:
 
 
 KIT = {
-    "answers": ["AnswerPart", "json_object", "moment"],
+    "answers": ["AnswerPart", "json_object", "moment", "no_page"],
     "config_keys": ["do_nothing", "key_names", "passed_on", "without_effect"],
     "credentials": ["ByTenant", "TenantPattern", "TenantPatterns", "check_all", "for_tenant"],
     "limits": ["time_limit"],

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from flyteagents import Reply
+from flyteagents import Reply, Unavailable
 
-__all__ = ["AnswerPart", "json_object", "moment"]
+__all__ = ["AnswerPart", "json_object", "moment", "no_page"]
 
 _END = datetime.max.replace(tzinfo=timezone.utc).timestamp() * 1000 - 1000
 
@@ -24,6 +24,15 @@ def json_object(reply: Reply) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def no_page(reply: Reply) -> Reply:
+    """The reply, where nobody reads its body: a cancel's yes, say. Raises Unavailable for a page of
+    HTML, with which a gateway answers in a vendor's place, at times with a 200."""
+    html = "html" in reply.headers.get("content-type", "").lower()
+    if html or reply.body.lstrip()[:1] == b"<":
+        raise Unavailable(f"the reply ({reply.status}) is a page, and none of the vendor's")
+    return reply
 
 
 def moment(milliseconds: float | None) -> datetime | None:

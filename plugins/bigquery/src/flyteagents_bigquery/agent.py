@@ -26,6 +26,7 @@ from flyteagents import (
     Unauthenticated,
     Unavailable,
 )
+from flyteagents.kit.answers import no_page
 from flyteagents.kit.credentials import check_all, for_tenant
 from flyteagents.kit.pages import page
 from flyteagents.kit.tokens import Tokens
@@ -179,7 +180,7 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             return
 
         async def ask(params: Params) -> None:
-            await call.http.post(f"{job.path}/cancel", params=params)
+            no_page(await call.http.post(f"{job.path}/cancel", params=params))
 
         await self._where_it_is(job, ask)
 

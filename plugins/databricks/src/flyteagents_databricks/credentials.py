@@ -1,8 +1,8 @@
 """Whose credentials a call has, and the tokens that they open.
 
-In this order: what a run of flytekit's connector brings along; the secret `databricks_token`, by
-which Flyte 2 sends a task's own; what the settings give the project and domain; what is in the
-task's Kubernetes namespace; the service's own. What is named and cannot be used is an error.
+In this order: what a run of flytekit's connector brings along; the `databricks_token` that a task
+of Flyte 2 sends; what the settings give the project and domain; what is in the task's Kubernetes
+namespace; the service's own. What is named and cannot be used is an error.
 
 Nothing here decides where a token goes: the kernel sends credentials to allowed hosts only.
 """
@@ -28,7 +28,7 @@ from flyteagents_databricks.settings import AuthType, DatabricksSettings
 
 # Names of secrets.
 SENT = "databricks_token"
-SHARED = ("flyte_databricks_access_token", "flyte_databricks_api_token")
+SHARED = ("flyte_databricks_access_token", "flyte_databricks_api_token", SENT)
 CLIENT_SECRET = "databricks_client_secret"  # noqa: S105 # a name
 NAMESPACE_TOKEN = "databricks-token"  # noqa: S105 # a name
 _EXCHANGE = {
@@ -94,8 +94,8 @@ class Credentials:
 
     async def login(self, asked: Asked, call: Call) -> Login:
         """Whose credentials count. Raises Unauthenticated where there are none."""
-        if sent := await call.find_secret(SENT):
-            return Login(asked.url, f"the secret {SENT}", token=sent)
+        if sent := await call.sent_secret(SENT):
+            return Login(asked.url, f"the task's {SENT}", token=sent)
         if given := await self._given(asked, call):
             return given
         kind = asked.auth_type or self._settings.auth_type

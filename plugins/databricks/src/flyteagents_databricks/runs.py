@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flyteagents import Call, InvalidTask, JobNotFound, Reply, Unavailable
+from flyteagents.kit.answers import no_page
 from flyteagents_databricks import reasons
 from flyteagents_databricks.failures import outputs_of
 from flyteagents_databricks.run import PythonFile, Run, RunOutput, RunTask, Submitted
@@ -86,7 +87,7 @@ class Runs:
     async def cancel(self) -> None:
         """Fine for a run that has ended."""
         try:
-            await self._ask("POST", "runs/cancel", json={"run_id": self.number})
+            no_page(await self._ask("POST", "runs/cancel", json={"run_id": self.number}))
         except InvalidTask as error:
             # DeleteTask is repeated, and after eleven errors Flyte aborts the whole workflow
             # (docs/design.md, rule 7).

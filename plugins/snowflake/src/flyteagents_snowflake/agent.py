@@ -32,7 +32,7 @@ from flyteagents import (
     Unavailable,
     VendorError,
 )
-from flyteagents.kit.answers import moment
+from flyteagents.kit.answers import json_object, moment, no_page
 from flyteagents.kit.credentials import check_all
 from flyteagents.kit.pages import page
 from flyteagents.kit.texts import excerpt
@@ -180,12 +180,13 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         if job.several:
             with contextlib.suppress(AgentError):  # stopping the request should stop them too
                 handles += (await self._answer(job.query_id, call)).handles
-        outcomes = await asyncio.gather(
-            *(call.http.post(f"{STATEMENTS}/{handle}/cancel", accept=(422,)) for handle in handles),
-            return_exceptions=True,
-        )
-        outcome = outcomes[0]
-        if job.foreign and (isinstance(outcome, JobNotFound) or _is_gone(outcome)):
+
+        async def stop(handle: str) -> Reply:
+            return no_page(await call.http.post(f"{STATEMENTS}/{handle}/cancel", accept=(422,)))
+
+        outcome, *_ = await asyncio.gather(*map(stop, handles), return_exceptions=True)
+        gone = isinstance(outcome, Reply) and json_object(outcome).get("code") == reasons.GONE
+        if job.foreign and (isinstance(outcome, JobNotFound) or gone):
             await history.cancel_query(_desk(job), job.query_id, call)
         elif isinstance(outcome, BaseException):
             raise outcome
@@ -347,11 +348,3 @@ def _made(asked: Submit, query_id: str) -> SnowflakeJob:
 
 def _desk(job: SnowflakeJob) -> Desk:
     return Desk(job.database, job.warehouse)
-
-
-def _is_gone(outcome: object) -> bool:
-    return (
-        isinstance(outcome, Reply)
-        and outcome.status == 422
-        and answer(outcome).code == reasons.GONE
-    )
