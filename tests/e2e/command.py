@@ -61,7 +61,7 @@ def flyteagents(
         input=feed,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -86,7 +86,7 @@ def on_terminal(
     )
     os.close(terminal)
     text = everything(ours)
-    return process.wait(30), text
+    return process.wait(60), text
 
 
 def everything(terminal: int) -> str:

@@ -114,7 +114,7 @@ def test_at_an_endpoint_run_asks_the_server_whether_its_job_has_stopped(
     process = started("run", file, "--endpoint", endpoint, "--every", "0.1", env=env)
     wait_for(process.stdout, "RUNNING")
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "the job was cancelled\n" in out
     assert cancelled(tmp_path / "jobs")
@@ -169,7 +169,7 @@ def test_of_a_job_that_somebody_else_cancels_run_says_so(
     wait_for(process.stdout, "RUNNING")
     done = flyteagents("cancel", "--endpoint", endpoint, env=env)
     assert (done.returncode, done.stdout) == (0, "the job was cancelled\n"), done.stderr
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "FAILED (cancelled)" in out.splitlines()[0]
     assert out.splitlines()[-1].startswith("FAILED (cancelled) in ")
@@ -194,7 +194,7 @@ def test_what_the_vendor_refuses_to_cancel_is_told_at_once_and_how_to_go_on(
             assert "when that is mended, cancel the job again" in done.stderr
 
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert time.monotonic() - began < STOPS_WITHIN
     assert process.returncode == 130, err
     assert f"{RUNS_ON}[CLOCKED_notYours] the clock is not yours to stop\n" in out

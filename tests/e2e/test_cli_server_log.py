@@ -23,7 +23,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def task(tmp_path: Path) -> str:
     file = tmp_path / "task.yaml"
-    custom = json.dumps({"complaint": COMPLAINT, "seconds": 0.5})
+    custom = json.dumps({"complaint": COMPLAINT, "seconds": 2})
     file.write_text(f"task_type: clocked_job\ncustom: {custom}\n")
     return str(file)
 
@@ -73,7 +73,7 @@ def test_a_warning_leaves_the_live_line_alone(
         )
     os.close(terminal)
     shown = everything(ours)
-    assert process.wait(30) == 0, shown
+    assert process.wait(60) == 0, shown
     assert "SUCCEEDED" in shown
     assert shown.count(COMPLAINT) == (0 if apart else 1)
     if apart:

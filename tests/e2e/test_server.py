@@ -40,7 +40,7 @@ def test_health_tells_of_the_whole_of_each_service_and_of_each_plugin() -> None:
         with grpc.insecure_channel(server.endpoint) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             with pytest.raises(grpc.RpcError) as unknown:
-                health.Check(health_pb2.HealthCheckRequest(service="not.there"), timeout=2)
+                health.Check(health_pb2.HealthCheckRequest(service="not.there"), timeout=30)
             assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -64,7 +64,7 @@ def test_a_plugin_that_was_skipped_is_not_serving() -> None:
         assert server.serving("flyteagents.plugin.raising")
         with grpc.insecure_channel(server.endpoint) as channel:
             request = health_pb2.HealthCheckRequest(service="flyteagents.plugin.missing")
-            reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=2)
+            reply = health_pb2_grpc.HealthStub(channel).Check(request, timeout=30)
         assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -72,11 +72,11 @@ def test_reflection_names_all_services() -> None:
     with RealServer([]) as server, grpc.insecure_channel(server.endpoint) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         ask = reflection_pb2.ServerReflectionRequest(list_services="")
-        (reply,) = stub.ServerReflectionInfo(iter([ask]), timeout=3)
+        (reply,) = stub.ServerReflectionInfo(iter([ask]), timeout=30)
         names = {service.name for service in reply.list_services_response.service}
         assert names >= {*SERVICES, "grpc.health.v1.Health"}
         ask = reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICES[3])
-        (reply,) = stub.ServerReflectionInfo(iter([ask]), timeout=3)
+        (reply,) = stub.ServerReflectionInfo(iter([ask]), timeout=30)
         assert reply.file_descriptor_response.file_descriptor_proto
 
 
@@ -86,7 +86,7 @@ def test_both_generations_list_the_same_agents_in_old_and_new_fields() -> None:
         grpc.insecure_channel(server.endpoint) as channel,
     ):
         metadata = agent_pb2_grpc.AgentMetadataServiceStub(channel)
-        agents = metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=2).agents
+        agents = metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=30).agents
         assert [(a.name, list(a.supported_task_types), a.is_sync) for a in agents] == [
             ("raising", ["raising"], False),
             ("raising_sync", ["raising_sync"], True),
@@ -95,13 +95,13 @@ def test_both_generations_list_the_same_agents_in_old_and_new_fields() -> None:
             "raising",
             "raising_sync",
         ]
-        one = metadata.GetAgent(agent_pb2.GetAgentRequest(name="raising"), timeout=2)
+        one = metadata.GetAgent(agent_pb2.GetAgentRequest(name="raising"), timeout=30)
         assert one.agent == agents[0]
         connectors = service_pb2_grpc.ConnectorMetadataServiceStub(channel)
-        listed = connectors.ListConnectors(connector_pb2.ListConnectorsRequest(), timeout=2)
+        listed = connectors.ListConnectors(connector_pb2.ListConnectorsRequest(), timeout=30)
         assert [c.name for c in listed.connectors] == ["raising", "raising_sync"]
         with pytest.raises(grpc.RpcError) as unknown:
-            connectors.GetConnector(connector_pb2.GetConnectorRequest(name="x"), timeout=2)
+            connectors.GetConnector(connector_pb2.GetConnectorRequest(name="x"), timeout=30)
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
         assert "raising" in str(unknown.value.details())
 
@@ -114,7 +114,7 @@ def test_a_taken_port_is_one_line_that_names_its_variable(variable: str) -> None
             env={**first.env, "FLYTEAGENTS_PORT": "0", variable: str(first.port)},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
         assert second.returncode == 69
@@ -142,7 +142,7 @@ def test_a_tls_key_that_is_none_stops_the_start_and_the_check(
         },
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 78
@@ -150,21 +150,21 @@ def test_a_tls_key_that_is_none_stops_the_start_and_the_check(
 
 
 def test_after_sigterm_health_turns_and_calls_are_taken_until_the_delay_is_over() -> None:
-    env = {"FLYTEAGENTS_DRAIN_DELAY": "1.0"}
+    env = {"FLYTEAGENTS_DRAIN_DELAY": "4.0"}
     with (
         RealServer([], env) as server,
         grpc.insecure_channel(server.endpoint) as channel,
     ):
         metadata = agent_pb2_grpc.AgentMetadataServiceStub(channel)
-        metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=2)
+        metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=30)
         assert server.process is not None
         server.process.terminate()
-        deadline = time.monotonic() + 0.8
+        deadline = time.monotonic() + 3.0
         while server.serving() and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not server.serving()
-        metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=2)
-        assert server.process.wait(10) == 0
+        metadata.ListAgents(agent_pb2.ListAgentsRequest(), timeout=30)
+        assert server.process.wait(30) == 0
 
 
 def test_a_thread_that_a_vendors_library_holds_does_not_hold_up_the_exit() -> None:
@@ -177,11 +177,12 @@ def test_a_thread_that_a_vendors_library_holds_does_not_hold_up_the_exit() -> No
         task = agent_pb2.CreateTaskRequest(output_prefix="s3://b/block/data/0")
         task.template.type = "raising"
         task.template.custom.update({"operation": "block", "error": ""})
-        meta = stub.CreateTask(task, timeout=3).resource_meta
-        stub.GetTask(agent_pb2.GetTaskRequest(resource_meta=meta), timeout=1)
+        meta = stub.CreateTask(task, timeout=30).resource_meta
+        asked = stub.GetTask.future(agent_pb2.GetTaskRequest(resource_meta=meta), timeout=2)
+        asked.code()  # when it is answered, or given up, the thread is held
         assert server.process is not None
         server.process.terminate()
-        assert server.process.wait(10) == 0
+        assert server.process.wait(20) == 0
 
 
 def test_the_metrics_page_has_the_names_of_flytekits_service() -> None:
@@ -194,8 +195,10 @@ def test_the_metrics_page_has_the_names_of_flytekits_service() -> None:
         request = agent_pb2.CreateTaskRequest(output_prefix="s3://b/m/data/0")
         request.template.type = "raising"
         request.template.custom.update({"operation": "", "error": ""})
-        agent_pb2_grpc.AsyncAgentServiceStub(channel).CreateTask(request, timeout=3)
-        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+        agent_pb2_grpc.AsyncAgentServiceStub(channel).CreateTask(request, timeout=30)
+        page = (
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30).read().decode()
+        )
     assert (
         'flyte_connector_requests_success_total{operation="create",task_type="raising"} 1.0' in page
     )
@@ -213,15 +216,16 @@ def test_certificates_are_read_again_when_their_files_change(tmp_path: Path) -> 
 
     install(first)
     env = {"FLYTEAGENTS_TLS_CERT": str(cert), "FLYTEAGENTS_TLS_KEY": str(key)}
-    server = RealServer([], env, ready_within=3)
+    server = RealServer([], env, ready_within=60)
     starter = threading.Thread(target=_start_anyway, args=(server,))
     starter.start()
     try:
         assert _answers_with(server.endpoint, first[0])
         install(second)
         assert _answers_with(server.endpoint, second[0])
-        assert not _answers_with(server.endpoint, first[0], tries=1)
+        assert not _answers_with(server.endpoint, first[0], soon=False)
     finally:
+        server.kill()  # else it would be waited for
         starter.join()
         server.__exit__(None, None, None)
 
@@ -236,6 +240,7 @@ def test_no_thread_of_the_server_interrupts_another_one_as_it_wakes_up() -> None
     assert set(policies) == {os.SCHED_BATCH}
 
 
+@pytest.mark.alone
 def test_a_server_without_plugins_is_ready_fast_and_small() -> None:
     with RealServer([]) as server:
         # Seconds of CPU: what else the machine does must not matter.
@@ -255,8 +260,10 @@ def _start_anyway(server: RealServer) -> None:
         return
 
 
-def _answers_with(endpoint: str, root: bytes, tries: int = 50) -> bool:
-    for _ in range(tries):
+def _answers_with(endpoint: str, root: bytes, *, soon: bool = True) -> bool:
+    """Whether the server has the certificate; `soon`: also one that is still starting."""
+    end = time.monotonic() + 60
+    while True:
         credentials = grpc.ssl_channel_credentials(root)
         options = [
             ("grpc.ssl_target_name_override", "agents.test"),
@@ -267,10 +274,11 @@ def _answers_with(endpoint: str, root: bytes, tries: int = 50) -> bool:
             try:
                 health.Check(health_pb2.HealthCheckRequest(), timeout=1)
             except grpc.RpcError:
+                if not soon or time.monotonic() > end:
+                    return False
                 time.sleep(0.05)
-                continue
-            return True
-    return False
+            else:
+                return True
 
 
 def _certificate() -> tuple[bytes, bytes]:

@@ -47,7 +47,7 @@ def create(prefix: str, script: str, attempt: int = 0) -> agent_pb2.CreateTaskRe
 
 
 async def get(stub: agent_pb2_grpc.AsyncAgentServiceStub, meta: bytes) -> int:
-    reply = await stub.GetTask(agent_pb2.GetTaskRequest(resource_meta=meta), timeout=5)
+    reply = await stub.GetTask(agent_pb2.GetTaskRequest(resource_meta=meta), timeout=30)
     return int(reply.resource.phase)
 
 
@@ -72,11 +72,11 @@ async def test_all_calls_about_a_task_join_one_trace_on_every_replica_and_after_
             prefix = "s3://bucket/trace/n0/data"
             metadata = (("traceparent", CALLER),)
             failing = create(prefix, "fail no such table")
-            meta = (await a.CreateTask(failing, timeout=5, metadata=metadata)).resource_meta
+            meta = (await a.CreateTask(failing, timeout=30, metadata=metadata)).resource_meta
             assert await get(a, meta) == 5
-            await a.DeleteTask(agent_pb2.DeleteTaskRequest(resource_meta=meta), timeout=5)
-            running = create(prefix, "sleep 1", attempt=1)
-            meta = (await a.CreateTask(running, timeout=5)).resource_meta
+            await a.DeleteTask(agent_pb2.DeleteTaskRequest(resource_meta=meta), timeout=30)
+            running = create(prefix, "sleep 3", attempt=1)
+            meta = (await a.CreateTask(running, timeout=30)).resource_meta
             assert await get(a, meta) == 2
             assert receiver.wait(lambda: created(receiver) == 2, 30)  # then it may die
             first.kill()
@@ -113,7 +113,7 @@ async def test_another_task_has_another_trace(receiver: OtlpReceiver) -> None:
         async with grpc.aio.insecure_channel(one.endpoint) as channel:
             stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
             for node in ("n0", "n1"):
-                await stub.CreateTask(create(f"s3://bucket/two/{node}/data", "forever"), timeout=5)
+                await stub.CreateTask(create(f"s3://bucket/two/{node}/data", "forever"), timeout=30)
         assert receiver.wait(lambda: sum("CreateTask" in s.name for s in receiver.spans) >= 2, 30)
     creates = [span for span in receiver.spans if "CreateTask" in span.name]
     assert len({span.trace_id for span in creates}) == 2

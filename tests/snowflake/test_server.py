@@ -192,10 +192,10 @@ async def test_a_lost_reply_with_find_by_tag_is_one_statement_whatever_snowflake
 ) -> None:
     snowflake.repeats = repeats
     snowflake.rows("CREATE TABLE public.t (n INT)")
-    snowflake.script("POST", BASE, SlowReply(2.0))
+    snowflake.script("POST", BASE, SlowReply(4.0))
     statement = "INSERT INTO t SELECT range FROM range(3)"
     async with flyte(
-        snowflake, deadline=1.0, FLYTEAGENTS_SNOWFLAKE_FIND_BY_TAG="true"
+        snowflake, deadline=2.0, FLYTEAGENTS_SNOWFLAKE_FIND_BY_TAG="true"
     ) as propeller:
         outcome = await propeller.run(task(statement), attempts=9)
     assert outcome.phase is Phase.SUCCEEDED, outcome

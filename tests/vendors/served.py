@@ -18,7 +18,7 @@ from flyteagents import Phase
 from flyteagents.testing import FakePropeller, FakeVendor, FlyteTask, RealServer, Response
 
 VendorT = TypeVar("VendorT", bound=FakeVendor)
-SHORT = 3.0
+SHORT = 5.0
 """Seconds for a create of what may pass, which is asked for again as long as there is time. A busy
 machine needs some of it to answer at all."""
 
@@ -88,7 +88,7 @@ class Served(ABC, Generic[VendorT]):
 
     async def test_an_outage_is_not_seen_by_a_running_task(self, vendor: VendorT) -> None:
         async with self.flyte(vendor) as propeller:
-            execution = propeller.start(self.runs(vendor, 1.0))
+            execution = propeller.start(self.runs(vendor, 3.0))
             await execution.until(Phase.RUNNING)
             await vendor.down()
             await asyncio.sleep(0.5)
@@ -124,7 +124,7 @@ class Served(ABC, Generic[VendorT]):
             RealServer([self.plugin], self.environment(vendor)) as server,
             FakePropeller(server.endpoint, wait_for_ready=True) as propeller,
         ):
-            execution = propeller.start(self.runs(vendor, 2.0), repeats=1)
+            execution = propeller.start(self.runs(vendor, 3.0), repeats=1)
             await execution.until(Phase.RUNNING)
             await asyncio.to_thread(server.restart)
             outcome = await execution.end()

@@ -60,7 +60,7 @@ class ServerProcess:
         env: Mapping[str, str],
         *,
         port: int | None = None,
-        ready_within: float = 20.0,
+        ready_within: float = 60.0,
         python: str | Path = sys.executable,
         shown: bool = False,
         options: Sequence[str] = (),

@@ -43,7 +43,7 @@ class RealServer(ServerProcess):
         python_path: Sequence[Path | str] = (),
         *,
         port: int | None = None,
-        ready_within: float = 20.0,
+        ready_within: float = 60.0,
         python: str | Path = sys.executable,
     ) -> None:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLYTEAGENTS_", "OTEL_"))}
