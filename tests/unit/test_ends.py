@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
+from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -143,3 +146,37 @@ async def test_a_job_that_ended_before_its_cancel_is_not_recorded_again(
     await polling.poll(opened, within(60))
     await setup.cancelling.delete(replace(opened), within(60))
     assert [root["flyte.phase"] for root in roots] == ["SUCCEEDED"]
+
+
+YEAR_1, YEAR_9999 = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1, 9999))
+
+
+@pytest.mark.parametrize(
+    ("started", "ended"), [(YEAR_1, YEAR_1), (YEAR_1, None), (None, YEAR_9999)]
+)
+async def test_a_moment_that_stands_for_none_is_no_part_of_the_jobs_time(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, started: datetime | None, ended: datetime | None
+) -> None:
+    sent: list[tuple[float, float]] = []
+
+    def job(trace: int, key: str, name: str, start: float, end: float, **of: Any) -> None:
+        sent.append((start, end))
+
+    monkeypatch.setattr(setup.telemetry.tracing, "job", job)
+    setup.agent.script["get"] = [Status(Phase.SUCCEEDED, started=started, ended=ended)]
+    opened = setup.opened(trace=TRACE, age=5.0)
+    await Polling(setup.kernel, setup.cancelling, setup.flights.resume).poll(opened, within(1))
+    ((start, end),) = sent
+    assert opened.envelope.created <= start <= end <= time.time()
+
+
+async def test_numbers_that_are_none_cost_a_job_neither_its_end_nor_its_other_numbers(
+    setup: Setup, roots: list[dict[str, Any]]
+) -> None:
+    odd: dict[Any, Any] = {"rows": 3, "bytes": None, "stages": [1], 7: 1, "cost": Decimal(1)}
+    setup.agent.script["get"] = [Status(Phase.SUCCEEDED, statistics=odd)]
+    opened = setup.opened(trace=TRACE)
+    polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
+    assert (await polling.poll(opened, within(1))).phase is Phase.SUCCEEDED
+    (root,) = roots
+    assert {name for name in root if name.startswith("flyte.job.")} == {"flyte.job.rows"}

@@ -165,6 +165,8 @@ def test_job_statistics_take_numbers_with_sane_names_and_not_without_end(
                 "nan": float("nan"),
                 "inf": float("inf"),
                 "less": -1,
+                "more than 64 bits": 2**63,
+                "over": 2**63,
             },
         )
     metrics.job_statistics("flood", {f"n{i}": 1 for i in range(1000)})
@@ -204,3 +206,14 @@ def test_metrics_go_to_a_collector_where_one_is_named(monkeypatch: pytest.Monkey
     assert latency.attributes == {"task_type": "acme", "operation": "get"}
     assert received["flyte_connector_requests_success"].value == 1
     assert receiver.spans == []
+
+
+def test_a_sum_of_any_size_goes_to_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    with OtlpReceiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        telemetry = start_telemetry()
+        for _ in range(3):
+            telemetry.metrics.job_statistics("acme", {"bytes": 2**63 - 1})
+        telemetry.shutdown()
+        named = {metric.name: metric.value for metric in receiver.metrics}
+    assert named["flyteagents_job_statistics"] == pytest.approx(3 * 2.0**63)

@@ -145,3 +145,18 @@ def test_an_exporter_that_cannot_be_told_encodes_by_itself(exporters: Any) -> No
     assert not use_for(exporters.OTLPSpanExporter())
     assert not hasattr(exporters, "encode_spans")
     assert not use_for(sys)
+
+
+@pytest.mark.parametrize("moment", [-62_135_596_800 * 10**9, 253_370_764_800 * 10**9])
+def test_a_span_that_nobody_can_encode_costs_no_other(
+    moment: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink: list[LateSpan] = []
+    origin = Origin(TracerProvider(), SCOPES[0], sink.append)
+    for start in (moment, 1, moment, 2):
+        span = LateSpan(origin, "GetTask", None, SpanKind.SERVER, {}, (), start)
+        span.end(max(start, 2))
+    request = Encoder().request(sink)
+    sent = request.resource_spans[0].scope_spans[0].spans
+    assert [span.start_time_unix_nano for span in sent] == [1, 2]
+    assert caplog.text.count("the span 'GetTask' cannot be sent") == 2

@@ -63,3 +63,17 @@ async def test_jobs_of_which_only_the_phase_is_told_have_one_answer_in_common(
 ) -> None:
     one, two = [await polling.poll(setup.opened(), within(60)) for _ in range(2)]
     assert one is two
+
+
+async def test_an_agent_that_counts_on_in_what_it_gave_says_something_new(
+    setup: Setup, polling: Polling
+) -> None:
+    opened = setup.opened()
+    step = {"done": 0}
+    given = Status(Phase.RUNNING, info={"steps": [step]})
+    setup.agent.script["get"] = [given]
+    first = await polling.poll(opened, within(1))
+    step["done"] = 1
+    second = await polling.poll(opened, within(1))
+    assert first.info == {"steps": [{"done": 0}]}
+    assert second.info == {"steps": [{"done": 1}]}

@@ -229,3 +229,6 @@ def test_a_job_that_outlives_the_tasks_timeout_is_history() -> None:
     assert not history(running, None)
     assert not history(RUNNING, timedelta(seconds=5))
     assert not history(Status(Phase.SUCCEEDED, started=began), timedelta(seconds=5))
+    # Of a job without a start, JSON of Go and .NET says that it began in the year 1.
+    never = Status(Phase.RUNNING, started=datetime(1, 1, 1, tzinfo=timezone.utc))
+    assert not history(never, timedelta(seconds=5))

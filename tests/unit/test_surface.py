@@ -26,11 +26,11 @@ SURFACE = set(
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
     "author's API": 5_940,
-    "_kernel": 29_860,
+    "_kernel": 30_025,
     "_wire": 10_235,
     "_vendor": 5_500,
     # Late spans, OTLP bytes, read histograms and batched lines take 4,300 (docs/benchmark.md).
-    "_telemetry": 11_780,
+    "_telemetry": 11_820,
 }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from opentelemetry.trace import Span, get_current_span
@@ -25,6 +26,8 @@ from flyteagents._task import Task
 from flyteagents._telemetry.batched_lines import Event
 from flyteagents._telemetry.tracing import task_attributes, trace_id
 
+LATEST = 2.0**33
+"""Seconds since the epoch, in the year 2242: no job ends later."""
 STATEMENT_LIMIT = 400
 """Bytes of a statement in a span: enough to know it by."""
 
@@ -55,14 +58,19 @@ def record_end(
     if envelope.job is not None:
         attributes["flyte.job"] = _named(envelope)
     if status is not None:
-        if status.started is not None:
-            started = status.started.timestamp()
+        began = seconds_of(status.started)
+        if began is not None:
+            started = began
             # Two clocks, and a job that was taken over began before this attempt.
             attributes["flyte.job.queue_seconds"] = max(started - envelope.created, 0.0)
-        if status.ended is not None:
-            ended = status.ended.timestamp()
-        attributes |= {f"flyte.job.{name}": value for name, value in status.statistics.items()}
-        kernel.telemetry.metrics.job_statistics(task_type, status.statistics)
+        ended = seconds_of(status.ended) or ended
+        statistics = {
+            name: value
+            for name, value in status.statistics.items()
+            if isinstance(name, str) and isinstance(value, bool | int | float | str)
+        }
+        attributes |= {f"flyte.job.{name}": value for name, value in statistics.items()}
+        kernel.telemetry.metrics.job_statistics(task_type, statistics)
 
     kernel.telemetry.metrics.jobs.add(kernel.label(task_type), phase)
     # `created` is 0 where another connector wrote the envelope.
@@ -81,6 +89,13 @@ def record_end(
         attributes=attributes,
         failure=None if answer.phase is Phase.SUCCEEDED else answer.message,
     )
+
+
+def seconds_of(moment: datetime | None) -> float | None:
+    """A vendor's moment since the epoch; None for one that stands for none: the year 1 in JSON of
+    Go and .NET, the year 9999. A span of such a time could not be sent."""
+    seconds = 0.0 if moment is None else moment.timestamp()
+    return seconds if 0 < seconds < LATEST else None
 
 
 def _error(kernel: Kernel, task_type: str, text: str, status: Status | None) -> dict[str, str]:

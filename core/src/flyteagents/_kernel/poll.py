@@ -13,6 +13,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from flyteagents._errors import AgentError, InvalidTask
@@ -21,6 +22,7 @@ from flyteagents._kernel.answers import CANCELLED, Answer
 from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.codec import check_complete
+from flyteagents._kernel.copies import unshared
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.detached import ended_or_late, turn
 from flyteagents._kernel.ends import record_end
@@ -196,6 +198,10 @@ class Polling:
                 phase, text = Phase.FAILED, str(error)
         text = excerpt(text, TEXT_LIMIT) if text else ""
         links, info = self._links(opened), _lasting(opened, phase, status.info)
+        # An agent that counts on in the mapping it gave would change what was said before, and so
+        # say nothing new.
+        with suppress(RecursionError):  # the wire tells what it cannot send
+            info = unshared(info)
         if seen.latest is not None and seen.latest.says(phase, text, links, info):
             return seen.latest
         return Answer(phase, text, outputs, links, info)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any, Protocol
 
 from flyteagents._agent import Agent
@@ -20,6 +20,7 @@ from flyteagents._kernel.absence import FOR_EVER, IN_VAIN, absent
 from flyteagents._kernel.call import KernelCall, ask, ask_patiently
 from flyteagents._kernel.cancel import STEP_LIMIT, Cancelling, dying
 from flyteagents._kernel.detached import wait_within
+from flyteagents._kernel.ends import seconds_of
 from flyteagents._kernel.envelope import new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage
 from flyteagents._kernel.kernel import Kernel, log
@@ -254,6 +255,7 @@ def history(status: Status, timeout: timedelta | None) -> bool:
     longer than the task's timeout, which is why Flyte began the next attempt."""
     if status.cancelling or status.phase in IN_VAIN:
         return True
-    if status.phase is Phase.SUCCEEDED or timeout is None or status.started is None:
+    started = seconds_of(status.started)
+    if status.phase is Phase.SUCCEEDED or timeout is None or started is None:
         return False
-    return datetime.now(timezone.utc) - status.started > timeout
+    return time.time() - started > timeout.total_seconds()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -223,14 +222,15 @@ class Metrics:
         for name, value in statistics.items():
             if isinstance(value, bool | str) or not _STATISTIC.fullmatch(name):
                 continue
-            if not 0 <= value < math.inf:  # no sum survives NaN or infinity
+            # No sum survives NaN or infinity, and no reply with metrics an integer over 64 bits.
+            if not 0 <= value < 2.0**63:
                 continue
             if name in names or len(names) < _STATISTICS_LIMIT:
                 names.add(name)
                 if _PEAK.match(name):
                     self._peaks.raise_to(value, agent, name)
                 else:
-                    self._statistics.add(agent, name, amount=value)
+                    self._statistics.add(agent, name, amount=float(value))
 
     def watch(
         self, name: str, unit: str, text: str, *labels: str, read: Callable[[], Values]

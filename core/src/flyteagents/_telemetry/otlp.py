@@ -13,6 +13,7 @@ trace/v1/trace.proto and common/v1/common.proto; `tests/unit/test_otlp.py` compa
 
 from __future__ import annotations
 
+import logging
 import struct
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from flyteagents._telemetry.late_spans import CommonAttributes, Ended, LateSpan
 
+log = logging.getLogger("flyteagents")
 _KNOWN_LIMIT, _LONG = 4096, 1024
 """Attributes that are remembered, and bytes of one: some come over the wire."""
 _IDS, _ABOVE = struct.Struct(">H16sHQ"), struct.Struct(">HQ")
@@ -63,8 +65,12 @@ class Encoder:
     def request(self, spans: Sequence[Ended]) -> ExportTraceServiceRequest:
         resources: dict[bytes, dict[bytes, list[bytes]]] = {}
         for span in spans:
-            resource, scope = self._frame(span)
-            encoded = _field(0x12, self._span(span))
+            try:
+                resource, scope = self._frame(span)
+                encoded = _field(0x12, self._span(span))
+            except Exception as error:  # noqa: BLE001 # what nobody can encode costs no other span
+                log.warning("the span %.80r cannot be sent: %s", span.name, type(error).__name__)
+                continue
             resources.setdefault(resource, {}).setdefault(scope, []).append(encoded)
 
         request = ExportTraceServiceRequest()
@@ -94,7 +100,8 @@ class Encoder:
     def _span(self, span: Ended) -> bytes:
         try:
             encoded = self._plain(span)
-        except (AttributeError, TypeError, ValueError):  # no text; a list; half of a character
+        except (AttributeError, TypeError, ValueError, struct.error):
+            # No text; a list; half of a character; no time.
             encoded = None
         if encoded is not None:
             return encoded

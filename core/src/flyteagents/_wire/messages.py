@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError, Message
 from flyteagents._errors import InvalidTask
 from flyteagents._kernel.answers import Answer, Refused
 from flyteagents._kernel.codec import Codec
-from flyteagents._kernel.copies import copied
+from flyteagents._kernel.copies import copied, unshared
 from flyteagents._kernel.requests import NO_CONNECTION, Connection, CreateRequest, JobRequest
 from flyteagents._redact import excerpt, redact, remember
 from flyteagents._status import ErrorDocument, LogLine, Phase
@@ -32,7 +32,7 @@ from flyteagents._task import Identity, Task
 from flyteagents._types import Type
 from flyteagents._wire.carried import without_secrets
 from flyteagents._wire.literals import decode_literals, encode_literals
-from flyteagents._wire.structs import to_struct, unshared
+from flyteagents._wire.structs import to_struct
 from flyteagents._wire.templates import Templates
 from flyteagents._wire.types import dump_types, load_types
 
