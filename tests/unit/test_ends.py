@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import replace
@@ -10,7 +11,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import PREFIX, RUNNING, SUCCEEDED, Setup, within
+from tests.unit.kernel_setup import (
+    PREFIX,
+    RUNNING,
+    SUCCEEDED,
+    Hasty,
+    Numbered,
+    Setup,
+    until,
+    within,
+)
 
 from flyteagents import Forbidden, InvalidTask, Phase, Status
 from flyteagents._kernel import cancel, poll
@@ -18,7 +28,10 @@ from flyteagents._kernel.answers import SMALL
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.keys import key_of
 from flyteagents._kernel.poll import Polling
+from flyteagents._kernel.requests import JobRequest
+from flyteagents._kernel.service import Service
 from flyteagents._kernel.settings import KernelSettings
+from flyteagents._telemetry.tracing import Rpc
 
 TRACE = "a" * 32
 
@@ -33,6 +46,10 @@ def roots(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
 
     monkeypatch.setattr(setup.telemetry.tracing, "job", job)
     return sent
+
+
+def rpc(setup: Setup) -> Rpc:
+    return Rpc(setup.telemetry.tracing, "service/Method")
 
 
 def counted(setup: Setup) -> dict[str, float]:
@@ -180,3 +197,21 @@ async def test_numbers_that_are_none_cost_a_job_neither_its_end_nor_its_other_nu
     assert (await polling.poll(opened, within(1))).phase is Phase.SUCCEEDED
     (root,) = roots
     assert {name for name in root if name.startswith("flyte.job.")} == {"flyte.job.rows"}
+
+
+async def test_the_vendors_no_after_an_early_answer_is_recorded_with_the_first_poll_that_tells_it(
+    setup: Setup, roots: list[dict[str, Any]]
+) -> None:
+    said_no = asyncio.Event()
+    setup.agent.named = Numbered(id="job-1")
+    setup.agent.script["create"] = [said_no, Forbidden("no")]
+    service = Service(setup.kernel)
+    meta = await service.create(setup.request(), Hasty(), rpc(setup))
+    said_no.set()
+    await until(lambda: not setup.kernel.detached)
+    before = counted(setup)
+    for _ in range(2):
+        poll = JobRequest("scripted", meta, PREFIX)
+        assert (await service.get(poll, within(60), rpc(setup))).message == "no"
+    assert [root["flyte.phase"] for root in roots] == ["FAILED"]
+    assert counted(setup)["FAILED"] - before.get("FAILED", 0) == 1

@@ -12,6 +12,7 @@ from flyteagents._kernel.call import ask
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.deadline import Deadline
+from flyteagents._kernel.ends import record_end
 from flyteagents._kernel.envelope import Envelope, dump
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel, log
@@ -84,10 +85,15 @@ class Service:
     def _opened(self, known: Known, request: JobRequest) -> OpenJob | Answer:
         """The job that is to be polled, or the answer where none is."""
         envelope = known.envelope
-        parked = envelope.parked or self.kernel.soft.late_ends.get(envelope.key)
+        late = self.kernel.soft.late_ends.get(envelope.key)
+        parked = envelope.parked or late
         if parked is not None:
             outputs = None if parked.outputs is None else base64.b64decode(parked.outputs)
-            return Answer(parked.phase, parked.message, outputs)
+            answer = Answer(parked.phase, parked.message, outputs)
+            # One that was parked by its create was recorded there.
+            if late and self.kernel.soft.seen(request, envelope.task_type).first_end():
+                record_end(self.kernel, envelope, answer)
+            return answer
         if not known.admitted:
             return Answer(
                 Phase.FAILED, "this service no longer serves the task's project and domain"
