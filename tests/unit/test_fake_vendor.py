@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -17,6 +18,7 @@ from flyteagents.testing import (
     Request,
     Response,
     SlowReply,
+    free_port,
 )
 
 
@@ -268,3 +270,12 @@ async def test_new_jobs_are_not_seen_before_the_lag_has_passed(
         assert (await client.get(f"{service.url}/jobs")).json() == {"jobs": []}
         service.lag = 0
         assert (await client.get(f"{service.url}/jobs/j")).status_code == 200
+
+
+RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+@pytest.mark.skipif(not RANGE.exists(), reason="this system does not say which ports it gives away")
+def test_a_free_port_is_none_that_another_process_may_be_given_before_it_is_used_again() -> None:
+    lowest = int(RANGE.read_text().split()[0])
+    assert max(free_port() for _ in range(20)) < lowest

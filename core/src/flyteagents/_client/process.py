@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -31,11 +32,22 @@ _STOPPED_WITHIN = 30.0
 _RECONNECT = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50))
 
 
+_PORTS = range(10_000, 32_000)
+"""Below those that Linux and macOS give away by themselves (from 32768 and 49152 on)."""
+
+
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that nobody listens on now. Nobody else is given it by the
+    system: a server that is restarted finds it free again."""
+    for _ in range(100):
+        with socket.socket() as probe:
+            try:
+                # Not by `random`: processes with the same seed would choose the same ones.
+                probe.bind(("127.0.0.1", secrets.choice(_PORTS)))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError(f"no port of {_PORTS.start} to {_PORTS.stop - 1} is free")
 
 
 class ServerEnded(Exception):

@@ -26,6 +26,8 @@ from urllib.parse import parse_qsl
 
 import h11
 
+from flyteagents._client.process import free_port
+
 
 @dataclass(frozen=True)
 class Request:
@@ -209,11 +211,12 @@ class FakeVendor:
     async def up(self) -> None:
         """Listen, on the same port as before."""
         if self._listener is None:
+            # One that is still free when the vendor comes back after `down`.
+            self.port = self.port or free_port()
             self._up = True
             self._listener = await asyncio.start_server(
                 self._connected, self.host, self.port, backlog=1024
             )
-            self.port = self._listener.sockets[0].getsockname()[1]
 
     async def restart(self) -> None:
         """`down` and `up` at once."""
