@@ -8,6 +8,7 @@ import pytest
 from tests.sdk.fixtures import sdk as sdk
 from tests.sdk.fixtures import tasks as tasks
 from tests.snowflake.fake_snowflake import FakeSnowflake
+from tests.snowflake.logins import Logins
 from tests.vendors.settings import forget_settings
 
 
@@ -20,3 +21,15 @@ def _no_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 async def snowflake() -> AsyncIterator[FakeSnowflake]:
     async with FakeSnowflake() as vendor:
         yield vendor
+
+
+@pytest.fixture
+def logins(snowflake: FakeSnowflake) -> Logins:
+    made = Logins(
+        {"ACCT.ME": [0], "ORG-MY_ACCT.ME": [0]},
+        {"app": "word-of-the-client"},
+        {"refresh-me"},
+        {"the-pat"},
+    )
+    snowflake.logins = made
+    return made

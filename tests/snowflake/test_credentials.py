@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,6 @@ REFRESH = json.dumps(
         "scope": "session:role:ANALYST",
     }
 )
-
-
-@pytest.fixture
-def logins(snowflake: FakeSnowflake) -> Logins:
-    made = Logins(
-        {"ACCT.ME": [0], "ORG-MY_ACCT.ME": [0]},
-        {"app": "word-of-the-client"},
-        {"refresh-me"},
-        {"the-pat"},
-    )
-    snowflake.logins = made
-    return made
 
 
 async def done(driver: Driver, connection: Connection = NO_CONNECTION, **options: Any) -> None:
@@ -148,7 +136,7 @@ async def test_a_token_is_kept_and_renewed_ahead_of_its_end(
         job = await driver.create(driver.task("SELECT 'forever'"))
         await asyncio.gather(*(driver.get(job) for _ in range(20)))
         assert len(made) == 1
-        monkeypatch.setattr(credentials, "LIFE", 200)
+        monkeypatch.setattr(credentials, "LIFE", credentials.SKEW + 200)
         monkeypatch.setattr("flyteagents.kit.tokens.PAUSE", 0.0)
         await driver.agent.close()  # forgets it
         await driver.get(job)
@@ -351,49 +339,12 @@ async def test_a_host_of_a_tasks_own_gets_no_credentials_unless_it_is_allowed(
     assert logins.seen == []
 
 
-async def test_the_check_says_who_one_is(
+async def test_a_clock_that_is_some_minutes_ahead_keeps_nobody_out(
     snowflake: FakeSnowflake, logins: Logins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(NAME, private_key())
-    async with Driver(snowflake.url, account="acct", user="me").opened() as driver:
-        told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
-        assert "accepts the secret snowflake_private_key; the user is ME" in told
-        snowflake.script("POST", BASE, Response(403, {"message": "IP not allowed"}))
-        with pytest.raises(AgentError, match="IP not allowed"):
-            await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
-    async with Driver(snowflake.url).opened() as driver:
-        told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
-        assert "FLYTEAGENTS_SNOWFLAKE_ACCOUNT" in told
-    assert NAME in os.environ
-
-
-async def test_the_check_makes_a_token_of_each_tenants_secret(
-    snowflake: FakeSnowflake, logins: Logins, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(NAME, private_key())
-    monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES", private_key(1))
-    tenants = {"sales/*": "sales", "shop/*": "sales", "*/production": "robot"}
-    settings = {"account": "acct", "user": "me", "credentials": tenants}
-    async with Driver(snowflake.url, **settings).opened() as driver:
-        with pytest.raises(Unauthenticated, match=r"^\*/production: there is no secret 'robot'"):
-            await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
-        monkeypatch.setenv("FLYTEAGENTS_SECRET_ROBOT", "a-programmatic-token")
-        told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
-    assert told.endswith(
-        "sales/*, shop/*: there is a token for the secret sales; "
-        "*/production: there is a token for the secret robot"
-    )
-
-
-async def test_the_check_tries_tenants_secrets_also_where_there_is_no_account_of_the_services(
-    snowflake: FakeSnowflake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES", "{}")
-    async with Driver(snowflake.url, credentials={"sales/*": "sales"}).opened() as driver:
-        with pytest.raises(Unauthenticated, match="no JSON object with client_id"):
-            await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
-        # Its token comes from the endpoint of an account that only a task names.
-        client = '{"client_id": "app", "client_secret": "word-of-app"}'
-        monkeypatch.setenv("FLYTEAGENTS_SECRET_SALES", client)
-        told = await driver.agent.check(driver.call("check", None, connection=NO_CONNECTION))
-    assert told.endswith("FLYTEAGENTS_SNOWFLAKE_USER; sales/*: the secret sales is there")
+    ahead = time.time() + 240
+    source = credentials.Source("key", private_key(), "the secret", "ACCT.ME", snowflake.url)
+    with monkeypatch.context() as patched:
+        patched.setattr("time.time", lambda: ahead)
+        token = credentials.signed(source)
+    assert logins._jwt(token.value) is None

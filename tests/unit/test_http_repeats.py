@@ -149,6 +149,20 @@ async def test_retry_after_is_waited_for(setup: Setup) -> None:
     assert third - second >= 0.04
 
 
+async def test_retry_after_counts_also_where_the_agent_explains_the_reply(setup: Setup) -> None:
+    setup.vendor.script("*", "*", Response(403, "too fast", headers={"Retry-After": "0.04"}))
+    budget = Budget(time.monotonic() + 60)
+    http = setup.client.bind(setup.endpoint, budget, lambda reply: Throttled(reply.text))
+    await http.get("/")
+    first, second = (request.at for request in setup.vendor.requests)
+    assert second - first >= 0.04
+
+    setup.vendor.script("*", "*", Response(403, "", headers={"Retry-After": "70"}))
+    with pytest.raises(Throttled) as raised:
+        await http.get("/")
+    assert raised.value.retry_after == 70
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -151,6 +151,8 @@ class Requests:
                 if status in (407, 429, 503):
                     trip.came = "unsent"  # it was turned away, by the vendor or by a proxy
                 refusal = self._explain(reply) or error_of(reply, trip.to)
+                if isinstance(refusal, Throttled) and refusal.retry_after is None:
+                    refusal.retry_after = trip.retry_after  # an agent reads the body alone
                 if endpoint.shown and isinstance(refusal, Unauthenticated | Forbidden):
                     refusal.message += f" | credentials: {endpoint.shown}"
                 raise refusal

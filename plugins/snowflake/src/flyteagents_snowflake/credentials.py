@@ -26,7 +26,7 @@ from flyteagents_snowflake.settings import SnowflakeSettings
 KIND = "X-Snowflake-Authorization-Token-Type"
 LIFE = 3540
 """Seconds for which a JWT is good; Snowflake takes an hour."""
-SKEW = 30
+SKEW = 300
 """Seconds by which this machine's clock may be ahead of Snowflake's."""
 _KINDS: Mapping[Login, str] = {
     "key": "KEYPAIR_JWT",
