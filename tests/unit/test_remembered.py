@@ -9,23 +9,36 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import WHO, Numbered, Setup
+from tests.unit.kernel_setup import RUNNING, WHO, Numbered, Setup
 
-from flyteagents import Forbidden, Idempotency, Kind, Type, Unavailable, _redact, _tenants
+from flyteagents import (
+    Forbidden,
+    Idempotency,
+    Kind,
+    Phase,
+    Status,
+    Type,
+    Unavailable,
+    _redact,
+    _tenants,
+)
 from flyteagents._kernel import keys
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import (
     CARRYING,
     BrokenEnvelope,
     Envelope,
+    Parked,
     _dump,
     load,
     new_envelope,
 )
 from flyteagents._kernel.kernel import ERROR_LIMIT
+from flyteagents._kernel.poll import Polling
+from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.service import Service
-from flyteagents._kernel.soft_state import SoftState
+from flyteagents._kernel.soft_state import REQUESTS, ROOM, SoftState
 from flyteagents._kernel.stores import Stores
 from flyteagents._telemetry.otlp import Encoder
 from flyteagents._telemetry.providers import Telemetry
@@ -131,7 +144,7 @@ def test_memory_is_bound_where_creates_have_much_to_remember() -> None:
         job = {"id": f"job-{number}", "text": "x" * 2 * CARRYING}
         soft.was_created(Envelope(**{**made, "key": str(number), "declared": LONG, "job": job}))
     kept = soft.created.values()
-    assert [envelope.key for envelope in kept] == ["27", "28", "29"]
+    assert [envelope.key for envelope in kept] == ["25", "26", "27", "28", "29"]
     assert all(len(envelope.declared) < 10 for envelope in kept)
 
 
@@ -142,7 +155,82 @@ def test_a_create_with_more_to_remember_than_there_is_room_for_is_remembered() -
     assert soft.created.get("long") is not None
     soft.was_created(Envelope(**{**made, "key": "short", "job": {"id": "job-1"}}))
     assert soft.created.get("long") is None
-    assert soft.created._weight == 1
+    assert not soft.created._more
+    assert soft.created._further == 0
+
+
+SIZE = 40
+WORDS = Status(Phase.RUNNING, LONG)
+
+
+def kept_texts(soft: SoftState) -> int:
+    """Bytes of the texts of all jobs that are remembered."""
+    jobs = soft._jobs.values()
+    return sum(len(seen.trouble) + len(str(seen.latest)) for seen in jobs)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        WORDS,
+        Status(Phase.FAILED, LONG),
+        Status(Phase.RUNNING, info={"words": LONG}),
+        Status(Phase.RUNNING, info={"words": {"nested": [LONG]}}),
+        Status(Phase.SUCCEEDED, outputs={"o": LONG[:7000]}),
+    ],
+)
+async def test_what_vendors_say_of_all_jobs_is_bound_in_sum(setup: Setup, said: Status) -> None:
+    soft = setup.kernel.soft = SoftState(SIZE)
+    polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
+    setup.agent.script["get"] = [said]
+    for _ in range(SIZE):
+        answer = await polling.poll(setup.opened(), Deadline(5))
+        assert len(str(answer)) > 7000
+    assert 0 < kept_texts(soft) <= SIZE * ROOM
+
+
+async def test_why_polls_of_all_jobs_fail_is_bound_in_sum(setup: Setup) -> None:
+    soft = setup.kernel.soft = SoftState(SIZE)
+    polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
+    setup.agent.script["get"] = [Unavailable(LONG)]
+    for _ in range(SIZE):
+        await polling.poll(setup.opened(), Deadline(5))
+    assert len(soft._jobs.values()) <= SIZE / 2
+
+
+async def test_jobs_with_ordinary_texts_are_all_remembered(setup: Setup) -> None:
+    soft = setup.kernel.soft = SoftState(SIZE)
+    polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
+    setup.agent.script["get"] = [Status(Phase.RUNNING, "x" * 500, info={"rows": "x" * 300})]
+    for _ in range(SIZE):
+        await polling.poll(setup.opened(), Deadline(5))
+    assert len(soft._jobs.values()) == SIZE
+
+
+async def test_room_that_a_job_no_longer_needs_is_others(setup: Setup) -> None:
+    soft = setup.kernel.soft = SoftState(SIZE)
+    polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
+    setup.agent.script["get"] = [WORDS, RUNNING]
+    opened = setup.opened()
+    for _ in range(2):
+        await polling.poll(opened, Deadline(5))
+    for _ in range(SIZE - 1):
+        await polling.poll(setup.opened(), Deadline(5))
+    assert len(soft._jobs.values()) == SIZE
+
+
+@pytest.mark.parametrize("what", ["late_ends", "troubles", "requests"])
+def test_other_texts_are_bound_in_sum_too(what: str) -> None:
+    soft = SoftState(SIZE)
+    made: dict[str, Callable[[], object]] = {
+        "late_ends": lambda: Parked(Phase.FAILED, LONG),
+        "troubles": lambda: LONG + "",
+        "requests": lambda: JobRequest("scripted", LONG.encode()),
+    }
+    memory = getattr(soft, what)
+    for number in range(REQUESTS):
+        memory.put(str(number), made[what]())
+    assert 0 < len(memory.values()) <= memory._size * ROOM / len(LONG)
 
 
 def test_an_errors_text_is_cut(setup: Setup) -> None:

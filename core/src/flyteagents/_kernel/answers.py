@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from sys import getsizeof
 
 from flyteagents._status import Link, Phase
 
@@ -34,6 +35,14 @@ class Answer:
     encoded: dict[int, bytes] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )  # not in __init__: `replace` makes another answer, with bytes of its own
+
+    @property
+    def texts(self) -> int:
+        """Bytes of memory that it takes at most, with what the wire makes of it."""
+        plain = getsizeof(self.message) + getsizeof(self.outputs)
+        links = sum(getsizeof(link.uri) + getsizeof(link.name) for link in self.links)
+        # As objects they take some four times as much as when written.
+        return 2 * (plain + links + 4 * len(str(self.info)))
 
     def says(
         self, phase: Phase, message: str, links: Sequence[Link], info: Mapping[str, object]

@@ -59,7 +59,7 @@ class Flights:
         self._metrics = kernel.telemetry.metrics
         self._cancelling = cancelling
         self._under_way: dict[str, Flight] = {}
-        self._unheard: Bounded[Unheard] = Bounded(1000)
+        self._unheard: Bounded[Unheard] = Bounded(1000, texts=lambda it: len(str(it.made.job)))
         # A private server's alone, whose client may die before its next attempt has looked.
         self._unanswered: Bounded[Flight] = Bounded(100)
         self._abandoned = False

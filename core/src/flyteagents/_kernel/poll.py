@@ -29,6 +29,7 @@ from flyteagents._kernel.ends import record_end
 from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.open_job import OpenJob
+from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.stores import OUTPUTS
 from flyteagents._kernel.verdicts import Verdict, cause, verdict
 from flyteagents._redact import excerpt, redact
@@ -169,7 +170,7 @@ class Polling:
             seen.vendor_spoke()  # last: what is wrong with the answer is a failure too
             if answer.phase.terminal:
                 return self._ended(opened, answer, status)
-            return seen.was_answered(answer)
+            return self._remember(seen, answer)
         except Exception as error:  # noqa: BLE001 # the table knows them all
             return self._failed(opened, error)
         finally:
@@ -258,6 +259,7 @@ class Polling:
             return self._give_up(opened, Phase.FAILED, text)
         refused = what is Verdict.REFUSED
         series = seen.poll_failed(error, text, refused=refused)
+        self._kernel.soft.grew(seen)
         patience = settings.auth_patience if refused else settings.outage_patience
         self._metrics.hiccups.add(served.task_type, cause(error))
         log.warning("%s: poll %d in a row failed: %s", served.task_type, seen.failures.count, text)
@@ -288,7 +290,7 @@ class Polling:
                 text += trouble
             phase = seen.phase or Phase.INITIALIZING
             info = _lasting(opened, phase, {})
-            return seen.was_answered(Answer(phase, text, links=links, info=info))
+            return self._remember(seen, Answer(phase, text, links=links, info=info))
         if awaited:
             # Nothing has run, so a retry repeats nothing; below, the job may have done its work.
             text = f"the job never arrived at its vendor{trouble}"
@@ -310,7 +312,13 @@ class Polling:
             if status is not None and status.phase in IN_VAIN:
                 key = opened.envelope.made_with or opened.envelope.key
                 self._kernel.soft.absences.put(key, FOR_EVER)
-        return opened.seen.was_answered(answer)
+        return self._remember(opened.seen, answer)
+
+    def _remember(self, seen: Seen, answer: Answer) -> Answer:
+        before, kept = seen.latest, seen.was_answered(answer)
+        if kept is not before:
+            self._kernel.soft.grew(seen)
+        return kept
 
     def _links(self, opened: OpenJob) -> Sequence[Link]:
         latest = opened.seen.latest

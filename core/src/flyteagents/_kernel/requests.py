@@ -53,3 +53,9 @@ class JobRequest:
     known: Known | None = field(default=None, init=False, repr=False)
     name: str = field(default="", init=False, repr=False)
     opened: OpenJob | None = field(default=None, init=False, repr=False)
+
+    def texts(self) -> int:
+        """Bytes of what callers may make long."""
+        connection = self.connection
+        sent = (*connection.secrets.values(), *connection.configs.values())
+        return len(self.meta) + len(self.output_prefix) + sum(map(len, sent))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from sys import getsizeof
 
 from flyteagents._errors import text_of
 from flyteagents._kernel.answers import SMALL, Answer
@@ -50,6 +51,7 @@ class Series:
 class Seen:
     """What this replica has seen of one job.
 
+    name: that of the memory.
     looked_at: it has been polled here. there: its vendor has told of it.
     phase: the last one that was answered, which is not taken back. latest: that answer.
     final: the answer of a job that has ended, which every later poll gets.
@@ -71,6 +73,7 @@ class Seen:
         "final",
         "latest",
         "looked_at",
+        "name",
         "not_stopped",
         "nothing_to_stop",
         "phase",
@@ -81,8 +84,9 @@ class Seen:
         "trouble",
     )
 
-    def __init__(self, task_type: str = "") -> None:
+    def __init__(self, task_type: str = "", name: str = "") -> None:
         self.task_type = task_type
+        self.name = name
         self.looked_at = False
         self.there = False
         self.phase: Phase | None = None
@@ -105,6 +109,10 @@ class Seen:
     def busy(self) -> bool:
         """Whether a poll or a cancel is under way, so that the memory must not go."""
         return self.poll is not None or self.cancel is not None
+
+    def texts(self) -> int:
+        """Bytes of memory that its texts take: agents and vendors may make them long."""
+        return getsizeof(self.trouble) + (self.latest.texts if self.latest else 0)
 
     @property
     def poll(self) -> asyncio.Task[Answer] | None:

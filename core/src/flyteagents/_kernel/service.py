@@ -50,7 +50,7 @@ class Service:
         self._polling = Polling(kernel, self._cancelling, self._flights.resume)
         # What `abandon` has to know, with the connections, without which nobody may cancel a job. A
         # server for all keeps none.
-        self._asked: Bounded[JobRequest] = Bounded(ASKED)
+        self._asked: Bounded[JobRequest] = Bounded(ASKED, texts=JobRequest.texts)
 
     async def create(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> bytes:
         """CreateTask: the new `resource_meta`."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from flyteagents._kernel.absence import Absence
-from flyteagents._kernel.envelope import CARRYING, LIMIT, UNKNOWN, Envelope, Parked
+from flyteagents._kernel.envelope import LIMIT, UNKNOWN, Envelope, Parked
 from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
 
@@ -22,26 +22,33 @@ V = TypeVar("V")
 REQUESTS = 1500
 """Polls that are not read again when they come again. One takes 4 kB, so not all of them; to read
 one, check its job and find its memory takes 30 microseconds."""
+ROOM = 4 * 1024
+"""Bytes of texts that one value may have in the room of one. With it a replica's memory is bounded
+in sum: 20,000 jobs with ordinary texts, or fewer whose errors fill pages."""
 LOOKED_AT = 8
 """Busy values that one `put` looks at for some to forget. With all of them busy it would otherwise
 go through the whole memory each time."""
 
 
 class Bounded(Generic[V]):
-    """The values used last, at most `size` of those that weigh 1; a heavier one takes the room of
-    several. Those that `keep` speaks for stay, and so does the newest."""
+    """The values used last, at most `size` of those whose texts take up to ROOM; one with more
+    takes the room of several. Those that `keep` speaks for stay, and so does the newest.
+
+    texts: bytes of a value's texts, which users and vendors may make long."""
 
     def __init__(
         self,
         size: int,
         keep: Callable[[V], bool] = lambda _: False,
-        weigh: Callable[[V], int] = lambda _: 1,
+        texts: Callable[[V], int] = lambda _: 0,
     ) -> None:
         self._size = size
         self._keep = keep
-        self._weigh = weigh
-        self._weight = 0
+        self._texts = texts
         self._values: OrderedDict[str | bytes, V] = OrderedDict()
+        # Rooms beyond the first one, of those few that take more, and in all.
+        self._more: dict[str | bytes, int] = {}
+        self._further = 0
 
     def get(self, name: str | bytes) -> V | None:
         value = self._values.get(name)
@@ -52,22 +59,36 @@ class Bounded(Generic[V]):
     def put(self, name: str | bytes, value: V) -> V:
         self.pop(name)
         self._values[name] = value
-        self._weight += self._weigh(value)
+        if more := self._texts(value) // ROOM:
+            self._takes(name, more)
         kept = 0
-        while self._weight > self._size and len(self._values) > 1 and kept < LOOKED_AT:
+        while len(self._values) + self._further > self._size and kept < LOOKED_AT:
             oldest, old = self._values.popitem(last=False)
+            if oldest is name:  # the newest, and more than all the others
+                self._values[oldest] = old
+                break
             if self._keep(old):
                 self._values[oldest] = old
                 kept += 1
-            else:
-                self._weight -= self._weigh(old)
+            elif self._more:
+                self._takes(oldest, 0)
         return value
 
+    def grew(self, name: str | bytes) -> None:
+        """The texts of its value have changed."""
+        value = self._values.get(name)
+        if value is not None and self._texts(value) // ROOM != self._more.get(name, 0):
+            self.put(name, value)
+
     def pop(self, name: str | bytes) -> V | None:
-        value = self._values.pop(name, None)
-        if value is not None:
-            self._weight -= self._weigh(value)
-        return value
+        if self._more:
+            self._takes(name, 0)
+        return self._values.pop(name, None)
+
+    def _takes(self, name: str | bytes, more: int) -> None:
+        self._further += more - self._more.pop(name, 0)
+        if more:
+            self._more[name] = more
 
     def values(self) -> list[V]:
         # A copy: the metrics' thread goes through it while the loop changes the memory.
@@ -89,11 +110,11 @@ class SoftState:
     def __init__(self, size: int = 20_000) -> None:
         # Names are made of credentials too: without it, one could be guessed from its hash.
         self._salt = secrets.token_bytes(32)
-        self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy)
-        self.requests: Bounded[JobRequest] = Bounded(REQUESTS)
-        self.created: Bounded[Envelope] = Bounded(size // 4, weigh=_weight)
-        self.late_ends: Bounded[Parked] = Bounded(size // 4)
-        self.troubles: Bounded[str] = Bounded(size // 4)
+        self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy, texts=Seen.texts)
+        self.requests: Bounded[JobRequest] = Bounded(REQUESTS, texts=JobRequest.texts)
+        self.created: Bounded[Envelope] = Bounded(size // 4, texts=texts_of)
+        self.late_ends: Bounded[Parked] = Bounded(size // 4, texts=lambda end: len(end.message))
+        self.troubles: Bounded[str] = Bounded(size // 4, texts=len)
         self.settled: Bounded[int] = Bounded(size // 4)
         self.absences: Bounded[Absence] = Bounded(size // 4)
         self.stopping: Counter[str] = Counter()
@@ -102,7 +123,12 @@ class SoftState:
         """The job's memory. Jobs asked for with other credentials do not share it."""
         if not request.name:
             request.name = self._name(request)
-        return self._jobs.get(request.name) or self._jobs.put(request.name, Seen(task_type))
+        name = request.name
+        return self._jobs.get(name) or self._jobs.put(name, Seen(task_type, name))
+
+    def grew(self, seen: Seen) -> None:
+        """What is remembered of the job has other texts now."""
+        self._jobs.grew(seen.name)
 
     def was_created(self, envelope: Envelope) -> None:
         """Remember a job for repeated creates. However long it is: without this memory, an agent
@@ -129,6 +155,7 @@ class SoftState:
         return ages
 
 
-def _weight(envelope: Envelope) -> int:
-    # The rest of it is short, by the limits of `new_envelope`'s callers and `was_created`.
-    return 1 + len(str(envelope.job)) // CARRYING
+def texts_of(envelope: Envelope) -> int:
+    """Bytes of an envelope's texts."""
+    names = envelope.project, envelope.domain, envelope.execution, envelope.node
+    return len(str(envelope.job)) + len(envelope.declared) + sum(map(len, names))
