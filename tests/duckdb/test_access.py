@@ -282,6 +282,8 @@ def test_uris_mean_what_they_seem_to_mean() -> None:
     assert store_url("s3://bucket/a") == "s3"
     for uri in ("file:///etc", "local:///etc", "simplecache::s3://b/a", "s3://b/../c", "zip://a"):
         assert store_url(uri) is None
+    for uri in ("https://h/mine/%2e%2e/theirs", "http://h/a/.%2E", "s3://b/%2E%2e/c"):
+        assert store_url(uri) is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -139,6 +142,28 @@ async def test_records_are_looked_for_only_in_the_bucket_that_results_go_to(
     uri = await make(driver, 1, SHARD)
     for prefix in ("", "/nowhere/0", "s3://lake2/0", "gs://lake/0"):
         assert refused(await total_of(driver, uri, SALES, prefix)), prefix
+
+
+async def test_no_spelling_leads_out_of_what_is_open_on_a_web_server(
+    tmp_path: Path,
+) -> None:
+    for project in ("sales", "ops"):
+        (tmp_path / "web" / project).mkdir(parents=True)
+        (tmp_path / "web" / project / "x.csv").write_text("a\n1\n")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        settings = {"input_prefixes": (f"{url}/{{project}}",)}
+        async with Driver(tmp_path / "data", **settings) as driver:
+            sql, declared = "SELECT sum(a) AS total FROM t", TOTAL
+            inputs = {"t": StructuredDataset(f"{url}/sales/x.csv")}
+            mine = await driver.run(sql, inputs=inputs, declared=declared)
+            inputs = {"t": StructuredDataset(f"{url}/sales/%2e%2e/ops/x.csv")}
+            theirs = await driver.run(sql, inputs=inputs, declared=declared)
+        server.shutdown()
+    assert mine.outputs == {"total": 1}, mine
+    assert (theirs.phase, theirs.outputs) == (Phase.FAILED, None)
 
 
 async def test_what_is_not_open_does_not_show_whether_it_exists(

@@ -42,12 +42,12 @@ def store_url(uri: str) -> str | None:
     """The scheme of an object store's URL; None for all else.
 
     A URL with `..`, or with `::`, by which fsspec chains file systems, names something else than
-    it seems to, so it is none.
+    it seems to, so it is none. Spelled `%2e%2e` it is `..` too: an HTTP client resolves it.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme not in STORES:
         return None
-    if "::" in uri or ".." in rest.split("/"):
+    if "::" in uri or ".." in unquote(rest).split("/"):
         return None
     return scheme
 
