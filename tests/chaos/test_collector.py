@@ -15,6 +15,8 @@ from tests.chaos.servers import Server
 from flyteagents import Phase
 from flyteagents.testing import FakePropeller, free_port, task_template
 
+# Compares times.
+pytestmark = pytest.mark.alone
 FAST = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_METRIC_EXPORT_INTERVAL": "200"}
 TASKS = 20
 
@@ -56,7 +58,7 @@ async def test_a_bad_collector_changes_nothing_that_a_caller_sees(
     assert results[0] == results[1] == [Phase.SUCCEEDED] * TASKS
     polls = [await interleaved(telling, quiet)]
     print(f"collector {fault}, {protocol}: {times[0]:.2f} s, without {times[1]:.2f} s; {polls[0]}")
-    assert times[0] < times[1] + 2
+    assert times[0] < times[1] + 5
     began = time.monotonic()
     assert await telling.stop() == 0, telling.log[-2000:]
     assert time.monotonic() - began < 8, "the exporters held up the exit"
@@ -85,5 +87,5 @@ async def interleaved(telling: Server, quiet: Server) -> str:
                 times.append(polled.seconds)
     medians = [statistics.median(times) for times in taken]
     assert medians[0] < 2 * medians[1] + 0.005, medians
-    assert max(taken[0]) < max(taken[1]) + 0.5
+    assert max(taken[0]) < max(taken[1]) + 2
     return f"polls {medians[0] * 1000:.1f} ms, without {medians[1] * 1000:.1f} ms"

@@ -6,6 +6,7 @@ import asyncio
 import statistics
 import time
 
+import pytest
 from grpc_health.v1 import health_pb2
 from tests.chaos.attempts import attempt
 from tests.chaos.conftest import MakeServer
@@ -13,6 +14,9 @@ from tests.chaos.conftest import MakeServer
 from flyteagents._kernel import envelope
 from flyteagents._status import Phase
 from flyteagents.testing import Attempt, JobService, SlowReply
+
+# Counts how many calls it has admitted, and compares their times.
+pytestmark = pytest.mark.alone
 
 POLLS, CREATES = 16, 8
 TIMES = 5
@@ -62,7 +66,7 @@ async def test_overload_fails_no_poll_and_no_delete_and_parks_the_creates_that_d
 
         async def look() -> None:
             while time.monotonic() < stop:
-                healths.add(await server.health(timeout=1.0))
+                healths.add(await server.health(timeout=5.0))
                 await asyncio.sleep(0.2)
 
         async def delete(job: Attempt, meta: bytes, after: float) -> None:

@@ -21,7 +21,7 @@ async def test_an_attempt_takes_over_what_the_vendor_named_too_late_for_the_one_
     vendor.script("*", "*", SlowReply(1.5), repeat=True)
     server = await make_server()
     async with FakePropeller(server.target, generation=generation, deadline=1.0) as propeller:
-        outcome = await propeller.run(TASK, attempts=6, within=60)
+        outcome = await propeller.run(TASK, attempts=30, within=120)
     assert outcome.phase is Phase.SUCCEEDED
     assert len(vendor.jobs) == 1
     assert not vendor.live()
@@ -34,7 +34,7 @@ async def test_what_was_taken_over_unseen_and_turns_out_dead_is_not_taken_over_a
     slow = vendor.script("*", "*", SlowReply(1.5), repeat=True)
     server = await make_server()
     async with FakePropeller(server.target, deadline=1.0) as propeller:
-        running = asyncio.ensure_future(propeller.run(TASK, attempts=9, within=60))
+        running = asyncio.ensure_future(propeller.run(TASK, attempts=30, within=120))
         await vendor.until("POST", "/jobs", count=1)
         while not vendor.jobs:  # noqa: ASYNC110 # no event tells of it
             await asyncio.sleep(0.01)
