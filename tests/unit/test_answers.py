@@ -104,10 +104,15 @@ async def test_none_in_custom_info_counts_as_left_out(
 ) -> None:
     """Flyte shows a null of a task's first info, and takes a later one for the end of its key."""
     monkeypatch.setattr(setup.agent, "later_info", {"ahead": 0}, raising=False)
-    told = {"ahead": None, "rows": 3, "why": None}
+    told = {
+        "ahead": None,
+        "rows": 3,
+        "why": None,
+        "stage": {"done": None, "of": [{"x": None}, None]},
+    }
     setup.agent.script["get"] = [replace(RUNNING, info=told)]
     custom = sent(await polling.poll(setup.opened(), within(60))).custom_info
-    assert from_struct(custom) == {"ahead": 0, "rows": 3}
+    assert from_struct(custom) == {"ahead": 0, "rows": 3, "stage": {"of": [{}, None]}}
 
 
 def deep(levels: int) -> dict[str, object]:

@@ -32,7 +32,7 @@ from flyteagents._task import Identity, Task
 from flyteagents._types import Type
 from flyteagents._wire.carried import without_secrets
 from flyteagents._wire.literals import decode_literals, encode_literals
-from flyteagents._wire.structs import to_struct
+from flyteagents._wire.structs import to_struct, without_nulls
 from flyteagents._wire.templates import Templates
 from flyteagents._wire.types import dump_types, load_types
 
@@ -202,10 +202,13 @@ def get_response(answer: Answer, generation: int) -> bytes:
 
 def resource(answer: Answer, generation: int) -> Message:
     """The answer as a Resource of its generation."""
+    # Flyte 1 takes a null in a later info for the end of its key, nested ones too: a JSON merge
+    # patch (flyteadmin .../transformers/task_execution.go, mergeCustom).
+    info = to_struct(without_nulls(answer.info), redact) if answer.info else None
     shared: dict[str, Any] = {
         "phase": answer.phase.value,
         "message": answer.message,
-        "custom_info": to_struct(answer.info, redact) if answer.info else None,
+        "custom_info": info,
     }
     if generation == FLYTE1:
         outputs1 = answer.outputs

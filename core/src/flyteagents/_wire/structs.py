@@ -21,6 +21,13 @@ def to_struct(
     return struct
 
 
+def without_nulls(value: Any) -> Any:
+    """JSON values without the keys that say null, at any depth. In a list a null has its place."""
+    if isinstance(value, Mapping):
+        return {name: without_nulls(part) for name, part in value.items() if part is not None}
+    return list(map(without_nulls, value)) if isinstance(value, list | tuple) else value
+
+
 def from_struct(struct: struct_pb2.Struct) -> dict[str, object]:
     """The values of a Struct. Its numbers are all floats, and whole ones are given back as
     integers: 10 in a task's config, or in an input of type dict, is not to become 10.0."""
