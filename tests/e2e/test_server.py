@@ -168,7 +168,10 @@ def test_after_sigterm_health_turns_and_calls_are_taken_until_the_delay_is_over(
         assert server.process.wait(30) == 0
 
 
-def test_a_thread_that_a_vendors_library_holds_does_not_hold_up_the_exit() -> None:
+@pytest.mark.parametrize("operation", ["block", "catch"])
+def test_neither_a_thread_that_is_held_nor_a_cancel_that_is_caught_holds_up_the_exit(
+    operation: str,
+) -> None:
     env = {"FLYTEAGENTS_DRAIN_DELAY": "0", "FLYTEAGENTS_DRAIN_LIMIT": "0.5"}
     with (
         RealServer(["raising"], env, python_path=[AGENTS]) as server,
@@ -177,7 +180,7 @@ def test_a_thread_that_a_vendors_library_holds_does_not_hold_up_the_exit() -> No
         stub = agent_pb2_grpc.AsyncAgentServiceStub(channel)
         task = agent_pb2.CreateTaskRequest(output_prefix="s3://b/block/data/0")
         task.template.type = "raising"
-        task.template.custom.update({"operation": "block", "error": ""})
+        task.template.custom.update({"operation": operation, "error": ""})
         meta = stub.CreateTask(task, timeout=30).resource_meta
         asked = stub.GetTask.future(agent_pb2.GetTaskRequest(resource_meta=meta), timeout=2)
         asked.code()  # when it is answered, or given up, the thread is held

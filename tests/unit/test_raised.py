@@ -14,7 +14,7 @@ from tests.unit.kernel_setup import RUNNING, Numbered, Scripted, Setup, within
 from flyteagents import AgentError, Call, InvalidTask, Phase, Status, Throttled, Unavailable
 from flyteagents._app import _isolate
 from flyteagents._errors import text_of
-from flyteagents._kernel import cancel
+from flyteagents._kernel import cancel, poll
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.call import ask
 from flyteagents._kernel.lane import Lane
@@ -166,3 +166,21 @@ def test_seconds_that_are_no_number_count_as_not_said(asked: Any) -> None:
 def test_every_exception_has_a_text() -> None:
     assert text_of(Unprintable()) == "Unprintable"
     assert text_of(InvalidTask("why", code="c")) == "[c] why"
+
+
+async def test_a_poll_that_never_ends_counts_as_failed_and_another_one_is_begun(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poll, "QUICK", 0.001)
+    opened, polling = setup.opened(), Polling(setup.kernel, setup.cancelling, setup.flights.resume)
+    never = asyncio.Event()
+    setup.agent.script["get"] = [RUNNING, never, RUNNING]
+    assert (await polling.poll(opened, within(1))).phase is Phase.RUNNING
+    assert (await polling.poll(opened, within(1))).message == ""  # its vendor may be slow
+    monkeypatch.setattr(poll, "OVERDUE", 0.0)
+    assert "get goes on after its time" in (await polling.poll(opened, within(1))).message
+    assert opened.seen.failures.count == 1
+    monkeypatch.undo()
+    assert (await polling.poll(opened, within(1))).message == ""
+    assert setup.agent.asked == ["get", "get", "get"]
+    never.set()

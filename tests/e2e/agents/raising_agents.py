@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from pydantic import BaseModel
 
@@ -44,6 +46,9 @@ class RaisingAgent(Agent[Settings, RaisingConfig, RaisingJob]):
     async def get(self, job: RaisingJob, call: Call) -> Status:
         if job.operation == "block":
             await call.blocking(time.sleep, 30)
+        while job.operation == "catch":
+            with suppress(BaseException):
+                await asyncio.sleep(30)
         fail("get", job)
         return Status(flyteagents.Phase.RUNNING)
 

@@ -17,9 +17,12 @@ import click
 from flyteagents._app import BrokenPlugins, serve
 from flyteagents._cli.bad_settings import all_that_is_bad, settings_to_serve
 from flyteagents._client.exit_codes import CONFIG_ERROR, UNAVAILABLE
-from flyteagents._kernel.settings import BadSettings
+from flyteagents._kernel.settings import BadSettings, KernelSettings
 from flyteagents._telemetry.logs import start_logging
 from flyteagents._telemetry.providers import BadTelemetry
+
+_LAST_WORDS = 1.0
+"""Seconds for tasks to end in that nobody waits for."""
 
 
 @click.command("serve")
@@ -72,7 +75,7 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_j
     from flyteagents._wire.server import PortTaken
 
     try:
-        _runner()(serve(settings, abandoned=orphaned.is_set if cancel_jobs else None))
+        _runner()(_served(settings, orphaned.is_set if cancel_jobs else None))
     except (BrokenPlugins, BadTelemetry) as error:
         _stop(CONFIG_ERROR, error)
     except (PortTaken, OSError) as error:
@@ -116,11 +119,25 @@ def _stop_with_stdin(orphaned: threading.Event) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+async def _served(settings: KernelSettings, abandoned: Callable[[], bool] | None) -> None:
+    await serve(settings, abandoned=abandoned)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    held = left and (await asyncio.wait(left, timeout=_LAST_WORDS))[1]
+    if held:  # asyncio would wait for ever for an agent that catches what ends it
+        _leave(f"{len(held)} task(s) of agents")
+
+
 def _leave_threads() -> None:
     """Exit now if a vendor's library holds a thread: Python would wait for it for ever."""
     for thread in [t for t in threading.enumerate() if t.name.startswith("flyteagents-")]:
         thread.join(0.2)
         if thread.is_alive():
-            logging.getLogger("flyteagents").warning("%s is held; leaving it", thread.name)
-            logging.shutdown()
-            os._exit(0)
+            _leave(thread.name)
+
+
+def _leave(what: str) -> NoReturn:
+    logging.getLogger("flyteagents").warning("%s will not end; leaving", what)
+    logging.shutdown()
+    os._exit(0)

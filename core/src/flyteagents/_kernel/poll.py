@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from flyteagents._errors import AgentError, InvalidTask
+from flyteagents._errors import AgentError, InvalidTask, Unavailable
 from flyteagents._kernel.absence import FOR_EVER, IN_VAIN
 from flyteagents._kernel.answers import CANCELLED, Answer
 from flyteagents._kernel.call import KernelCall, ask
@@ -42,6 +42,9 @@ if every vendor hangs; the half of that with which Flyte's default of ten a seco
 POLL_LIMIT = 30.0
 """Seconds a poll may take, however long ago its callers were answered: Flyte asks again after 30 s
 (flyteplugins .../webapi/agent/config.go:18-31)."""
+OVERDUE = 2 * POLL_LIMIT + 10.0
+"""Seconds after which a poll does not end any more, which may take two limits: the agent's look and
+one at what the job wrote."""
 SERIES = 10
 """Polls that must fail in a row, besides the patience, before a job is given up: with a handful
 of polls, as after a pause of the caller's, time alone says little."""
@@ -95,6 +98,12 @@ class Polling:
             if served.agent.may_end_soon:
                 return await self._first_look(opened, deadline)
         polling = seen.poll  # kept: another caller may begin the next one before this one wakes up
+        if polling is not None and seen.poll_age > OVERDUE:
+            # Left behind, with its place: else the job would be said to run for ever, and no poll
+            # of it would ever fail.
+            seen.poll_ended()
+            text = "get goes on after its time, since the agent catches the cancel that ends it"
+            return self._failed(opened, Unavailable(f"{served.task_type}: {text}"))
         if polling is None:
             # Not waited for: that would hold one of the ten workers that poll all agents' jobs.
             if not served.polls.try_enter():

@@ -67,6 +67,7 @@ class Seen:
         "_ended",
         "_error",
         "_poll",
+        "_poll_began",
         "_refused",
         "_told_stopping",
         "failures",
@@ -101,6 +102,7 @@ class Seen:
         self._error = _NO_ERROR
         self._ended = False
         self._poll: asyncio.Task[Answer] | None = None
+        self._poll_began = 0.0
         self._cancel: asyncio.Task[None] | None = None
         self._told_stopping = False
         self._refused = 0
@@ -120,6 +122,11 @@ class Seen:
         return self._poll if self._poll is not None and not self._poll.done() else None
 
     @property
+    def poll_age(self) -> float:
+        """Seconds since the last poll began."""
+        return time.monotonic() - self._poll_began
+
+    @property
     def cancel(self) -> asyncio.Task[None] | None:
         """The cancel under way."""
         return self._cancel if self._cancel is not None and not self._cancel.done() else None
@@ -133,6 +140,7 @@ class Seen:
 
     def poll_began(self, poll: asyncio.Task[Answer]) -> None:
         self._poll = poll
+        self._poll_began = time.monotonic()
 
     def poll_ended(self) -> None:
         self._poll = None  # a task that has ended still holds its context, with spans
