@@ -167,7 +167,7 @@ class BadContract(JobServiceContract):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig() -> AsyncIterator[Rig]:
     of = BadContract()
-    async with rigged(of.vendor(), of.environment, of.plugins, of.python_path) as rig:
+    async with rigged(of.vendor(), of.environment, of.plugins, of.python_path, of.base) as rig:
         yield rig
 
 

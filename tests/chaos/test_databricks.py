@@ -21,7 +21,7 @@ import pytest
 from tests.chaos.attempts import SCALE, ended
 from tests.chaos.conftest import MakeServer
 from tests.chaos.servers import together
-from tests.databricks.driving import EXISTING, flyte_task, rendered
+from tests.databricks.driving import EXISTING, flyte_task
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.runs import FakeRun, Plan
 from tests.databricks.stored import error_pb, outputs_pb
@@ -155,7 +155,7 @@ async def test_no_run_is_lost_doubled_or_left_when_replies_are_lost_and_servers_
             before = databricks.count(*SUBMIT)
             for kind in KINDS:
                 name = f"{kind}-{number}"
-                first = rendered(propeller.attempt(task_named(name)))
+                first = propeller.attempt(task_named(name))
                 repeats = chance.choice((0, 0, 1))
                 running[name] = propeller.start(
                     first.task, execution=first.execution, attempts=21, repeats=repeats
@@ -215,7 +215,7 @@ async def test_a_run_that_nobody_knew_of_is_judged_by_what_became_of_it(
     name = "fails-1" if fate == "fails" else "works-1"
 
     async with first.caller(deadline=5.0) as one, second.caller(deadline=5.0) as two:
-        attempt = rendered(Attempt(task_named(name), base=str(tmp_path)))
+        attempt = Attempt(task_named(name), base=str(tmp_path))
         run = await lost(one, databricks, attempt)
         if fate == "dies":
             run.work = None
@@ -247,7 +247,7 @@ async def test_an_attempt_whose_run_was_deleted_says_so_and_runs_nothing_again(
 ) -> None:
     server = await make_server("databricks", **environment(databricks))
     async with server.caller() as calls:
-        attempt = rendered(Attempt(task_named("works-1"), base=str(tmp_path)))
+        attempt = Attempt(task_named("works-1"), base=str(tmp_path))
         assert (await calls.create(attempt)).ok
         databricks.delete(databricks.run)
         again = await make_server("databricks", **environment(databricks))
@@ -264,7 +264,7 @@ async def test_a_cancel_in_a_storm_leaves_nothing_running(
     databricks.will("forever", Plan(running=math.inf, dies=0.2))
     server = await make_server("databricks", **environment(databricks))
     async with server.caller() as calls:
-        attempt = rendered(Attempt(task_named("forever-1"), base=str(tmp_path)))
+        attempt = Attempt(task_named("forever-1"), base=str(tmp_path))
         meta = (await calls.create(attempt)).meta
         databricks.script("*", "*", BUSY, DOWN, DropReply(), Cut(), None, repeat=True)
         codes = [(await calls.delete(attempt, meta)).code]

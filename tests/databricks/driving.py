@@ -104,7 +104,8 @@ class Driver:
         self, made: FlyteTask, *, execution: str = "run", number: int = 0
     ) -> Task[DatabricksConfig]:
         attempt = Attempt(made, execution=execution, number=number)
-        return self.env.read(rendered(attempt).task, execution=execution, attempt=number)
+        task = replace(made, template=attempt.template)
+        return self.env.read(task, execution=execution, attempt=number)
 
     def call(self, operation: str, of: object, *, prefix: str = "", **options: Any) -> Call:
         return self.env.call(operation, of, output_prefix=prefix, **options)
@@ -117,24 +118,3 @@ class Driver:
 
     async def cancel(self, job: DatabricksJob, **options: Any) -> None:
         await self.agent.cancel(job, self.call("cancel", job, **options))
-
-
-def rendered(attempt: Attempt) -> Attempt:
-    """The attempt with the container's arguments as FlytePropeller renders them."""
-    template = type(attempt.task.template).FromString(attempt.task.template.SerializeToString())
-    prefix = attempt.output_prefix
-    places = {
-        "{{.input}}": prefix.rpartition("/")[0] + "/inputs.pb",
-        "{{.outputPrefix}}": prefix,
-        "{{.rawOutputDataPrefix}}": f"{attempt.base}/raw/{attempt.execution}",
-        "{{.checkpointOutputPrefix}}": f"{attempt.base}/raw/{attempt.execution}/checkpoints",
-        "{{.prevCheckpointPrefix}}": "",
-        "{{.runName}}": attempt.execution,
-        "{{.actionName}}": "a0",
-    }
-    arguments = list(template.container.args)
-    for place, value in places.items():
-        arguments = [argument.replace(place, value) for argument in arguments]
-    del template.container.args[:]
-    template.container.args.extend(arguments)
-    return replace(attempt, task=replace(attempt.task, template=template))

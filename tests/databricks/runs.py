@@ -6,7 +6,10 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
+
+from tests.databricks.stored import outputs_pb
 
 PAGE = 100
 """Tasks on one page of runs/get."""
@@ -21,6 +24,7 @@ class Plan:
     code, type, message: of the termination. state: a state to show for ever, as it is.
     error, trace, logs: what get-output tells of the task. exit: what a notebook exits with.
     tasks: how many tasks the run shows; the last ones, `ending` of them, end as said.
+    writes: outputs that the task's code has written below its output prefix when it has ended well.
     each: how tasks ended, those of the first; they end after `running` seconds each.
     dies: seconds that a cancel takes.
     earlier: the task's attempts before, which Databricks made again by itself.
@@ -40,6 +44,7 @@ class Plan:
     trace: str = ""
     logs: str = ""
     exit: str | None = None
+    writes: Mapping[str, object] | None = None
     truncated: bool = False
     tasks: int = 1
     ending: int = 1
@@ -141,6 +146,8 @@ class FakeRun:
 
     def shown(self, version: str, token: str = "") -> dict[str, Any]:
         """The answer of runs/get; `token` is that of a page."""
+        if self.ended and self.outcome.writes is not None:
+            outputs_pb(self._output_folder, self.outcome.writes)
         start = int(token or 0)
         tasks = self._tasks(version)
         # In no order, says the documentation: the one that failed is not on the first page.
@@ -208,6 +215,15 @@ class FakeRun:
         if outcome.exit is not None:
             told["notebook_output"] = {"result": outcome.exit, "truncated": outcome.truncated}
         return {name: value for name, value in told.items() if value}
+
+    @property
+    def _output_folder(self) -> Path:
+        """Where the code of the run's task is told to write to."""
+        [task] = self.body["tasks"]
+        told: list[str] = task["spark_python_task"]["parameters"]
+        folder = Path(told[told.index("--output-prefix") + 1])
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _tasks(self, version: str) -> Sequence[dict[str, Any]]:
         earlier = self.outcome.earlier

@@ -6,8 +6,11 @@ How an SDK writes each kind, and what is submitted of it, is tested in test_sdk_
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -66,11 +69,13 @@ class Databricks(AgentContract):
     idempotency: ClassVar[Idempotency] = "vendor"
     plugins = ("databricks",)
     secret = TOKEN
+    outputs: ClassVar[Mapping[str, object]] = {"rows": 3}
+    ends: ClassVar[Plan]
 
     @asynccontextmanager
     async def vendor(self) -> AsyncIterator[VendorControl]:
         async with FakeDatabricks() as databricks:
-            databricks.will("slowly", Plan(queued=0.1, running=0.2, exit='{"rows": 3}'))
+            databricks.will("slowly", replace(self.ends, queued=0.1, running=0.2))
             trace = "Traceback (most recent call last):\n  File x\nValueError: boom"
             databricks.will(
                 "fails",
@@ -110,7 +115,7 @@ class TestNotebooks(Databricks):
     """Their outputs come with the answer."""
 
     __test__ = True
-    outputs: ClassVar[Mapping[str, object]] = {"rows": 3}
+    ends = Plan(exit='{"rows": 3}')
 
     def task(self, what: str) -> FlyteTask:
         return flyte_task(
@@ -125,12 +130,20 @@ class TestNotebooks(Databricks):
 class PythonFiles(Databricks):
     """Their outputs are files, which the task's own code writes."""
 
+    base = str(Path(tempfile.gettempdir()) / "flyteagents-tests")
+    ends = Plan(writes={"rows": 3})
     conf: ClassVar[Mapping[str, object]]
     command: ClassVar[tuple[str, ...]] = ARGS
 
     def task(self, what: str) -> FlyteTask:
         args = (*self.command, "--resolver", "module.resolver", "--", "task-name", what)
-        return flyte_task(self.conf, task_type=self.task_type, inputs={"n": 1}, args=args)
+        return flyte_task(
+            self.conf,
+            task_type=self.task_type,
+            inputs={"n": 1},
+            outputs={"rows": int},
+            args=args,
+        )
 
 
 class TestPythonFiles(PythonFiles):

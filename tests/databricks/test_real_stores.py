@@ -42,6 +42,8 @@ ANSWERS = {
     "s3-wrong": s3(403, "InvalidAccessKeyId", "The AWS Access Key Id does not exist."),
     "s3-denied": s3(403, "AccessDenied", "Access Denied"),
     "gs-ended": gcs(401, "Request had invalid authentication credentials."),
+    "gs-wrong": gcs(401, "Invalid Credentials"),
+    "gs-away": gcs(503, "Backend Error"),
     "gs-denied": gcs(403, "x does not have storage.objects.get access."),
     "az-expired": azure(
         403, "AuthenticationFailed", "Signature not valid in the specified time frame"
@@ -53,6 +55,8 @@ EXPECTED = {
     "s3-wrong": ("Unauthenticated", "are missing or wrong; renew its role"),
     "s3-denied": ("Forbidden", "needs s3:GetObject and s3:ListBucket"),
     "gs-ended": ("Unauthenticated", "renew its service account"),
+    "gs-wrong": ("Unauthenticated", "renew its service account"),
+    "gs-away": ("Unavailable", "Backend Error"),
     "gs-denied": ("Forbidden", "needs storage.objects.get and storage.objects.list"),
     "az-expired": ("Unauthenticated", "have expired; renew its managed identity"),
     "az-denied": ("Forbidden", "needs the role Storage Blob Data Reader"),
@@ -93,9 +97,6 @@ async def read(stores: FakeVendor, prefixes: list[str], **variables: str) -> lis
 
 
 async def test_credentials_that_have_ended_are_told_from_a_right_that_is_missing() -> None:
-    async def answer(request: Request) -> Response:
-        return next(reply for place, reply in ANSWERS.items() if place in request.path)
-
     schemes = {"s3": "s3", "gs": "gs", "az": "abfs"}
     prefixes = [f"{schemes[place[:2]]}://{place}/run/0" for place in EXPECTED]
     keys = {
@@ -109,6 +110,14 @@ async def test_credentials_that_have_ended_are_told_from_a_right_that_is_missing
         assert told["kind"] == kind, (place, told)
         assert words in told["text"], (place, told)
         assert SECRET not in told["text"]
+
+
+async def test_a_store_that_refuses_is_asked_once() -> None:
+    """gcsfs by itself asks six times, and takes half a minute for it."""
+    async with FakeVendor(answer) as stores:
+        [told] = await read(stores, ["gs://gs-wrong/run/0"])
+        assert told["kind"] == "Unauthenticated"
+        assert len(stores.requests) == 1
 
 
 async def test_credentials_that_were_renewed_count_without_a_restart(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from tests.databricks.cluster import IMAGE, RealCluster, spark
-from tests.databricks.driving import rendered
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.image.endings import WAYS
 from tests.databricks.sdk_tasks import written
@@ -71,7 +70,7 @@ async def run(
     """One of the SDKs' tasks, as Flyte runs it."""
     task = written(sdk)[named].task if isinstance(named, str) else named
     async with flyte(databricks, sdk, base) as propeller:
-        attempt = rendered(propeller.attempt(task))
+        attempt = propeller.attempt(task)
         place_inputs(attempt)
         execution = propeller.start(attempt.task, execution=attempt.execution, attempts=attempts)
         return await execution.end(within=180)
@@ -207,7 +206,7 @@ async def test_an_abort_kills_the_process(
     databricks.cluster = cluster
     task = with_rows(written("flytekit")["waits_on_existing"].task, 600)
     async with flyte(databricks, "flytekit", tmp_path) as propeller:
-        attempt = rendered(propeller.attempt(task))
+        attempt = propeller.attempt(task)
         place_inputs(attempt)
         execution = propeller.start(attempt.task, execution=attempt.execution)
         await execution.until(Phase.RUNNING)

@@ -18,7 +18,6 @@ from tests.databricks.driving import (
     TOKEN,
     environment,
     flyte_task,
-    rendered,
 )
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.runs import FakeRun, Plan
@@ -66,7 +65,7 @@ async def test_a_success_with_an_error_pb_is_none_also_where_no_output_is_declar
     databricks.will("tasks", Plan(running=3.0))
     task = flyte_task({**EXISTING, "python_file": "/mine.py"})
     async with flyte(databricks, tmp_path, generation=generation) as propeller:
-        attempt = rendered(propeller.attempt(task))
+        attempt = propeller.attempt(task)
         execution = propeller.start(attempt.task, execution=attempt.execution, attempts=3)
         await execution.until(Phase.RUNNING)
         await asyncio.to_thread(error_pb, prefix_of(databricks.run), "USER:X", "my mistake", False)
@@ -94,7 +93,7 @@ async def test_a_run_whose_reply_was_lost_is_taken_over_with_its_outputs(
     databricks.script("POST", "*/runs/submit", SlowReply(3.0))
     task = flyte_task(EXISTING, outputs={"n": int})
     async with flyte(databricks, tmp_path, deadline=2.0) as propeller:
-        attempt = rendered(propeller.attempt(task))
+        attempt = propeller.attempt(task)
         execution = propeller.start(attempt.task, execution=attempt.execution, attempts=9)
         await databricks.until("POST", "*/runs/submit")
         await execution.until(Phase.RUNNING)
@@ -117,9 +116,9 @@ async def test_a_run_made_for_an_attempt_that_never_got_one_writes_where_it_is_l
     async with flyte(databricks, tmp_path) as propeller:
         lost = databricks.script("POST", "*/runs/submit", Cut(), repeat=True)
         attempt = propeller.attempt(task)
-        await propeller.create(rendered(attempt), deadline=1.0)
+        await propeller.create(attempt, deadline=1.0)
         lost.stop()
-        following = rendered(attempt.next())
+        following = attempt.next()
         created = await propeller.create(following)
         folder = prefix_of(databricks.run)
         assert folder.name == "0"
@@ -138,11 +137,11 @@ async def test_a_run_whose_outputs_cannot_be_read_is_stopped_before_the_next_one
     databricks.script("POST", "*/runs/submit", SlowReply(2.0))
     task = flyte_task(EXISTING, outputs={"n": int})
     async with flyte(databricks, "nowhere://flyte") as propeller:
-        attempt = rendered(propeller.attempt(task))
+        attempt = propeller.attempt(task)
         lost = asyncio.ensure_future(propeller.create(attempt))
         await databricks.until("POST", "*/runs/submit")
         lost.cancel()
-        following = await propeller.create(rendered(attempt.next()))
+        following = await propeller.create(attempt.next())
         answer = await propeller.get(attempt.next(), following.meta)
         assert answer.phase is Phase.RUNNING, answer.resource
         first, second = databricks.runs.values()

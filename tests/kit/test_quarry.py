@@ -130,6 +130,18 @@ async def test_a_task_runs_to_its_table_with_one_token(quarry: Quarry) -> None:
     assert "flyte_fp" in tags
 
 
+async def test_what_of_a_config_has_no_effect_is_told(quarry: Quarry) -> None:
+    task = task_template(
+        TASK_TYPE, sql="SELECT 1", custom={"tag": {}, "tags": {"flyte_fp": "mine"}}
+    )
+    async with flyte(quarry) as propeller:
+        outcome = await propeller.run(task)
+    assert outcome.info["warnings"] == [
+        "'tag' in the task's config is not known and does nothing; did you mean 'tags'?",
+        "'flyte_fp' in tags does nothing: the agent needs its name",
+    ]
+
+
 async def test_a_project_has_its_own_credentials(quarry: Quarry) -> None:
     quarry.secrets.add("of-the-tests-77aa02")
     mapped = {

@@ -25,6 +25,7 @@ from flyteagents import (
     Unavailable,
 )
 from flyteagents.kit.answers import AnswerPart, json_object, moment, no_page
+from flyteagents.kit.configs import ConfigPart
 from flyteagents.kit.credentials import ByTenant, TenantPatterns, check_all, for_tenant
 from flyteagents.kit.limits import time_limit
 from flyteagents.kit.outputs import first_fitting, table_output
@@ -84,6 +85,21 @@ def test_tags_always_fit(
     kept = theirs.keys() & tags.keys() - needed.keys()
     assert len(kept) == min(len(theirs.keys() - needed.keys()), RULES.count - len(needed))
     assert tags == RULES.fit(ours, dict(reversed(theirs.items())), needed)
+
+
+class Part(ConfigPart):
+    queue: str = "default"
+    size: int | None = None
+    flag: bool = True
+
+
+def test_what_an_sdk_writes_for_what_was_left_out_says_nothing() -> None:
+    assert Part.model_validate({"queue": "", "size": None}) == Part()
+    assert Part.model_validate({"flag": False, "size": 0}) == Part(flag=False, size=0)
+    with pytest.raises(ValidationError):
+        Part.model_validate(3)
+    with pytest.raises(ValidationError, match="frozen"):
+        Part().size = 3  # type: ignore[misc] # that it is frozen is what is tested
 
 
 def test_more_tags_than_there_may_be_are_refused() -> None:

@@ -26,7 +26,7 @@ SURFACE = set(
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
     "author's API": 5_940,
-    "_kernel": 30_640,
+    "_kernel": 30_680,
     "_wire": 10_285,
     "_vendor": 5_500,
     # Late spans, OTLP bytes, read histograms and batched lines take 4,300 (docs/benchmark.md).
@@ -84,6 +84,7 @@ def lines(path: Path) -> int:
 KIT = {
     "answers": ["AnswerPart", "json_object", "moment", "no_page"],
     "config_keys": ["do_nothing", "key_names", "passed_on", "without_effect"],
+    "configs": ["ConfigPart"],
     "credentials": ["ByTenant", "TenantPattern", "TenantPatterns", "check_all", "for_tenant"],
     "limits": ["time_limit"],
     "oauth": ["oauth_token"],

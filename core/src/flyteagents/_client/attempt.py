@@ -16,6 +16,7 @@ from typing import Literal
 from flyteidl.admin import agent_pb2
 from flyteidl.core import literals_pb2, tasks_pb2
 
+from flyteagents._client.rendering import rendered
 from flyteagents._types import Type
 from flyteagents._wire.types import decode_variables
 
@@ -123,10 +124,28 @@ class Attempt:
         """The CreateTaskRequest, in Flyte 1's form."""
         return agent_pb2.CreateTaskRequest(
             inputs=self.task.inputs,
-            template=self.task.template,
+            template=self.template,
             output_prefix=self.output_prefix,
             task_execution_metadata=self.metadata(),
         )
+
+    @property
+    def template(self) -> tasks_pb2.TaskTemplate:
+        """The task's template, with the places of this attempt in its container's arguments."""
+        above = self.output_prefix.rpartition("/")[0]
+        raw = f"{self.folder or self.base}/raw/{self.execution}"
+        places = {
+            "input": f"{above}/inputs.pb",
+            "inputprefix": above,
+            "outputprefix": self.output_prefix,
+            "rawoutputdataprefix": raw,
+            "checkpointoutputprefix": f"{raw}/checkpoints",
+            "prevcheckpointprefix": "",
+            "namespace": f"{self.project}-{self.domain}",
+            "runname": self.execution,
+            "actionname": self._node,
+        }
+        return rendered(self.task.template, places)
 
     @property
     def _node(self) -> str:

@@ -120,7 +120,7 @@ class Caller:
         """ExecuteTaskSync: sends the header and the inputs, closes its half of the stream, and
         reads one answer, as FlytePropeller does."""
         header = flyte1.CreateRequestHeader(
-            template=attempt.task.template,
+            template=attempt.template,
             output_prefix=attempt.output_prefix,
             task_execution_metadata=attempt.metadata(),
         )

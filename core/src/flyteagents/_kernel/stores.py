@@ -11,6 +11,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from os.path import normpath
 from pathlib import Path
+from types import MethodType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -125,6 +126,11 @@ def _remote(scheme: str, url: str) -> bytes | None:
         ) from None
     except Exception as error:  # noqa: BLE001 # the store's package, as it reads its variables
         raise meaning(error, scheme, url) from None
+    # gcsfs repeats for half a minute what fails, refused credentials too, and has no switch for it
+    # (gcsfs/core.py, _request). Whoever asks here asks again.
+    once = getattr(getattr(type(system), "_request", None), "__wrapped__", None)
+    if once is not None:
+        system._request = MethodType(once, system)  # noqa: SLF001 # of this object alone
     try:
         system.invalidate_cache()  # it may have been asked before the job wrote the file
         raw: Any = system.cat_file(path, start=0, end=SIZE_LIMIT + 1)

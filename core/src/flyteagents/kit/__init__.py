@@ -7,6 +7,7 @@
 | `kit.oauth` | a token from an OAuth token endpoint |
 | `kit.credentials` | credentials of their own for some projects and domains |
 | `kit.settings` | types of settings |
+| `kit.configs` | the base of models of a task's config |
 | `kit.config_keys` | sentences about keys of a task's config that do nothing |
 | `kit.tags` | Flyte's ids as tags or labels, within a vendor's limits |
 | `kit.answers` | the base of models of what a vendor answers, its times, an error reply's JSON |

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from flyteagents.kit.configs import ConfigPart
 from flyteagents_bigquery.names import Location, Project
 
 # The Go plugin took these in any case.
@@ -27,10 +28,10 @@ NOT_SENT = {
 """Keys of a job's whole configuration that have no place beside a task's, and why."""
 
 
-class BigQueryConfig(BaseModel):
+class BigQueryConfig(ConfigPart):
     """Keys without a field here are passed on to BigQuery, which says so if it has no such key."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     project: Project | None = Field(None, alias="ProjectID")
     location: Location | None = Field(None, alias="Location")
@@ -56,13 +57,7 @@ class BigQueryConfig(BaseModel):
     def _known(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        given = {_OURS.get(name.lower(), name): value for name, value in values.items()}
-        # Both SDKs write Location always, as null where the task names none; null is no value.
-        return {
-            name: None if name == "Location" and value == "" else value
-            for name, value in given.items()
-            if value is not None
-        }
+        return {_OURS.get(name.lower(), name): value for name, value in values.items()}
 
     @property
     def query(self) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from flyteagents import InvalidTask
+from flyteagents.kit.configs import ConfigPart
 from flyteagents_databricks.settings import AuthType
 from flyteagents_databricks.shape import check_shape
 
@@ -30,15 +31,13 @@ _INCIDENTAL = frozenset(
 )
 
 
-class DatabricksConfig(BaseModel):
+class DatabricksConfig(ConfigPart):
     """What has no field here does nothing: it is for Spark on Kubernetes, or nobody knows it. The
     author is told, but of what the SDKs write for every task (known_keys.py).
 
     A file with a token, which flytekit's tasks may name, is not taken from a task: whoever writes
     tasks could have any file of the service's sent to a host that the task names too.
     """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     conf: Mapping[str, Any] | None = Field(None, alias="databricksConf")
     spark_conf: Mapping[str, str] = Field({}, alias="sparkConf")
@@ -53,14 +52,6 @@ class DatabricksConfig(BaseModel):
     client_id: str | None = Field(None, alias="databricksClientId")
     oauth_secret: str | None = Field(None, alias="databricksOauthSecret")
     oidc_audience: str | None = Field(None, alias="databricksOidcAudience")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _said(cls, values: Any) -> Any:
-        """A null, or an empty text, says nothing: the SDKs write both."""
-        if not isinstance(values, Mapping):
-            return values
-        return {name: value for name, value in values.items() if value not in (None, "")}
 
     @property
     def serverless(self) -> bool:

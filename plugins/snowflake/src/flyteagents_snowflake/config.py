@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
+from flyteagents.kit.configs import ConfigPart
 from flyteagents_snowflake.names import Host, Identifier
 
 Login = Literal["key", "oauth", "token"]
@@ -45,11 +46,11 @@ _REFUSED = {
 }
 
 
-class ConnectionKwargs(BaseModel):
+class ConnectionKwargs(ConfigPart):
     """What of the driver's parameters means something here; the others are kept to be told of.
     Raises ValueError for those among them that would change whose or which work it is."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     role: Identifier | None = None
     authenticator: str | None = None
@@ -67,9 +68,7 @@ class ConnectionKwargs(BaseModel):
         for name, why in _REFUSED.items():
             if isinstance(values, Mapping) and values.get(name):
                 raise ValueError(f"{name}: {why}")
-        if not isinstance(values, Mapping):
-            return values
-        return {name: value for name, value in values.items() if value is not None}
+        return values
 
     @field_validator("authenticator")
     @classmethod
@@ -97,10 +96,10 @@ def _is_on(value: bool | int | float | str) -> bool:
     return str(value).lower() not in ("false", "0", "0.0", "off", "no")
 
 
-class SnowflakeConfig(BaseModel):
+class SnowflakeConfig(ConfigPart):
     """Keys that are not known are passed over: flytekit wrote `table` until 1.13."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     account: str | None = None
     user: Identifier | None = None
@@ -113,13 +112,6 @@ class SnowflakeConfig(BaseModel):
     batch: bool = False
     bindings: Literal["client", "server"] | None = None
     connection_kwargs: ConnectionKwargs = ConnectionKwargs()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _there(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {name: value for name, value in values.items() if value not in (None, "")}
 
     def work(self) -> dict[str, Any]:
         """What of it says what the job does."""

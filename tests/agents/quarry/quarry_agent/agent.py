@@ -20,6 +20,7 @@ from flyteagents import (
 from flyteagents.kit.credentials import check_all
 from flyteagents.kit.pages import page
 from flyteagents.kit.tokens import Token, Tokens
+from quarry_agent import known_keys
 from quarry_agent.config import QuarryConfig
 from quarry_agent.credentials import Client, client_of, obtain
 from quarry_agent.job import QuarryJob
@@ -49,6 +50,9 @@ class QuarryAgent(Agent[QuarrySettings, QuarryConfig, QuarryJob]):
 
     def links(self, job: QuarryJob) -> Sequence[Link]:
         return [Link("Quarry", f"{self.settings.url}{job.path}")]
+
+    def warnings(self, task: Task[QuarryConfig]) -> Sequence[str]:
+        return known_keys.warnings(task)
 
     async def create(self, task: Task[QuarryConfig], call: Call) -> QuarryJob:
         made = await call.http.post("/statements", into=Statement, json=submit_body(task))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel
+from flyteagents.kit.configs import ConfigPart
 
 
-class QuarryConfig(BaseModel):
+class QuarryConfig(ConfigPart):
     """tags: on the job, beside ours."""
 
     tags: Mapping[str, str] = {}

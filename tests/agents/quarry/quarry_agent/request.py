@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flyteagents import InvalidTask, Task
+from flyteagents.kit.limits import time_limit
 from flyteagents.kit.tags import TagRules, flyte_ids
 from flyteagents.kit.values import json_text
 from quarry_agent.config import QuarryConfig
@@ -20,10 +21,12 @@ def submit_body(task: Task[QuarryConfig]) -> dict[str, object]:
         given=task.config.tags,
         needed={FINGERPRINT: str(task.fingerprint)},
     )
+    limit = time_limit(task.timeout)
     return {
         "key": task.key.hex,
         "statement": task.statement,
         "parameters": {name: json_text(value, str) for name, value in task.inputs.items()},
         "tags": tags,
         "prefix": task.output_prefix,
+        "seconds": None if limit is None else limit.total_seconds(),
     }

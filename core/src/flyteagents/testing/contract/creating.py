@@ -24,7 +24,8 @@ class CreatePromises(AgentHooks):
     ) -> None:
         """Under a FlytePropeller that repeats its CreateTask and polls every replica."""
         replicas = (rig.first.endpoint, self.other_replica(rig).endpoint)
-        async with FakePropeller(*replicas, generation=generation) as propeller:
+        flyte = FakePropeller(*replicas, generation=generation, base=self.base)
+        async with flyte as propeller:
             task = propeller.start(self.succeeds(), repeats=1)
             outcome = await task.end()
             assert outcome.phase is Phase.SUCCEEDED, outcome

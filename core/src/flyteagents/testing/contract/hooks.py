@@ -31,6 +31,8 @@ class AgentHooks(Told):
     """Folders of plugins that are not installed, as in `RealServer`."""
     outputs: ClassVar[Mapping[str, object]] = {}
     """What `succeeds` returns."""
+    base: ClassVar[str] = "s3://flyte"
+    """What output prefixes begin with; a folder of this machine where jobs write files."""
     secret: ClassVar[str] = ""
     """A secret that `environment` or the vendor holds, and that nobody may ever see."""
 
@@ -58,7 +60,8 @@ class AgentHooks(Told):
     @classmethod
     async def servers(cls) -> AsyncIterator[Rig]:
         of = cls()
-        async with rigged(of.vendor(), of.environment, of.plugins, of.python_path) as rig:
+        started = rigged(of.vendor(), of.environment, of.plugins, of.python_path, of.base)
+        async with started as rig:
             yield rig
 
     @pytest_asyncio.fixture(loop_scope="class")

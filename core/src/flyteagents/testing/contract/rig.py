@@ -32,13 +32,15 @@ _SHOWN = [phase.value for phase in Phase]
 class Rig:
     """What a contract's test works with; `first` and `second` are replicas.
 
-    metas: all `resource_meta` that were answered, with their attempts.
+    base: what output prefixes begin with. metas: all `resource_meta` that were answered, with their
+    attempts.
     """
 
     vendor: VendorControl
     first: RealServer
     second: RealServer
     caller: Caller
+    base: str
     metas: list[tuple[Attempt, bytes]] = field(default_factory=list)
 
     @property
@@ -47,7 +49,7 @@ class Rig:
 
     def attempt(self, task: FlyteTask) -> Attempt:
         """The first attempt of a task in a new execution."""
-        return Attempt(task, generation=self.caller.generation)
+        return Attempt(task, generation=self.caller.generation, base=self.base)
 
     # Flyte's default (WA/connector/config.go:45). With less, an answer that takes all the time it
     # is given has 0.3 s for its way back, and a busy machine may take that.
@@ -171,6 +173,7 @@ async def rigged(
     environment: Callable[[VendorControl], Mapping[str, str]],
     plugins: Sequence[str],
     python_path: Sequence[Path],
+    base: str,
 ) -> AsyncIterator[Rig]:
     """Start a vendor and two servers, and end them."""
     async with vendor as control:
@@ -180,7 +183,7 @@ async def rigged(
         try:
             await asyncio.gather(*(asyncio.to_thread(server.start) for server in servers))
             async with Caller(*(server.endpoint for server in servers)) as caller:
-                yield Rig(control, servers[0], servers[1], caller)
+                yield Rig(control, servers[0], servers[1], caller, base)
         finally:
             for server in servers:
                 if server.process is not None:
