@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -34,6 +35,13 @@ def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vendor that fails is not asked again within a call: how often it would be is by chance."""
     for module in (call, http):
         monkeypatch.setattr(module, "backoff", lambda tries, asked: math.inf)
+
+
+@pytest.fixture(autouse=True)
+def lines_of_its_own(request: pytest.FixtureRequest) -> None:
+    """What asyncio says of tasks that an earlier test left, it says as they are collected."""
+    if "caplog" in request.fixturenames:
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)
