@@ -83,6 +83,10 @@ async def test_where_one_output_is_declared_the_whole_value_is_it(
         ('{"n": 1}', {"n": int, "m": int}, "does not have all of m, n"),
         ("{", {"n": int, "m": int}, "does not have all of"),
         ('{"n": "x"}', {"n": bool}, "not a boolean"),
+        ("9007199254740993.0", {"n": int}, "not a integer"),
+        ("true", {"n": float}, "not a float"),
+        ("false", {"n": timedelta}, "not a duration"),
+        ('{"n": null, "m": 1}', {"n": str, "m": int}, "not a string"),
     ],
 )
 async def test_a_value_that_does_not_fit_is_a_failure_that_says_so(

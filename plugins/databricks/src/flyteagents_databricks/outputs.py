@@ -91,8 +91,9 @@ def _checked(value: Any, kind: type) -> Any:
 
 
 def _integer(value: Any) -> int:
-    # To Python True is an int; and json.dumps writes a whole float as 2.0.
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+    # json.dumps writes a whole float as 2.0; from 2**53 on it may have been another number.
+    exact = not isinstance(value, float) or (value.is_integer() and abs(value) < 2**53)
+    if isinstance(value, bool) or not exact:  # to Python True is an int
         raise TypeError(f"it is {value!r}")
     return int(value)
 
@@ -116,15 +117,19 @@ def _nothing(value: Any) -> None:
 
 
 def _string(value: Any) -> str:
+    if value is None:
+        raise TypeError("it is null")
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError(f"it is {value!r}")
     return float(value)
 
 
 def _span(value: Any) -> timedelta:
-    return timedelta(seconds=float(value))
+    return timedelta(seconds=_number(value))
 
 
 def _object(value: Any) -> dict[str, Any]:
