@@ -129,6 +129,18 @@ async def test_a_token_service_that_is_down_may_come_back(
         await driver.create(task)
 
 
+async def test_no_redirect_takes_a_key_s_secrets_elsewhere(
+    bigquery: FakeBigQuery, google: GoogleTokens
+) -> None:
+    async with GoogleTokens() as elsewhere:
+        google.script("POST", "*", Response(307, "", {"location": f"{elsewhere.url}/token"}))
+        sent = {"google_application_credentials": google.service_account()}
+        async with opened(bigquery) as driver:
+            with pytest.raises(Unavailable, match="no access token"):
+                await driver.create(driver.task(), sent_secrets=sent, seconds=0.1)
+    assert elsewhere.total == 0
+
+
 @pytest.mark.parametrize(
     "reply",
     [

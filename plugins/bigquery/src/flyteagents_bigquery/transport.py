@@ -49,6 +49,8 @@ class Transport:
         if left <= 0:
             raise Unavailable(f"no access token within {ALL:g} s")
         self.passing = True
+        # Another host would not be checked, and a 307 has the key's secrets sent there again.
+        more["allow_redirects"] = False
         reply = self._request(url, method, body, headers, timeout=min(LIMIT, left), **more)
-        self.passing = reply.status in _BUSY or reply.status >= 500
+        self.passing = reply.status in _BUSY or reply.status >= 500 or 300 <= reply.status < 400
         return reply
