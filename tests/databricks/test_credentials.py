@@ -177,6 +177,9 @@ async def test_the_namespaces_secret_goes_before_the_services(
     databricks: FakeDatabricks, kubernetes: FakeKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SHARED, "dapi-own")
+    # The cluster is asked by no proxy, as NO_PROXY says in a way that few libraries read.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
     kubernetes.secrets[NAMESPACE, "databricks-token"] = {"token": "dapi-theirs"}
     kubernetes.secrets[NAMESPACE, "special"] = {"token": "dapi-special", "jks": "\udcff"}
     async with Driver(databricks.url).opened() as driver:
