@@ -61,9 +61,11 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stream]:
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     stream = Stream()
     start_logging("INFO", "auto", stream)
     yield stream
+    logging.captureWarnings(False)
     root.handlers[:] = handlers
     root.setLevel(level)
 

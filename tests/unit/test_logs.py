@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -33,7 +34,9 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("GRPC_VERBOSITY", "NONE")
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     yield
+    logging.captureWarnings(False)
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -197,3 +200,20 @@ def test_a_program_logs_to_stderr_and_grpc_says_nothing_there() -> None:
     assert done.stdout == b""
     (line,) = done.stderr.splitlines()
     assert json.loads(line)["message"] == "one line"
+
+
+def test_threads_that_fail_and_warnings_are_lines_without_secrets() -> None:
+    code = (
+        "import threading, warnings\n"
+        "from flyteagents._telemetry.logs import start_logging\n"
+        "start_logging(form='json')\n"
+        "def fails(): raise ValueError('refused: password=hunter22')\n"
+        "thread = threading.Thread(target=fails, name='poller')\n"
+        "thread.start(); thread.join()\n"
+        "warnings.warn('token=abcdef123456 is deprecated')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    failed, warned = map(json.loads, ran.stderr.splitlines())
+    assert failed["message"] == "poller has failed"
+    assert failed["traceback"].endswith("ValueError: refused: password=[redacted]")
+    assert "token=[redacted]" in warned["message"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from datetime import datetime, timezone
 from functools import lru_cache
 from itertools import islice
@@ -41,6 +42,15 @@ def start_logging(
     root.setLevel(level)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # Python writes these to stderr as they are: no JSON, and with the secrets in them.
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_failed
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        name = failed.thread.name if failed.thread else "a thread"
+        logging.getLogger("flyteagents").error("%s has failed", name, exc_info=failed.exc_value)
 
 
 class JsonLines(logging.Formatter):
