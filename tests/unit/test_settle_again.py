@@ -88,6 +88,13 @@ async def test_what_a_poll_saw_fail_is_not_asked_for_at_all(setup: Setup) -> Non
     assert await asked_by(setup, 1) == []
 
 
+async def test_what_a_cancel_saw_stop_is_not_asked_for_at_all(setup: Setup) -> None:
+    setup.agent.script["get"] = [RUNNING, Status(Phase.ABORTED)]
+    opened = setup.opened(key=setup.task(prefix(0)).key.hex)
+    await setup.cancelling.delete(opened, Deadline(5))
+    assert await asked_by(setup, 1) == []
+
+
 async def test_of_a_job_that_was_taken_over_and_failed_it_is_the_maker_that_is_over(
     setup: Setup,
 ) -> None:

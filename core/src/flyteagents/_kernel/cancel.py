@@ -174,6 +174,7 @@ class Cancelling:
                 return True
         if status is not None:
             if status.phase is not None and status.phase.terminal:
+                self._kernel.soft.saw_end(opened.envelope, status)
                 return True
             # Whoever asked for it: another replica, or a person in the vendor's console.
             seen.stop_accepted |= status.cancelling

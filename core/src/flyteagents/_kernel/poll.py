@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 from flyteagents._errors import AgentError, InvalidTask, Unavailable
-from flyteagents._kernel.absence import FOR_EVER, IN_VAIN
 from flyteagents._kernel.answers import CANCELLED, Answer
 from flyteagents._kernel.call import KernelCall, ask
 from flyteagents._kernel.cancel import Cancelling
@@ -318,9 +317,8 @@ class Polling:
             answer = replace(answer, info=_lasting(opened, answer.phase, {}))
         if opened.seen.first_end():
             record_end(self._kernel, opened.envelope, answer, status)
-            if status is not None and status.phase in IN_VAIN:
-                key = opened.envelope.made_with or opened.envelope.key
-                self._kernel.soft.absences.put(key, FOR_EVER)
+            if status is not None:
+                self._kernel.soft.saw_end(opened.envelope, status)
         return self._remember(opened.seen, answer)
 
     def _remember(self, seen: Seen, answer: Answer) -> Answer:

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from flyteagents._kernel.absence import Absence
+from flyteagents._kernel.absence import FOR_EVER, IN_VAIN, Absence
 from flyteagents._kernel.envelope import LIMIT, UNKNOWN, Envelope, Parked
 from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
+from flyteagents._status import Status
 
 V = TypeVar("V")
 REQUESTS = 1500
@@ -137,6 +138,12 @@ class SoftState:
             # As the first answer told it: with so much to declare, `dump` has dropped these.
             envelope = replace(envelope, declared=UNKNOWN, warnings=(), execution="", node="")
         self.created.put(envelope.key, envelope)
+
+    def saw_end(self, envelope: Envelope, status: Status) -> None:
+        """The vendor says that the job has ended. What came to nothing is not asked for again, by
+        the key of the attempt that made it: some vendors would run it again."""
+        if status.phase in IN_VAIN:
+            self.absences.put(envelope.made_with or envelope.key, FOR_EVER)
 
     def _name(self, request: JobRequest) -> str:
         hashed = hashlib.blake2b(request.meta, key=self._salt, digest_size=16)

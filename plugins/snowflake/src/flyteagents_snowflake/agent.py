@@ -130,8 +130,6 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         return await self._submit(task, asked, call)
 
     async def create(self, task: Task[SnowflakeConfig], call: Call) -> SnowflakeJob:
-        if call.settling and (known := self._sent.failure(task.key)):
-            return known  # asked for again, Snowflake might run it again
         asked = submit(task, self.settings)
         try:
             return await self._submit(task, asked, call)
@@ -168,7 +166,6 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         # What failed comes with 422; of what did not succeed, a 200 is for the cancelled alone.
         if found.status == 200 and found.code not in reasons.CANCELLED:
             return Status(None, started=started)  # a state that Snowflake did not have
-        self._sent.failed(call.key, job)
         return failed(job, found)
 
     async def cancel(self, job: SnowflakeJob, call: Call) -> None:
