@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -23,6 +24,9 @@ from flyteagents import (
 from flyteagents._kernel import cancel
 from flyteagents._kernel.cancel import _name
 from flyteagents._kernel.flight import Flight, Made
+from flyteagents._kernel.open_job import OpenJob
+from flyteagents._kernel.requests import Connection
+from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.settle import history, settle
 from flyteagents._telemetry.providers import Telemetry
 
@@ -185,9 +189,27 @@ async def test_a_job_that_cannot_be_taken_over_is_seen_to_stop(choosy: Setup) ->
 
 
 async def test_while_it_has_not_stopped_no_new_job_is_asked_for(choosy: Setup) -> None:
-    for _ in range(2):  # also by the next attempt, which finds the cancel under way
+    for _ in range(3):  # also by the next attempts, which find the cancel under way
         with pytest.raises(Throttled, match="attempt 0 is still being stopped"):
             await settled(choosy, SECOND)
+    assert choosy.agent.asked.count("cancel") == 1
+
+
+async def test_a_cancel_with_other_credentials_is_another_one(choosy: Setup) -> None:
+    def opened(**secrets: str) -> OpenJob:
+        return replace(choosy.opened(), connection=Connection(secrets), seen=Seen())
+
+    cancels = [
+        choosy.cancelling.detach_once(each)
+        for each in (opened(), opened(), opened(token="other"), opened(token="other"))
+    ]
+    assert cancels[0] is cancels[1] is not cancels[2]
+    assert cancels[2] is cancels[3]
+    choosy.agent.script["get"] = [Status(Phase.ABORTED)]
+    # The other one's first.
+    for each in reversed(cancels):
+        await each
+    assert not choosy.cancelling._found
 
 
 async def test_a_job_that_is_already_being_stopped_is_waited_for(choosy: Setup) -> None:

@@ -153,6 +153,21 @@ async def test_an_attempt_that_did_not_come_to_its_submit_was_never_sent(looking
     assert there.again().lasts
 
 
+async def test_what_is_submitted_after_all_is_looked_for_more_than_once(
+    looking: Setup, clock: Clock
+) -> None:
+    """The attempt was asked for again, when an earlier call for it had sent nothing."""
+    task = looking.task(prefix(0))
+    looking.kernel.soft.absences.put(task.key.hex, never_sent())
+    looking.agent.script["create"] = [Unavailable("the reply was lost")]
+    creating = Creating(looking.kernel, looking.flights)
+    await creating.create(looking.request(prefix(0)), task.key, "", within(0.02))
+    for number in (1, 2):
+        assert (await asked_by(looking, number))[0] == "find"
+        assert looking.agent.about["find"][-number].output_prefix == prefix(0)
+        clock.now += 1.0
+
+
 async def test_another_replica_learns_from_an_envelope_where_to_begin(
     setup: Setup, quiet_telemetry: Telemetry
 ) -> None:

@@ -9,6 +9,7 @@ is OK in the end. What is left goes on without a caller.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 
@@ -21,6 +22,7 @@ from flyteagents._kernel.detached import wait_within
 from flyteagents._kernel.ends import record_end
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.open_job import OpenJob
+from flyteagents._kernel.requests import Connection
 from flyteagents._kernel.returned import job_values
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.verdicts import Verdict, verdict
@@ -43,6 +45,7 @@ class Cancelling:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._unconfirmed = kernel.telemetry.metrics.cancels_unconfirmed
+        self._found: dict[str, tuple[Connection, asyncio.Task[None]]] = {}
 
     def detach(self, opened: OpenJob) -> asyncio.Task[None]:
         """Stop a job in the background."""
@@ -51,6 +54,23 @@ class Cancelling:
             cancel = self._kernel.detached.start(self._to_its_end(opened), told=True)
             opened.seen.cancel_began(cancel)
         return cancel
+
+    def detach_once(self, opened: OpenJob) -> asyncio.Task[None]:
+        """Stop a job in the background that was found by its key. Each attempt that settles it
+        opens it anew, and one cancel is enough for all of them."""
+        name = _name(opened.served, opened.job)
+        connection, cancel = self._found.get(name) or (None, None)
+        # What other credentials cannot stop, these may.
+        if cancel is None or connection != opened.connection:
+            cancel = self.detach(opened)
+            self._found[name] = opened.connection, cancel
+            cancel.add_done_callback(functools.partial(self._forget, name))
+        return cancel
+
+    def _forget(self, name: str, cancel: asyncio.Task[None]) -> None:
+        found = self._found.get(name)
+        if found is not None and found[1] is cancel:  # and not another connection's
+            del self._found[name]
 
     async def delete(self, opened: OpenJob, deadline: Deadline) -> str:
         """OK when the job has stopped, or was never there; where the vendor refuses, OK and its

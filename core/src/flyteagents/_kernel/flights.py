@@ -198,6 +198,7 @@ class Flights:
                     self._metrics.adopted.add(served.task_type)
                     return made
             flight.stage = Stage.SUBMITTING
+            self._kernel.soft.absences.pop(flight.key)  # what was true before its submit
             if flight.budget.left <= 0:  # all callers have their answer: nothing new is sent
                 raise Throttled(flight.waits_for)
             job = await _submit(flight)

@@ -232,7 +232,7 @@ class _Earlier:
     def abandon(self, cancelling: Cancelling) -> None:
         """No attempt can follow this one, so nobody will ever ask about its job: stop it."""
         if self._found is not None:
-            cancelling.detach(self._opened(self._found))
+            cancelling.detach_once(self._opened(self._found))
         else:
             lost = stop_lost(self._kernel, cancelling, self._flight, self._task)
             self._kernel.detached.start(lost)
@@ -244,7 +244,7 @@ class _Earlier:
 
     async def _stop(self, job: Job, cancelling: Cancelling) -> None:
         """See the job stop that cannot be taken over. Raises Throttled while it runs."""
-        stopping = cancelling.detach(self._opened(job))
+        stopping = cancelling.detach_once(self._opened(job))
         ended = await wait_within(stopping, self._flight.budget.left)
         if not ended or stopping.cancelled() or stopping.exception():
             raise Throttled(f"the job of attempt {self.number} is still being stopped")
