@@ -10,6 +10,7 @@ from tests.bigquery.fake_bigquery import FakeBigQuery
 from tests.bigquery.google_tokens import GoogleTokens
 from tests.sdk.fixtures import sdk as sdk
 from tests.sdk.fixtures import tasks as tasks
+from tests.vendors.repeats import asked_once as asked_once
 from tests.vendors.settings import forget_settings
 
 _THEIRS = ("BIGQUERY_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS")

@@ -136,6 +136,7 @@ async def test_a_conflict_that_says_nothing_is_asked_about_again_later(
         await driver.create(driver.task("SELECT 1", NOWHERE))
 
 
+@pytest.mark.usefixtures("asked_once")
 @pytest.mark.parametrize(
     ("status", "reason", "kind"),
     [
@@ -168,8 +169,7 @@ async def test_each_refusal_of_the_insert_has_its_meaning(
     bigquery.will("SELECT", Plan(rejected=(status, reason, "BigQuery's own words")))
     task = driver.task()
     with pytest.raises(AgentError, match=r"BigQuery's own words|invalid authentication") as raised:
-        # What passes is asked for until the time is up; a refused credential only once more.
-        await driver.create(task, seconds=30.0 if status == 401 else 0.15)
+        await driver.create(task)
     assert type(raised.value) is kind
     if status not in (401, 429):
         assert raised.value.code == reason
@@ -216,7 +216,12 @@ async def test_a_job_of_other_work_is_not_found_and_neither_is_a_dry_run(
     ],
 )
 async def test_a_queue_that_is_full_for_a_moment_is_waited_for(
-    bigquery: FakeBigQuery, driver: Driver, status: int, reason: str, message: str
+    bigquery: FakeBigQuery,
+    driver: Driver,
+    status: int,
+    reason: str,
+    message: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     full = error(status, reason, message)
     bigquery.script("POST", "*", full, full)
@@ -224,9 +229,9 @@ async def test_a_queue_that_is_full_for_a_moment_is_waited_for(
     assert (bigquery.count("POST"), bigquery.inserted) == (3, 1)
 
     bigquery.script("POST", "*", full, repeat=True)
-    task = driver.task(number=1)
+    request.getfixturevalue("asked_once")
     with pytest.raises(Throttled, match=re.escape(message)):
-        await driver.create(task, seconds=0.1)
+        await driver.create(driver.task(number=1))
 
 
 async def test_a_project_given_by_number_is_found_though_the_conflict_names_its_id(

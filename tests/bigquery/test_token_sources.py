@@ -117,6 +117,7 @@ async def test_a_secret_may_be_federated_where_the_operator_allows_it(
     assert google.who == ["of-the-cluster"]
 
 
+@pytest.mark.usefixtures("asked_once")
 async def test_a_token_service_that_is_down_may_come_back(
     bigquery: FakeBigQuery, google: GoogleTokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -124,7 +125,7 @@ async def test_a_token_service_that_is_down_may_come_back(
     await google.down()
     async with opened(bigquery) as driver:
         with pytest.raises(Unavailable, match="no access token"):
-            await driver.create(task := driver.task(), seconds=0.1)
+            await driver.create(task := driver.task())
         await google.up()
         await driver.create(task)
 

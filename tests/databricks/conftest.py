@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.databricks.driving import Driver
 from tests.databricks.fake_databricks import FakeDatabricks
+from tests.vendors.repeats import asked_once as asked_once
 from tests.vendors.settings import forget_settings
 
 _THEIRS = ("DATABRICKS_", "FLYTE_DATABRICKS_", "KUBERNETES_", "AWS_WEB_IDENTITY_TOKEN_FILE")

@@ -9,6 +9,7 @@ from tests.sdk.fixtures import sdk as sdk
 from tests.sdk.fixtures import tasks as tasks
 from tests.snowflake.fake_snowflake import FakeSnowflake
 from tests.snowflake.logins import Logins
+from tests.vendors.repeats import asked_once as asked_once
 from tests.vendors.settings import forget_settings
 
 

@@ -121,11 +121,12 @@ async def test_what_an_input_says_is_never_a_statement(
     assert snowflake.rows("SELECT count(*) FROM public.t") == [["0"]]
 
 
+@pytest.mark.usefixtures("asked_once")
 async def test_a_refusal_that_passes_ends_no_task(snowflake: FakeSnowflake, driver: Driver) -> None:
     incident = {"code": "000603", "sqlState": "XX000", "message": "Processing aborted by error 300"}
     snowflake.script("POST", BASE, Response(422, incident), repeat=True)
     with pytest.raises(Unavailable, match="aborted by error 300"):
-        await driver.create(driver.task(), seconds=0.2)
+        await driver.create(driver.task())
 
 
 async def test_a_reply_without_a_statement_is_no_success(
@@ -250,7 +251,7 @@ async def test_a_busy_warehouse_is_not_taken_for_no_statement(
     await looking.create(task)
     snowflake.runner.busy.add("WH")
     with pytest.raises(Throttled, match="the warehouse wh is busy, suspended or being resumed"):
-        await settling(looking, task, seconds=0.8)
+        await settling(looking, task, seconds=2.0)
     assert len(snowflake.submitted) == 1
     snowflake.runner.busy.clear()
     assert await settling(looking, task) is not None
@@ -273,7 +274,7 @@ async def test_a_look_up_without_an_answer_sends_nothing(
     await looking.create(task)
     script = snowflake.script("POST", BASE, answer, repeat=True)
     with pytest.raises((Throttled, Unavailable)):
-        await settling(looking, task, seconds=0.8)
+        await settling(looking, task, seconds=2.0)
     script.stop()
     assert len(snowflake.submitted) == 1
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections import OrderedDict
 from collections.abc import Iterator
 
 import pytest
 from tests.unit.kernel_setup import Setup
+from tests.vendors.repeats import asked_once as asked_once
 
 from flyteagents import _redact
-from flyteagents._kernel import call
 from flyteagents._telemetry.providers import Telemetry, start_telemetry
-from flyteagents._vendor import http
 
 
 @pytest.fixture(scope="session")
@@ -28,13 +26,6 @@ def quiet_telemetry() -> Iterator[Telemetry]:
 def setup(quiet_telemetry: Telemetry) -> Setup:
     """A kernel around a scripted agent."""
     return Setup(quiet_telemetry)
-
-
-@pytest.fixture
-def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A vendor that fails is not asked again within a call: how often it would be is by chance."""
-    for module in (call, http):
-        monkeypatch.setattr(module, "backoff", lambda tries, asked: math.inf)
 
 
 @pytest.fixture(autouse=True)

@@ -154,7 +154,7 @@ class CreatePromises(AgentHooks):
         """The attempt is parked as retryable, or its job comes to be; one job is what remains."""
         rig.vendor.fault("submit", Response(503), repeat=True)
         attempt = rig.attempt(self.succeeds())
-        meta = await rig.create(attempt, rig.first, deadline=4.0)
+        meta = await rig.create(attempt, rig.first)
         answer = await rig.get(attempt, meta, rig.first)
         assert answer.phase in (Phase.RETRYABLE_FAILED, Phase.INITIALIZING), answer
         rig.vendor.heal()
