@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def example() -> str:
     page = (ROOT / "docs" / "contract.md").read_text()
-    (source,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    source, _ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     return str(source)
 
 

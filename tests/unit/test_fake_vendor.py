@@ -50,6 +50,29 @@ async def test_requests_share_a_connection_and_are_recorded(client: httpx2.Async
     assert vendor.requests[0].headers["content-type"] == "application/json"
 
 
+class Shop(FakeVendor):
+    """With private names that the base has too."""
+
+    def __init__(self) -> None:
+        super().__init__(self._answer)
+        self._open = self._up = self._news = True
+        self._scripts = {"shop": 1}
+
+    async def _answer(self, request: Request) -> Response:
+        return Response(200, self._scripts)
+
+    def _talk(self) -> str:
+        return "about the weather"
+
+
+async def test_a_vendor_of_a_tests_own_may_have_any_private_names(
+    client: httpx2.AsyncClient,
+) -> None:
+    async with Shop() as vendor:
+        vendor.script("GET", "/shop", Response(503))
+        assert [(await client.get(f"{vendor.url}/shop")).status_code for _ in "12"] == [503, 200]
+
+
 async def test_concurrent_requests_and_connections_are_counted(client: httpx2.AsyncClient) -> None:
     async with FakeVendor(echo) as vendor:
         vendor.script("*", "*", Delay(0.03), repeat=True)

@@ -50,7 +50,7 @@ class Gate(FakeVendor):
 
     async def left(self, count: int) -> None:
         """Wait until no more than `count` connections are left."""
-        while len(self._open) > count:  # noqa: ASYNC110 # no event tells of it
+        while self.open_connections > count:  # noqa: ASYNC110 # no event tells of it
             await asyncio.sleep(0.001)
 
 
@@ -113,7 +113,7 @@ async def test_what_is_used_is_kept(vendors: list[Gate], client: VendorClient) -
     (await client.pool()).idle_limit = 5.0
     await vendor.peak(client)
     await vendor.peak(client)
-    assert (vendor.connections, len(vendor._open)) == (PEAK, PEAK)
+    assert (vendor.connections, vendor.open_connections) == (PEAK, PEAK)
 
 
 async def test_there_are_no_more_connections_than_allowed(

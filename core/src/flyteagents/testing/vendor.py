@@ -129,11 +129,13 @@ class FakeVendor:
     """Serves `serve` on `url` while entered, and does what is scripted.
 
     requests: the last `keep` requests, oldest first. total: how many there were.
-    connections, max_connections: opened so far; most open at once.
+    connections, max_connections: opened so far; most open at once. open_connections: now.
     in_flight, max_in_flight: requests being worked on; the most at once.
     An exception of `serve`'s is answered with 500 and raised again when the vendor is left, so
     that a mistake in a test does not pass for a vendor's hiccup.
     """
+
+    # Mangled, since vendors of tests derive from this class, with private names of their own.
 
     def __init__(
         self, serve: Serve, *, host: str = "127.0.0.1", port: int = 0, keep: int = 10_000
@@ -144,16 +146,20 @@ class FakeVendor:
         self.connections = self.max_connections = 0
         self.in_flight = self.max_in_flight = 0
         self.errors: list[Exception] = []
-        self._serve = serve
-        self._scripts: list[Script] = []
-        self._news = asyncio.Event()
-        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._listener: asyncio.Server | None = None
-        self._up = False
+        self.__serve = serve
+        self.__scripts: list[Script] = []
+        self.__news = asyncio.Event()
+        self.__open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self.__listener: asyncio.Server | None = None
+        self.__up = False
 
     @property
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        return len(self.__open)
 
     def script(self, method: str, path: str, *steps: Step, repeat: bool = False) -> Script:
         """Do `steps` with the next requests that match, one step a request; then, or for a step
@@ -169,12 +175,12 @@ class FakeVendor:
         """
         every = itertools.cycle(steps) if repeat else iter(steps)
         script = Script(method, path, every)
-        self._scripts.append(script)
+        self.__scripts.append(script)
         return script
 
     def clear(self) -> None:
         """Stop all scripts."""
-        for script in self._scripts:
+        for script in self.__scripts:
             script.stop()
 
     def count(self, method: str = "*", path: str = "*") -> int:
@@ -188,34 +194,34 @@ class FakeVendor:
 
         async def arrived() -> None:
             while self.count(method, path) < count:
-                self._news.clear()
-                await self._news.wait()
+                self.__news.clear()
+                await self.__news.wait()
 
         await asyncio.wait_for(arrived(), timeout)
 
     async def down(self) -> None:
         """Stop listening and cut all connections; what was not yet worked on is lost."""
-        listener, self._listener = self._listener, None
+        listener, self.__listener = self.__listener, None
         if listener is not None:
-            self._up = False
+            self.__up = False
             listener.close()
             # `abort`, since `close` would still send what is buffered.
-            for task, writer in self._open.items():
+            for task, writer in self.__open.items():
                 writer.transport.abort()
                 task.cancel()
-            if self._open:
-                await asyncio.wait(list(self._open))
+            if self.__open:
+                await asyncio.wait(list(self.__open))
             # Last: from Python 3.12 on it waits until all connections have ended.
             await listener.wait_closed()
 
     async def up(self) -> None:
         """Listen, on the same port as before."""
-        if self._listener is None:
+        if self.__listener is None:
             # One that is still free when the vendor comes back after `down`.
             self.port = self.port or free_port()
-            self._up = True
-            self._listener = await asyncio.start_server(
-                self._connected, self.host, self.port, backlog=1024
+            self.__up = True
+            self.__listener = await asyncio.start_server(
+                self.__connected, self.host, self.port, backlog=1024
             )
 
     async def restart(self) -> None:
@@ -233,26 +239,26 @@ class FakeVendor:
         if self.errors and kind is None:
             raise self.errors[0]
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._up:
+    def __connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.__up:
             writer.transport.abort()  # it was accepted just before `down`
             return
         self.connections += 1
         # A task of our own: asyncio logs an error for each of its own that `down` cancels.
-        task = asyncio.get_running_loop().create_task(self._talk(reader, writer, self.connections))
-        self._open[task] = writer
-        task.add_done_callback(self._hung_up)
-        self.max_connections = max(self.max_connections, len(self._open))
+        task = asyncio.get_running_loop().create_task(self.__talk(reader, writer, self.connections))
+        self.__open[task] = writer
+        task.add_done_callback(self.__hung_up)
+        self.max_connections = max(self.max_connections, len(self.__open))
 
-    def _hung_up(self, task: asyncio.Task[None]) -> None:
-        writer = self._open.pop(task)
+    def __hung_up(self, task: asyncio.Task[None]) -> None:
+        writer = self.__open.pop(task)
         writer.transport.abort()
 
-    async def _talk(
+    async def __talk(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
     ) -> None:
         try:
-            if await self._converse(_Wire(reader, writer), number):
+            if await self.__converse(_Wire(reader, writer), number):
                 writer.close()
                 await writer.wait_closed()
         except (OSError, h11.RemoteProtocolError):
@@ -260,16 +266,16 @@ class FakeVendor:
         except h11.LocalProtocolError as error:
             self.errors.append(error)  # the test's reply cannot be sent
 
-    async def _converse(self, wire: _Wire, connection: int) -> bool:
+    async def __converse(self, wire: _Wire, connection: int) -> bool:
         """Answer until the connection ends; False when it is to be cut."""
         while (request := await wire.request(connection)) is not None:
             self.requests.append(request)
             self.total += 1
-            self._news.set()
+            self.__news.set()
             self.in_flight += 1
             self.max_in_flight = max(self.max_in_flight, self.in_flight)
             try:
-                reply = await self._answer(request)
+                reply = await self.__answer(request)
             finally:
                 self.in_flight -= 1
             if isinstance(reply, Nonsense):
@@ -281,8 +287,8 @@ class FakeVendor:
                 return True
         return True
 
-    async def _answer(self, request: Request) -> Response | Fault:
-        actions = self._scripted(request)
+    async def __answer(self, request: Request) -> Response | Fault:
+        actions = self.__scripted(request)
         for action in actions:
             if isinstance(action, Delay):
                 await asyncio.sleep(action.seconds)
@@ -292,7 +298,7 @@ class FakeVendor:
                 return action
         reply: Response | Fault
         try:
-            reply = await self._serve(request)
+            reply = await self.__serve(request)
         except Exception as error:  # noqa: BLE001 # the test's own code
             self.errors.append(error)
             reply = Response(500, {"message": f"the fake vendor failed: {error!r}"})
@@ -303,9 +309,9 @@ class FakeVendor:
                 return action
         return reply
 
-    def _scripted(self, request: Request) -> Sequence[Action]:
-        self._scripts = [script for script in self._scripts if not script.done]
-        for script in self._scripts:
+    def __scripted(self, request: Request) -> Sequence[Action]:
+        self.__scripts = [script for script in self.__scripts if not script.done]
+        for script in self.__scripts:
             actions = script.take(request)
             if actions is not None:
                 return actions
