@@ -134,7 +134,8 @@ async def test_no_redirect_takes_a_key_s_secrets_elsewhere(
     bigquery: FakeBigQuery, google: GoogleTokens
 ) -> None:
     async with GoogleTokens() as elsewhere:
-        google.script("POST", "*", Response(307, "", {"location": f"{elsewhere.url}/token"}))
+        away = Response(307, "", {"location": f"{elsewhere.url}/token"})
+        google.script("POST", "*", away, repeat=True)
         sent = {"google_application_credentials": google.service_account()}
         async with opened(bigquery) as driver:
             with pytest.raises(Unavailable, match="no access token"):

@@ -149,6 +149,22 @@ async def test_retry_after_is_waited_for(setup: Setup) -> None:
     assert third - second >= 0.04
 
 
+@pytest.mark.parametrize("status", [400, 404, 409, 410, 421])
+async def test_a_gateways_page_ends_no_job(setup: Setup, status: int) -> None:
+    page = Response(status, "<!DOCTYPE html><html><h1>nginx</h1></html>")
+    bare = Response(status, "", {"content-type": "text/html; charset=utf-8"})
+    for reply in (page, bare):
+        setup.vendor.script("*", "*", reply)
+        with pytest.raises(Unavailable, match=f"answered {status}, with a page"):
+            await setup.http(retries=False).get("/jobs/1")
+    # What is no poll may be told what is wrong with it, and an API's own words always count.
+    setup.vendor.script("*", "*", page, Response(status, {"error": "<html> in a text"}))
+    for retries in (True, False):
+        with pytest.raises(AgentError) as raised:
+            await setup.http(retries=retries).get("/jobs/1")
+        assert not isinstance(raised.value, Unavailable)
+
+
 async def test_retry_after_counts_also_where_the_agent_explains_the_reply(setup: Setup) -> None:
     setup.vendor.script("*", "*", Response(403, "too fast", headers={"Retry-After": "0.04"}))
     budget = Budget(time.monotonic() + 60)

@@ -14,6 +14,9 @@ from opentelemetry.trace import StatusCode
 from flyteagents._errors import (
     AgentError,
     Forbidden,
+    InvalidTask,
+    JobConflict,
+    JobNotFound,
     Throttled,
     Unauthenticated,
     Unavailable,
@@ -23,7 +26,7 @@ from flyteagents._http import Endpoint, Http, Reply, Sent
 from flyteagents._telemetry.tracing import vendor_span
 from flyteagents._vendor.budget import OUT_OF_TIME, Budget, backoff, within
 from flyteagents._vendor.hosts import check_host
-from flyteagents._vendor.replies import error_of, retry_after
+from flyteagents._vendor.replies import error_of, is_page, retry_after
 
 if TYPE_CHECKING:
     from flyteagents._vendor.pool import Pool, Trip
@@ -32,6 +35,8 @@ Opening = Callable[[bool], Coroutine[Any, Any, Endpoint]]
 Explain = Callable[[Reply], AgentError | None]
 # Idempotent by RFC 9110, 9.2.2: a second one leaves the vendor as the first did.
 _SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
+# Of a poll's errors those that end a job at once.
+_ENDS = (InvalidTask, JobConflict, JobNotFound)
 
 
 @dataclass(eq=False)
@@ -151,6 +156,9 @@ class Requests:
                 if status in (407, 429, 503):
                     trip.came = "unsent"  # it was turned away, by the vendor or by a proxy
                 refusal = self._explain(reply) or error_of(reply, trip.to)
+                if not self._budget.retries and isinstance(refusal, _ENDS) and is_page(reply):
+                    # A gateway's, to a poll or a cancel: it tells nothing of the job behind it.
+                    refusal = Unavailable(f"{refusal.message}, with a page of HTML")
                 if isinstance(refusal, Throttled) and refusal.retry_after is None:
                     refusal.retry_after = trip.retry_after  # an agent reads the body alone
                 if endpoint.shown and isinstance(refusal, Unauthenticated | Forbidden):

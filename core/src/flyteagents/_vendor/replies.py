@@ -40,6 +40,13 @@ def error_of(reply: Reply, host: str) -> _errors.AgentError:
     return _ERRORS.get(reply.status, other)(text, code=code)
 
 
+def is_page(reply: Reply) -> bool:
+    """Whether it is a page of HTML: no API's words, but those of whatever stands before it."""
+    start = reply.body.lstrip()[:9].lower()
+    html = start.startswith((b"<html", b"<!doctype"))
+    return html or "html" in reply.headers.get("content-type", "")
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that a Retry-After header asks for, as a number or as a date."""
     text = headers.get("retry-after", "").strip()
