@@ -17,8 +17,8 @@ from flyteagents._status import Phase
 
 class Absence(NamedTuple):
     """Of an attempt's job: it was not there at the first and the last look, at these times of
-    `time.monotonic`. It is looked for again when the time since the first look has doubled, until
-    it is too late for a job to appear."""
+    `time.monotonic`; its submit counts as one. It is looked for again when the time since the first
+    look has doubled, until it is too late for a job to appear."""
 
     first: float
     last: float
@@ -45,7 +45,7 @@ FOR_EVER = Absence(0.0, inf)
 
 
 def absent() -> Absence:
-    """Not there at the first look."""
+    """Not there at the first look, or before the submit that begins now."""
     now = time.monotonic()
     return Absence(now, now)
 

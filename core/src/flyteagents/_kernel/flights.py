@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flyteagents._errors import InvalidTask, Throttled, VendorError
-from flyteagents._kernel.absence import never_sent
+from flyteagents._kernel.absence import absent, never_sent
 from flyteagents._kernel.answers import Answer
 from flyteagents._kernel.call import CALL_LIMIT, ask, ask_patiently
 from flyteagents._kernel.cancel import Cancelling
@@ -198,9 +198,10 @@ class Flights:
                     self._metrics.adopted.add(served.task_type)
                     return made
             flight.stage = Stage.SUBMITTING
-            self._kernel.soft.absences.pop(flight.key)  # what was true before its submit
             if flight.budget.left <= 0:  # all callers have their answer: nothing new is sent
                 raise Throttled(flight.waits_for)
+            if served.idempotency == "lookup":
+                self._kernel.soft.absences.put(flight.key, absent())
             job = await _submit(flight)
             return Made(job, flight.key, attempt_number(flight.task.output_prefix))
         finally:
@@ -243,9 +244,9 @@ class Flights:
             self._may_be_there(flight)
             return
         unheard, error = flight.is_unheard(), flight.work.exception()
-        if error is not None and flight.stage is not Stage.SUBMITTING:
+        if error is not None and flight.served.idempotency == "lookup":
             absences = self._kernel.soft.absences
-            if absences.get(flight.key) is None:
+            if absences.get(flight.key) is None:  # it did not come to its submit
                 absences.put(flight.key, never_sent())
         if error is None:
             # One that was answered unconfirmed is asked about, as long as there is who asks.
