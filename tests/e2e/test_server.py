@@ -247,6 +247,31 @@ def test_no_thread_of_the_server_interrupts_another_one_as_it_wakes_up() -> None
     assert set(policies) == {os.SCHED_BATCH}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no /proc")
+def test_calls_are_read_by_the_thread_that_waits_for_them() -> None:
+    with (
+        RealServer(["raising"], python_path=[AGENTS]) as server,
+        grpc.insecure_channel(server.endpoint) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        before = _turns_of_grpcs_own_threads(server)
+        for _ in range(200):
+            health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        turns = _turns_of_grpcs_own_threads(server) - before
+    print(f"{turns} turns of gRPC's own threads in 200 calls")
+    assert turns < 100
+
+
+def _turns_of_grpcs_own_threads(server: RealServer) -> int:
+    turns = 0
+    for task in Path(f"/proc/{server.pid}/task").iterdir():
+        if (task / "comm").read_text().startswith("event_engine"):
+            status = (task / "status").read_text()
+            turns += int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+    return turns
+
+
 @pytest.mark.alone
 def test_a_server_without_plugins_is_ready_fast_and_small() -> None:
     with RealServer([]) as server:

@@ -66,7 +66,7 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_j
         settings = settings_to_serve(**given)
     except BadSettings as error:
         _stop(CONFIG_ERROR, BadSettings(all_that_is_bad(error)))
-    _take_turns()
+    _spare_switches()
     orphaned = threading.Event()
     if until_stdin_ends:
         threading.Thread(target=_stop_with_stdin, args=(orphaned,), daemon=True).start()
@@ -83,15 +83,18 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_j
     _leave_threads()
 
 
-def _take_turns() -> None:
-    """Have no thread interrupt another one as it wakes up, by Linux's SCHED_BATCH (sched(7)).
-
-    A call wakes gRPC's threads and the loop a dozen times. Where they share cores with other work,
-    each wake-up switched threads, for a tenth of what a GetTask takes; now one thread does all that
-    has come. What is started from here on inherits it, agents' processes too. Where a core is idle,
-    a thread begins there at once, as before."""
+def _spare_switches() -> None:
+    """Have the server's threads take turns less often. A call wakes gRPC's and the loop's a dozen
+    times, and half of what a GetTask takes is the system's work for that. Agents' processes inherit
+    both settings."""
+    # gRPC reads connections in the thread that waits for its events then, and not in four others
+    # that hand over to it. It looks once, when it is imported; a later release that knows no such
+    # name goes on without.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     # Not on macOS; a sandbox may forbid it.
     with suppress(AttributeError, OSError):
+        # No thread interrupts another one as it wakes up, so it finds more to do at once. Where a
+        # core is idle, it begins there at once, as before (sched(7)).
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
