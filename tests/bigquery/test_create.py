@@ -301,6 +301,16 @@ async def test_cancel_is_asked_for_where_the_job_is(bigquery: FakeBigQuery, driv
     assert "User requested cancellation" in status.message
 
 
+async def test_a_cancel_that_meets_another_request_is_asked_for_again(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    bigquery.will("SELECT", Plan(running=math.inf))
+    job = await driver.create(driver.task())
+    bigquery.script("POST", "*/cancel", error(409, "aborted", "two requests met"), repeat=True)
+    with pytest.raises(Unavailable, match="two requests met"):
+        await driver.cancel(job, seconds=0.1)
+
+
 async def test_a_finished_job_stays_as_it_is_when_it_is_cancelled(
     bigquery: FakeBigQuery, driver: Driver
 ) -> None:

@@ -40,6 +40,8 @@ def error(status: int, code: str, message: str) -> AgentError | None:
         (400, "COULD_NOT_ACQUIRE_LOCK", "busy", Unavailable),
         (400, "INVALID_STATE", "ClusterNotReadyException: wait", Unavailable),
         (400, "INVALID_STATE", "Run 5 is already terminated.", InvalidTask),
+        (409, "ABORTED", "a sequencer check failed", Unavailable),
+        (499, "CANCELLED", "the caller went away", Unavailable),
         (403, "PERMISSION_DENIED", "robot does not have Attach permissions", Forbidden),
         (403, "403", "Invalid access token.", Unauthenticated),
         (403, "403", "The access token is expired", Unauthenticated),

@@ -82,7 +82,9 @@ def explain(reply: Reply) -> AgentError | None:
     elif reply.status >= 500:
         kind = InvalidTask if reply.status == 501 else Unavailable
     else:
-        kinds = {403: Forbidden, 404: JobNotFound, 409: JobConflict}
+        # Other conflicts than that something exists are of two requests that met.
+        conflict = JobConflict if reason == "duplicate" else Unavailable
+        kinds = {403: Forbidden, 404: JobNotFound, 409: conflict}
         kind = kinds.get(reply.status, InvalidTask)
     return kind(message or f"BigQuery answered {reply.status}", code=reason)
 

@@ -23,7 +23,14 @@ from flyteagents.kit.answers import json_object
 NO_SUCH_API = "ENDPOINT_NOT_FOUND"
 _TOO_FAST = frozenset({"REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"})
 _PASSING = frozenset(
-    {"COULD_NOT_ACQUIRE_LOCK", "DEADLINE_EXCEEDED", "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}
+    {
+        "ABORTED",  # two requests met, with a 409 (databricks.sdk.errors)
+        "CANCELLED",
+        "COULD_NOT_ACQUIRE_LOCK",
+        "DEADLINE_EXCEEDED",
+        "INTERNAL_ERROR",
+        "TEMPORARILY_UNAVAILABLE",
+    }
 )
 # Told with all kinds of statuses (databricks.sdk._base_client).
 _MOMENTARY = re.compile(
