@@ -38,7 +38,7 @@ class Driver:
 
     def __init__(self, url: str | None, **settings: Any) -> None:
         self.settings = SnowflakeSettings(**{"url": url, **settings})
-        self.env = AgentEnvironment(SnowflakeAgent, settings=self.settings)
+        self.env = AgentEnvironment(SnowflakeAgent, settings=self.settings, seconds=30.0)
         self.agent = cast("SnowflakeAgent", self.env.agent)
 
     @contextlib.asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -28,13 +30,19 @@ TASK = task_template("a", custom={"x": 1})
 
 
 async def live(
-    agent: Agent, attempts: int = 1, generation: Generation = 1, repeats: int = 0
+    agent: Agent,
+    attempts: int = 1,
+    generation: Generation = 1,
+    repeats: int = 0,
+    workers: int = 1,
 ) -> Outcome:
+    """With one worker polls do not overlap, however slow this machine is: Flyte counts fewer errors
+    of those that do."""
     async with (
         serving(agent) as endpoint,
-        FakePropeller(endpoint, generation=generation, scale=0.001) as propeller,
+        FakePropeller(endpoint, generation=generation, scale=0.001, workers=workers) as propeller,
     ):
-        return await propeller.run(TASK, attempts=attempts, repeats=repeats, within=10)
+        return await propeller.run(TASK, attempts=attempts, repeats=repeats, within=60)
 
 
 def methods(outcome: Outcome) -> str:
@@ -97,9 +105,22 @@ async def test_several_replicas_behind_one_target_are_called_in_turn() -> None:
         serving(agents[1]) as two,
         FakePropeller(f"ipv4:{one},{two}", scale=0.001) as propeller,
     ):
+        # As soon as there is a connection to each.
+        await until(lambda: all(agent.calls["CreateTask"] for agent in agents), propeller)
+        before = [agent.calls["CreateTask"] for agent in agents]
         for _ in range(20):
             assert (await propeller.create(propeller.attempt(TASK))).ok
-    assert all(agent.calls["CreateTask"] >= 5 for agent in agents)
+    assert all(
+        agent.calls["CreateTask"] >= old + 5 for agent, old in zip(agents, before, strict=True)
+    )
+
+
+async def until(true: Callable[[], bool], propeller: FakePropeller) -> None:
+    """Call until it is so."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        assert (await propeller.create(propeller.attempt(TASK))).ok
 
 
 async def test_a_failed_create_burns_an_attempt_at_once_and_deletes_nothing() -> None:
@@ -189,7 +210,7 @@ async def test_a_phase_that_flyte_does_not_know_fails_the_task(phase: int) -> No
 
 async def test_slow_polls_overlap() -> None:
     agent = Agent(get=in_turn(RUNNING, RUNNING, RUNNING, SUCCEEDED), seconds=0.1)
-    await live(agent)
+    await live(agent, workers=10)
     assert agent.overlapping > 1
 
 
@@ -235,13 +256,13 @@ async def test_calls_carry_their_deadline() -> None:
     agent = Agent()
     async with (
         serving(agent) as endpoint,
-        FakePropeller(endpoint, scale=0.001, deadline=3.0, deadlines={"GetTask": None}) as caller,
+        FakePropeller(endpoint, scale=0.001, deadline=30.0, deadlines={"GetTask": None}) as caller,
     ):
         await caller.run(TASK)
     create, get = agent.remaining[:2]
     assert create is not None
-    # Above 3 s by some milliseconds: gRPC rounds a timeout up when it writes it.
-    assert 2.5 < create < 3.1
+    # Above 30 s by some milliseconds: gRPC rounds a timeout up when it writes it.
+    assert 15 < create < 30.5
     assert get is None
 
 

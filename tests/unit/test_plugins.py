@@ -228,7 +228,7 @@ def test_a_server_with_broken_plugins_exits_with_78_and_says_why(install: Instal
     install("broken_b", "API = 9")
     started = time.monotonic()
     with serve(FLYTEAGENTS_PLUGINS="broken_a,broken_b") as server:
-        _, text = server.communicate(timeout=20)
+        _, text = server.communicate(timeout=60)
     assert server.returncode == 78
     assert "broken_a-agents 1.2" in text
     assert "broken_b-agents 1.2" in text
@@ -241,7 +241,7 @@ def test_an_agent_that_cannot_open_stops_the_server_with_its_package(install: In
     opening = 'async def open(self):\n        raise OSError("no disk")\n\n    async def get'
     install("broken_d", textwrap.dedent(GOOD).replace("async def get", opening))
     with serve(FLYTEAGENTS_PLUGINS="broken_d") as server:
-        _, text = server.communicate(timeout=20)
+        _, text = server.communicate(timeout=60)
     assert server.returncode == 78
     assert "broken_d-agents 1.2" in text
     assert "its agent for broken_d_job cannot open: OSError: no disk" in text
@@ -263,7 +263,7 @@ def test_a_server_told_to_skip_broken_plugins_starts_without_them(install: Insta
                 break
         server.terminate()
         server.stderr.read()
-        assert server.wait(20) == 0
+        assert server.wait(60) == 0
     assert "broken_c-agents 1.2" in "".join(lines)
     assert "broken_e-agents 1.2" in "".join(lines)
     assert "serves fine_job" in lines[-1]

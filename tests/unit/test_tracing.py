@@ -319,7 +319,7 @@ def test_a_collector_that_hangs_slows_neither_calls_nor_the_end(
             "OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}"
         )
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "6")
         before = set(threading.enumerate())
         telemetry = start_telemetry()
         slowest = 0.0
@@ -329,11 +329,12 @@ def test_a_collector_that_hangs_slows_neither_calls_nor_the_end(
             slowest = max(slowest, time.perf_counter() - began)
         began = time.perf_counter()
         telemetry.shutdown(limit=0.3)
-        assert time.perf_counter() - began < 1
-        assert slowest < 0.5
+        # Neither waits for the collector; what else this machine does takes less than that.
+        assert time.perf_counter() - began < 5
+        assert slowest < 5
         # Nothing of it runs on into the next test, where its sockets would be found unclosed.
         for thread in set(threading.enumerate()) - before:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive(), thread
 
 

@@ -91,7 +91,7 @@ class Polls:
     async def _one(self) -> None:
         # A slow job holds a worker that the jobs of all other agents wait for, as in Flyte.
         async with self._workers:
-            if self._ended():
+            if self._ended() or self.gave_up:
                 return
             counted = self._failures  # of overlapping polls the last one's count stays
             rpc = await self._poll()
