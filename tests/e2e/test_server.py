@@ -256,19 +256,21 @@ def test_calls_are_read_by_the_thread_that_waits_for_them() -> None:
         health = health_pb2_grpc.HealthStub(channel)
         health.Check(health_pb2.HealthCheckRequest(), timeout=5)
         before = _turns_of_grpcs_own_threads(server)
-        for _ in range(200):
-            health.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        for _ in range(500):
+            health.Check(health_pb2.HealthCheckRequest(), timeout=20)
         turns = _turns_of_grpcs_own_threads(server) - before
-    print(f"{turns} turns of gRPC's own threads in 200 calls")
-    assert turns < 100
+    print(f"{turns} turns of gRPC's own threads in 500 calls")
+    # Three a call with gRPC's default; a few a second for its timers, however long it takes.
+    assert turns < 500
 
 
 def _turns_of_grpcs_own_threads(server: RealServer) -> int:
     turns = 0
     for task in Path(f"/proc/{server.pid}/task").iterdir():
-        if (task / "comm").read_text().startswith("event_engine"):
-            status = (task / "status").read_text()
-            turns += int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+        with suppress(FileNotFoundError, ProcessLookupError):  # gRPC may end one meanwhile
+            if (task / "comm").read_text().startswith("event_engine"):
+                status = (task / "status").read_text()
+                turns += int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
     return turns
 
 
