@@ -279,6 +279,16 @@ async def test_a_look_up_without_an_answer_sends_nothing(
     assert len(snowflake.submitted) == 1
 
 
+async def test_a_look_up_that_finds_no_sql_api_says_nothing_of_the_statement(
+    snowflake: FakeSnowflake, looking: Driver
+) -> None:
+    await looking.create(task := looking.task())
+    gone = Response(404, {"code": "390404", "message": "no such URL"})
+    snowflake.script("POST", BASE, gone, repeat=True)
+    with pytest.raises(Unavailable, match="no such URL"):
+        await looking.find(task, seconds=0.3)
+
+
 async def test_a_look_up_needs_a_database(snowflake: FakeSnowflake, looking: Driver) -> None:
     config = {"account": "a", "user": "u"}
     with pytest.raises(InvalidTask, match="FLYTEAGENTS_SNOWFLAKE_DATABASE"):

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flyteagents import Call, InvalidTask, Throttled, Unavailable
+from flyteagents import Call, InvalidTask, JobNotFound, Throttled, Unavailable
 from flyteagents_snowflake.answers import answer
 from flyteagents_snowflake.literals import text_literal
 from flyteagents_snowflake.names import exact, quoted
@@ -117,6 +117,9 @@ async def ask(desk: Desk, statement: str, value: str | None, call: Call) -> list
         if call.trouble:  # it was not the warehouse: Snowflake could not be asked at all
             raise Unavailable(f"Snowflake did not answer in time: {call.trouble}") from None
         raise late from None
+    # It would say that the job is gone, and in a create that the agent has a bug.
+    except JobNotFound as error:
+        raise Unavailable(error.message, code=error.code) from None
     # Without async too, Snowflake answers 202 when a statement takes long.
     if found.running or found.status == 408:
         raise late
