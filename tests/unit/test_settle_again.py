@@ -10,7 +10,7 @@ from tests.unit.test_settle import Others
 
 from flyteagents import Call, Phase, Status, Throttled, Unavailable
 from flyteagents._kernel import absence, settle
-from flyteagents._kernel.absence import FOR_EVER, never_sent
+from flyteagents._kernel.absence import FOR_EVER, Absence, absent, never_sent
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import Envelope, dump
@@ -143,6 +143,20 @@ async def test_one_look_is_enough_for_what_was_never_sent(looking: Setup, clock:
     assert flight.settled == 1
 
 
+async def test_a_look_says_what_was_there_when_it_began(looking: Setup, clock: Clock) -> None:
+    await asked_by(looking, 1)
+    clock.now += YOUNG - 1
+    answered = asyncio.Event()
+    looking.agent.script["find"] = [answered, None]
+    asking = asyncio.ensure_future(asked_by(looking, 1))
+    await asyncio.sleep(0)
+    clock.now += 2 * YOUNG
+    answered.set()
+    assert await asking == ["find"]
+    assert await asked_by(looking, 1) == ["find"]
+    assert await asked_by(looking, 1) == []
+
+
 async def test_an_attempt_that_did_not_come_to_its_submit_was_never_sent(looking: Setup) -> None:
     looking.agent.script["find"] = [Unavailable("away")]
     envelope = await created(looking, 1)
@@ -150,7 +164,7 @@ async def test_an_attempt_that_did_not_come_to_its_submit_was_never_sent(looking
     there = looking.kernel.soft.absences.get(envelope.key)
     assert there is not None
     assert there.is_due
-    assert there.again().lasts
+    assert Absence(there.first, absent().last).lasts
 
 
 async def test_what_is_submitted_after_all_is_looked_for_more_than_once(

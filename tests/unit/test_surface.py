@@ -26,7 +26,7 @@ SURFACE = set(
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
     "author's API": 5_940,
-    "_kernel": 30_920,
+    "_kernel": 30_905,
     "_wire": 10_285,
     "_vendor": 5_550,
     # Late spans, OTLP bytes, read histograms and batched lines take 4,300 (docs/benchmark.md).

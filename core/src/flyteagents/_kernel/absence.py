@@ -16,16 +16,12 @@ from flyteagents._status import Phase
 
 
 class Absence(NamedTuple):
-    """Of an attempt's job: it was not there at the first and the last look, at these times of
-    `time.monotonic`; its submit counts as one. It is looked for again when the time since the first
-    look has doubled, until it is too late for a job to appear."""
+    """Of an attempt's job: it was not there at the first and the last look, which began at these
+    times of `time.monotonic`; its submit counts as one. It is looked for again when the time since
+    the first look has doubled, until it is too late for a job to appear."""
 
     first: float
     last: float
-
-    def again(self) -> Absence:
-        """Not there at a later look either."""
-        return self._replace(last=time.monotonic())
 
     @property
     def is_due(self) -> bool:
@@ -45,7 +41,7 @@ FOR_EVER = Absence(0.0, inf)
 
 
 def absent() -> Absence:
-    """Not there at the first look, or before the submit that begins now."""
+    """Not there at a look, or before a submit, that begins now."""
     now = time.monotonic()
     return Absence(now, now)
 

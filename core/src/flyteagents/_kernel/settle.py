@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from flyteagents._agent import Agent
 from flyteagents._errors import JobConflict, JobNotFound, Throttled, Unavailable, VendorError
 from flyteagents._job import Job
-from flyteagents._kernel.absence import FOR_EVER, IN_VAIN, absent
+from flyteagents._kernel.absence import FOR_EVER, IN_VAIN, Absence, absent
 from flyteagents._kernel.call import KernelCall, ask, ask_patiently
 from flyteagents._kernel.cancel import STEP_LIMIT, Cancelling, dying
 from flyteagents._kernel.detached import wait_within
@@ -196,13 +196,14 @@ class _Earlier:
         # To look up is to create, where the vendor dedupes: what comes back is the job that is
         # there, or a new one that a submit which is still on its way cannot double.
         operation = "create" if self._served.idempotency == "vendor" else "find"
+        look = absent()
         try:
             job: Job | None = await ask_patiently(self._flight.call(operation, self._task))
         except JobConflict:
             absences.put(self.key, FOR_EVER)
             return None
         if job is None:
-            absences.put(self.key, absence.again() if absence else absent())
+            absences.put(self.key, Absence(absence.first, look.last) if absence else look)
         return job
 
     async def _status(self, job: Job) -> Status | None:
