@@ -114,7 +114,7 @@ async def test_only_so_many_jobs_run_and_the_others_wait_their_turn(data_dir: Pa
         await driver.cancel(jobs[0])
         # Nobody polls the jobs that wait: each process looks for the next one when it ends.
         ending = [driver.directory(job).path / "ended.json" for job in late]
-        for _ in range(500):
+        for _ in range(3000):
             if all(path.exists() for path in ending):
                 break
             await asyncio.sleep(0.02)

@@ -82,7 +82,7 @@ async def test_a_server_killed_in_the_middle_costs_a_task_nothing(tmp_path: Path
     ):
         running = asyncio.create_task(propeller.run(task))
         jobs = tmp_path / "data" / "jobs"
-        for _ in range(500):
+        for _ in range(3000):
             if list(jobs.glob("*/started")):
                 break
             await asyncio.sleep(0.02)

@@ -82,7 +82,7 @@ async def test_the_server_tidies_by_itself_when_it_starts(data_dir: Path) -> Non
         age(driver.directory(job).path)
     async with Driver(data_dir, keep=3600) as again:
         path = again.directory(job).path
-        for _ in range(100):
+        for _ in range(3000):
             if not path.exists():
                 break
             await asyncio.sleep(0.02)

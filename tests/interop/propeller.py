@@ -110,7 +110,7 @@ class Propeller:
         """The name of the execution."""
         return self.state.name
 
-    def wait_for(self, kind: str, *, seconds: float = 20.0, **fields: object) -> dict[str, Any]:
+    def wait_for(self, kind: str, *, seconds: float = 60.0, **fields: object) -> dict[str, Any]:
         """The first line of this kind with these fields, as soon as there is one."""
         until = time.monotonic() + seconds
         with self._news:
@@ -121,7 +121,7 @@ class Propeller:
                 if self._done or not self._news.wait(until - time.monotonic()):
                     raise AssertionError(f"no {kind} {fields} in {seconds} s:\n{self.story()}")
 
-    def wait_for_end(self, phase: str, *, seconds: float = 60.0) -> None:
+    def wait_for_end(self, phase: str, *, seconds: float = 120.0) -> None:
         """Until the workflow has ended, and ended so: Succeeded, Failed or Aborted."""
         line = self.wait_for("end", seconds=seconds)
         self._close()

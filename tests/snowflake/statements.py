@@ -211,9 +211,12 @@ class Runner:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            session.interrupt()
+            while not running.done():
+                # What has not begun yet is not interrupted, and would run to its end.
+                session.interrupt()
+                await asyncio.wait({running}, timeout=0.05)
             with contextlib.suppress(Failed):
-                await running
+                running.result()
             raise
 
 

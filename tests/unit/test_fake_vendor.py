@@ -13,6 +13,7 @@ from flyteagents.testing import (
     Delay,
     DropReply,
     FakeVendor,
+    Held,
     JobService,
     Nonsense,
     Request,
@@ -147,11 +148,13 @@ async def test_the_work_is_done_although_the_client_has_gone(client: httpx2.Asyn
         return Response()
 
     async with FakeVendor(work) as vendor:
-        vendor.script("*", "*", Delay(0.04))
+        arrives = asyncio.Event()
+        vendor.script("*", "*", Held(arrives))
         with pytest.raises(httpx2.ReadTimeout):
-            await client.get(vendor.url, timeout=0.01)
+            await client.get(vendor.url, timeout=httpx2.Timeout(60, read=0.01))
         assert not worked.is_set()
-        await asyncio.wait_for(worked.wait(), 5)
+        arrives.set()
+        await asyncio.wait_for(worked.wait(), 60)
 
 
 async def test_nonsense_is_no_http(client: httpx2.AsyncClient) -> None:
