@@ -76,6 +76,11 @@ class KernelCall:
         place = self.place
         return place.client.bind(self._endpoint, self.budget, place.agent.explain)
 
+    def forget_http(self) -> None:
+        """At the end of the call. The two refer to each other: the call would stay until Python's
+        next collection, with a task that may be megabytes."""
+        self.__dict__.pop("http", None)
+
     async def _endpoint(self, fresh: bool) -> Endpoint:
         agent = self.place.agent
         if self.opening:
@@ -85,9 +90,12 @@ class KernelCall:
             )
         # In every request, so not by the constructor; its client is made anew where it is used.
         call = copied(self, fresh=fresh, opening=True)
-        call.__dict__.pop("http", None)
-        endpoint: Endpoint = await agent.endpoint(self.of, call)
-        return endpoint
+        call.forget_http()
+        try:
+            endpoint: Endpoint = await agent.endpoint(self.of, call)
+            return endpoint
+        finally:
+            call.forget_http()
 
     async def secret(self, name: str) -> str:
         return self.served.secrets.require(name, self.connection.secrets)
@@ -158,6 +166,8 @@ async def ask(
             raise no_error(raised) from raised
         except SystemExit as raised:  # it would end the server
             raise no_error(raised) from raised
+        finally:
+            call.forget_http()
 
 
 def _is_cancelled() -> bool:

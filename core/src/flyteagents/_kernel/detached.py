@@ -8,6 +8,8 @@ import types
 from collections.abc import Coroutine, Generator, Iterator
 from typing import Any, TypeVar
 
+from flyteagents._errors import AgentError, JobNotFound
+
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 FIRST_PAUSE, LAST_PAUSE = 0.5, 10.0
@@ -31,7 +33,7 @@ class Detached:
         """Run `work`. With `finish`, a drain waits for it. Without, the caller keeps the task,
         since the loop itself has only weak references to tasks; and the work never fails. told:
         whoever began it tells of its error, also when nobody is left to hear of it."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(_without_frames(work) if told else work)
         if finish:
             self._tasks.add(task)
             # At once, and by a callback of each: a task holds its result, and by a traceback all
@@ -68,6 +70,20 @@ class Detached:
         if left:  # they have a last word in the log
             await asyncio.wait(left, timeout=LAST_WORDS)
         return len(left)
+
+
+async def _without_frames(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` comes to. An error is told by its text alone, unless it is a bug: the frames that
+    it went through hold what holds its task, so a large request would stay until Python's next
+    collection, which may be thousands of calls later."""
+    try:
+        return await work
+    except JobNotFound:  # a bug, where it is raised by a create
+        raise
+    except AgentError as error:
+        raise error.with_traceback(None)  # noqa: B904 # it is the same one
+    finally:
+        del work
 
 
 def pauses() -> Iterator[float]:

@@ -86,6 +86,8 @@ if sys.version_info >= (3, 11):
             except StopIteration as end:
                 result: T = end.value
                 return result
+            finally:
+                del step, what  # an error would hold this frame, which would hold it
 
 else:
 

@@ -106,11 +106,14 @@ class Requests:
                 # Told now: the vendor's own words say more than OUT_OF_TIME after a sleep.
                 if time.monotonic() + pause >= budget.until:
                     raise
-                last = error
+                last = error.with_traceback(None)  # as in `_once`
                 budget.trouble = error.message
                 await asyncio.sleep(pause)
             tries += 1
-        raise last
+        try:
+            raise last
+        finally:
+            del last
 
     def _pause(self, trip: Trip, error: VendorError, tries: int) -> float:
         """Seconds before the next try; for ever when there is to be none."""
@@ -155,15 +158,9 @@ class Requests:
                 trip.retry_after = retry_after(reply.headers)
                 if status in (407, 429, 503):
                     trip.came = "unsent"  # it was turned away, by the vendor or by a proxy
-                refusal = self._explain(reply) or error_of(reply, trip.to)
-                if not self._budget.retries and isinstance(refusal, _ENDS) and is_page(reply):
-                    # A gateway's, to a poll or a cancel: it tells nothing of the job behind it.
-                    refusal = Unavailable(f"{refusal.message}, with a page of HTML")
-                if isinstance(refusal, Throttled) and refusal.retry_after is None:
-                    refusal.retry_after = trip.retry_after  # an agent reads the body alone
-                if endpoint.shown and isinstance(refusal, Unauthenticated | Forbidden):
-                    refusal.message += f" | credentials: {endpoint.shown}"
-                raise refusal
+                # Not kept in a variable: an error refers to the frames it went through, so the two
+                # would hold each other, and the request's body with them.
+                raise self._refusal(reply, trip, endpoint)
             except AgentError as error:
                 span.set_attribute("error.type", str(status or type(error).__name__))
                 span.set_status(StatusCode.ERROR)
@@ -171,3 +168,14 @@ class Requests:
             finally:
                 if client.observe is not None:
                     client.observe(status, time.monotonic() - began)
+
+    def _refusal(self, reply: Reply, trip: Trip, endpoint: Endpoint) -> AgentError:
+        refusal = self._explain(reply) or error_of(reply, trip.to)
+        if not self._budget.retries and isinstance(refusal, _ENDS) and is_page(reply):
+            # A gateway's, to a poll or a cancel: it tells nothing of the job behind it.
+            refusal = Unavailable(f"{refusal.message}, with a page of HTML")
+        if isinstance(refusal, Throttled) and refusal.retry_after is None:
+            refusal.retry_after = trip.retry_after  # an agent reads the body alone
+        if endpoint.shown and isinstance(refusal, Unauthenticated | Forbidden):
+            refusal.message += f" | credentials: {endpoint.shown}"
+        return refusal

@@ -171,6 +171,8 @@ class Trip:
                 await self._pool.leave()
         finally:
             self._pool.room.release()
+            # A connection keeps the context that it was opened in, and so this trip, for its life.
+            del self._request, self._sent
 
     async def _converse(self, session: aiohttp.ClientSession) -> Reply:
         request = self._request
