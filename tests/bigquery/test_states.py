@@ -8,7 +8,8 @@ import pytest
 from tests.bigquery.driving import Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
 
-from flyteagents import JobNotFound, Phase, Reply
+from flyteagents import JobNotFound, Phase, Reply, Unavailable
+from flyteagents.testing import Response
 from flyteagents_bigquery.job import BigQueryJob
 from flyteagents_bigquery.reasons import words
 from flyteagents_bigquery.resource import JobResource
@@ -213,6 +214,16 @@ async def test_a_poll_asks_for_no_plans_and_timelines(
     fields = bigquery.requests[-1].query["fields"]
     assert "queryPlan(recordsWritten)" in fields
     assert "timeline" not in fields
+
+
+async def test_only_bigquery_itself_says_that_a_job_is_gone(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    job = await driver.create(driver.task())
+    for body in (b"", "default backend - 404"):
+        bigquery.script("GET", "*", Response(404, body))
+        with pytest.raises(Unavailable, match="not of BigQuery's own words"):
+            await driver.get(job)
 
 
 async def test_a_job_is_looked_for_where_it_is(bigquery: FakeBigQuery, driver: Driver) -> None:

@@ -58,6 +58,9 @@ def explain(reply: Reply) -> AgentError | None:
         if not code or _TOKEN.search(message):
             return Unauthenticated(f"Databricks does not accept the token: {text}", code=shown)
         return Forbidden(text, code=shown)
+    if reply.status == 404 and not code:
+        # Whoever stands before it: that a run is gone is for Databricks alone to say.
+        return Unavailable("a 404 came that is not of Databricks' own words")
     if not code or reply.status in (401, 429):
         return None
     return _kind(reply.status, code, message)(text, code=shown)

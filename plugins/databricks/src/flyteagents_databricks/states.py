@@ -61,7 +61,6 @@ _LASTING = frozenset(
         "INVALID_RUN_CONFIGURATION",
         "RESOURCE_NOT_FOUND",
         "SKIPPED",
-        "TIMEDOUT",
         "UNAUTHORIZED_ERROR",
         "UPSTREAM_CANCELED",
         "UPSTREAM_FAILED",
