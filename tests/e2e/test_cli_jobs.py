@@ -49,6 +49,15 @@ def test_a_failed_job_shows_its_log_and_is_found_again(env: dict[str, str], tmp_
     assert said["task_type"] == "duckdb_query"
 
 
+def test_past_jobs_show_no_secret(env: dict[str, str], tmp_path: Path) -> None:
+    sql = "select error('password=hunter22 is wrong')"
+    done = flyteagents("run", task(tmp_path, sql), env=env)
+    assert done.returncode == 1
+    for shown in (flyteagents("jobs", env=env), flyteagents("jobs", "--json", env=env)):
+        assert "password=[redacted] is wrong" in shown.stdout
+        assert "hunter" not in shown.stdout
+
+
 @pytest.mark.parametrize("named", [False, True], ids=["the last run's", "by its id"])
 def test_a_job_is_cancelled_from_another_terminal(
     env: dict[str, str], tmp_path: Path, named: bool
@@ -66,7 +75,7 @@ def test_a_job_is_cancelled_from_another_terminal(
     assert "cancelled" in out
     assert gone(server, within=60)
     again = flyteagents("cancel", *which, env=env)
-    assert (again.returncode, again.stdout) == (0, "the job had ended before\n")
+    assert (again.returncode, again.stdout) == (0, "the job had been cancelled before\n")
 
 
 def test_what_names_no_job_is_told(env: dict[str, str]) -> None:

@@ -63,7 +63,7 @@ def jobs(count: int, as_json: bool) -> None:
             each.told.phase.name,
             _clock(each.told.created),
             f"{each.envelope.project}/{each.envelope.domain}/{each.envelope.execution}",
-            " ".join((each.told.message or each.told.statement).split())[:60],
+            " ".join((each.message or each.statement).split())[:60],
         )
         for each in found
     ]
@@ -247,8 +247,8 @@ def _document(past: Past) -> dict[str, Any]:
         "job": past.id,
         "task_type": past.envelope.task_type,
         "phase": told.phase.name,
-        "message": told.message,
-        "statement": told.statement,
+        "message": past.message,
+        "statement": past.statement,
         "project": told.project,
         "domain": told.domain,
         "execution": told.execution,

@@ -18,6 +18,7 @@ from flyteagents._cli import screen
 from flyteagents._client.exit_codes import BAD_DATA
 from flyteagents._kernel.envelope import BrokenEnvelope, Envelope, dump, load
 from flyteagents._kernel.returned import job_values
+from flyteagents._redact import redact
 
 SHORT_ID = 12
 """Letters of a key that are shown."""
@@ -35,6 +36,15 @@ class Past:
     @property
     def id(self) -> str:
         return self.envelope.key[:SHORT_ID]
+
+    @property
+    def message(self) -> str:
+        """What the agent kept of the job's end; what is shown goes into tickets and chats."""
+        return redact(self.told.message)
+
+    @property
+    def statement(self) -> str:
+        return redact(self.told.statement)
 
 
 def remember(meta: bytes, output_prefix: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyteagents._errors import InvalidTask, Unauthenticated
-from flyteagents._redact import remember
+from flyteagents._redact import excerpt, remember
 
 _SIZE_LIMIT = 1 << 20
 # It becomes a file's path: no slash, and no dot at its start.
@@ -65,7 +65,7 @@ class Secrets:
     def _look(self, name: str) -> tuple[_Place, ...]:
         """Where a secret could be. Asked for in every request, so it is found out once a name."""
         if not _NAME.fullmatch(name):
-            raise InvalidTask(f"{name[:60]!r} is not the name of a secret")
+            raise InvalidTask(f"{excerpt(name, 60)!r} is not the name of a secret")
         ours = f"FLYTEAGENTS_SECRET_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
         places = [_Place(ours, variable=True)]
         if self._directory is not None:
