@@ -192,7 +192,7 @@ async def test_a_process_that_was_given_up_stops_by_itself(driver: Driver, data_
     assert (await driver.get(job)).message == "taken for dead"
 
 
-async def test_cancel_stops_a_running_job_within_a_second(driver: Driver, data_dir: Path) -> None:
+async def test_cancel_stops_a_running_job_within_seconds(driver: Driver, data_dir: Path) -> None:
     began = time.monotonic()
     await driver.run("SELECT 1")
     short = time.monotonic() - began  # on this machine, with what else it has to do now
@@ -205,7 +205,7 @@ async def test_cancel_stops_a_running_job_within_a_second(driver: Driver, data_d
     status = await driver.get(job)
     assert status.cancelling or ended(status)
     status = await driver.until(job, ended)
-    assert time.monotonic() - began < max(1.0, 2 * short)
+    assert time.monotonic() - began < max(5.0, 2 * short)
     assert status.phase is Phase.ABORTED
     assert await only(data_dir, 0)
     assert not list((data_dir.parent / "out").glob("*"))
