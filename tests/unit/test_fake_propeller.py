@@ -129,7 +129,7 @@ async def test_a_failed_create_burns_an_attempt_at_once_and_deletes_nothing() ->
     assert outcome.phase is Phase.SUCCEEDED
     assert methods(outcome) == "CCCG"
     creates = outcome.calls("CreateTask")
-    assert 0.09 < creates[1].began - creates[0].began < 0.5
+    assert 0.09 < creates[1].began - creates[0].began < 15
     prefixes = [request.output_prefix for name, request in agent.requests if name == "CreateTask"]
     assert [prefix.rsplit("/", 1)[1] for prefix in prefixes] == ["0", "1", "2"]
     assert len({prefix.rsplit("/", 1)[0] for prefix in prefixes}) == 1
