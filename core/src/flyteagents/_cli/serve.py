@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
@@ -66,7 +65,6 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_j
         settings = settings_to_serve(**given)
     except BadSettings as error:
         _stop(CONFIG_ERROR, BadSettings(all_that_is_bad(error)))
-    _spare_switches()
     orphaned = threading.Event()
     if until_stdin_ends:
         threading.Thread(target=_stop_with_stdin, args=(orphaned,), daemon=True).start()
@@ -81,21 +79,6 @@ def command(host: str | None, port: int | None, until_stdin_ends: bool, cancel_j
     except (PortTaken, OSError) as error:
         _stop(UNAVAILABLE, error)
     _leave_threads()
-
-
-def _spare_switches() -> None:
-    """Have the server's threads take turns less often. A call wakes gRPC's and the loop's a dozen
-    times, and half of what a GetTask takes is the system's work for that. Agents' processes inherit
-    both settings."""
-    # gRPC reads connections in the thread that waits for its events then, and not in four others
-    # that hand over to it. It looks once, when it is imported; a later release that knows no such
-    # name goes on without.
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
-    # Not on macOS; a sandbox may forbid it.
-    with suppress(AttributeError, OSError):
-        # No thread interrupts another one as it wakes up, so it finds more to do at once. Where a
-        # core is idle, it begins there at once, as before (sched(7)).
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _runner() -> Callable[[Coroutine[Any, Any, None]], None]:

@@ -17,6 +17,7 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
 from flyteagents._kernel.settings import KernelSettings
+from flyteagents._wire.grpc_threads import give_way
 from flyteagents._wire.methods import Methods
 
 log = logging.getLogger("flyteagents")
@@ -82,6 +83,7 @@ class Server:
                 "set FLYTEAGENTS_PORT, FLYTEAGENTS_HOST or serve --port"
             )
         await self._server.start()
+        give_way()
         self._names |= {f"flyteagents.plugin.{name}" for name in plugins}
         for name in self._names:
             await self._health.set(name, SERVING)
