@@ -57,6 +57,10 @@ async def test_a_401_after_which_no_fresh_credentials_can_be_tried_is_passing(
     assert setup.vendor.total == 1
 
 
+# What a gateway says that lost the vendor's answer.
+ENVOY = "upstream connect error or disconnect/reset before headers. reset reason: connection reset"
+
+
 async def test_missing_credentials_are_not_asked_for_twice(setup: Setup) -> None:
     async def endpoint(fresh: bool) -> Endpoint:
         setup.asked.append(fresh)
@@ -85,7 +89,10 @@ async def test_what_will_not_pass_is_not_repeated(setup: Setup, status: int) -> 
     assert setup.vendor.total == 1
 
 
-@pytest.mark.parametrize("fault", [Response(500), Response(504), Cut(), DropReply(), Nonsense()])
+@pytest.mark.parametrize(
+    "fault",
+    [Response(500), Response(504), Response(503, ENVOY), Cut(), DropReply(), Nonsense()],
+)
 async def test_a_post_that_may_have_arrived_is_not_repeated_if_that_is_unsafe(
     setup: Setup, fault: Response | Cut | DropReply | Nonsense
 ) -> None:
@@ -96,9 +103,18 @@ async def test_a_post_that_may_have_arrived_is_not_repeated_if_that_is_unsafe(
     assert setup.vendor.total == 2
 
 
-@pytest.mark.parametrize("status", [429, 503])
-async def test_a_post_that_the_vendor_turned_away_is_repeated(setup: Setup, status: int) -> None:
-    setup.vendor.script("*", "*", Response(status))
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Response(429),
+        Response(503, {"message": "overloaded"}),
+        Response(503, headers={"Retry-After": "0"}),
+    ],
+)
+async def test_a_post_that_the_vendor_turned_away_is_repeated(
+    setup: Setup, fault: Response
+) -> None:
+    setup.vendor.script("*", "*", fault)
     assert (await setup.http(repeat="unsent").post("/")).status == 200
 
 

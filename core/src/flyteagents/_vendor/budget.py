@@ -21,7 +21,7 @@ class Budget:
 
     until: no new request begins after it.
     repeat: which POSTs may be sent again. "unsent": only those that surely never took effect
-        (the connection failed, or the vendor answered 429 or 503).
+        (the connection failed, or the vendor itself answered 429 or 503).
     limit: seconds that one request may take on the wire, whatever `until` says: a submit that is
         torn down half-way leaves a job that nobody knows.
     retries: False in polls, where the next poll is the retry.

@@ -26,7 +26,7 @@ from flyteagents._http import Endpoint, Http, Reply, Sent
 from flyteagents._telemetry.tracing import vendor_span
 from flyteagents._vendor.budget import OUT_OF_TIME, Budget, backoff, within
 from flyteagents._vendor.hosts import check_host
-from flyteagents._vendor.replies import error_of, is_page, retry_after
+from flyteagents._vendor.replies import error_of, is_page, retry_after, turned_away
 
 if TYPE_CHECKING:
     from flyteagents._vendor.pool import Pool, Trip
@@ -156,8 +156,8 @@ class Requests:
                 if 200 <= status < 300 or status in accept:
                     return reply
                 trip.retry_after = retry_after(reply.headers)
-                if status in (407, 429, 503):
-                    trip.came = "unsent"  # it was turned away, by the vendor or by a proxy
+                if turned_away(reply):
+                    trip.came = "unsent"
                 # Not kept in a variable: an error refers to the frames it went through, so the two
                 # would hold each other, and the request's body with them.
                 raise self._refusal(reply, trip, endpoint)

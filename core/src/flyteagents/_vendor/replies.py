@@ -47,6 +47,15 @@ def is_page(reply: Reply) -> bool:
     return html or "html" in reply.headers.get("content-type", "")
 
 
+def turned_away(reply: Reply) -> bool:
+    """Whether the request surely had no effect. Of a 503 only an API's own word counts: a gateway
+    also sends one, as text or HTML, when it loses an answer to what the vendor has carried out
+    (Envoy's "upstream connect error or disconnect/reset before headers")."""
+    if reply.status == 503:
+        return "retry-after" in reply.headers or reply.body.lstrip()[:1] == b"{"
+    return reply.status in (407, 429)
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that a Retry-After header asks for, as a number or as a date."""
     text = headers.get("retry-after", "").strip()
