@@ -235,6 +235,17 @@ def test_certificates_are_read_again_when_their_files_change(tmp_path: Path) -> 
         server.__exit__(None, None, None)
 
 
+def test_a_stop_waits_for_calls_and_not_for_who_watches_the_health() -> None:
+    env = {"FLYTEAGENTS_DRAIN_DELAY": "0", "FLYTEAGENTS_DRAIN_LIMIT": "300"}
+    with (
+        RealServer(["raising"], env, python_path=[AGENTS]) as server,
+        grpc.insecure_channel(server.endpoint) as channel,
+    ):
+        watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+        assert server.terminate(60) == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority")
 def test_the_threads_that_read_and_write_connections_give_way_to_the_event_loop() -> None:
     with RealServer(["raising"], python_path=[AGENTS]) as server:

@@ -44,6 +44,11 @@ class Methods:
         """How many calls there were."""
         return sum(method.begun for method in self._methods)
 
+    @property
+    def running(self) -> int:
+        """How many calls have no answer yet."""
+        return sum(method.begun - method.ended for method in self._methods)
+
     def handlers(self) -> Handlers:
         asynchronous = {
             "flyteidl.service.AsyncAgentService": FLYTE1,

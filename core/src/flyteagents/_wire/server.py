@@ -39,6 +39,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 LULL, LULL_WITHIN = 0.005, 1.0
 """Seconds without a new call before the server stops, and for how long to wait for them."""
+LEFT = 0.5
+"""Seconds in which the last answers go out."""
 
 
 class PortTaken(Exception):
@@ -104,7 +106,19 @@ class Server:
         while begun != self._methods.begun and time.monotonic() < ends:
             begun = self._methods.begun
             await asyncio.sleep(LULL)
-        await self._server.stop(grace)
+        stopping = asyncio.create_task(self._server.stop(grace))
+        # A call that arrives in the very moment may be taken by gRPC and handed to nobody; so may a
+        # caller watch our health without an end. Cancelled, it is made again elsewhere; left alone,
+        # it would wait for its deadline, and this stop for it.
+        answered = False
+        while not answered:
+            answered = not self._methods.running
+            if (await asyncio.wait({stopping}, timeout=LEFT))[0]:
+                break
+            answered = answered and not self._methods.running
+        else:
+            await self._server.stop(None)
+        await stopping
 
 
 def tls_credentials(cert: Path, key: Path) -> grpc.ServerCredentials:

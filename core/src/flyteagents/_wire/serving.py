@@ -24,12 +24,12 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 class Method:
     """A gRPC method, with what its calls have in common. `operation` has the name that flytekit's
-    metrics use; `begun` counts the calls; `requests` counts the answers, by task type."""
+    metrics use; `begun` and `ended` count the calls; `requests` the answers, by task type."""
 
     def __init__(self, kernel: Kernel, service: str, method: str, operation: str) -> None:
         self.name = f"{service}/{method}"
         self.operation = operation
-        self.begun = 0
+        self.begun = self.ended = 0
         self.tracing = kernel.telemetry.tracing
         # Task types come from outside, so only those that are served have series.
         count = kernel.telemetry.metrics.requests
@@ -57,6 +57,7 @@ class Serving:
         """The RPC ends, with the name of a gRPC status code."""
         seconds = time.perf_counter() - self._started
         method, task_type = self._method, self.rpc.attempt.task_type
+        method.ended += 1
         method.requests.get(task_type, method.others).answered(seconds, code)
         self.rpc.end(code, text)
 
