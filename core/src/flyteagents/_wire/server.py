@@ -111,13 +111,11 @@ class Server:
         # caller watch our health without an end. Cancelled, it is made again elsewhere; left alone,
         # it would wait for its deadline, and this stop for it.
         answered = False
-        while not answered:
+        while not stopping.done():
+            if answered and not self._methods.running:
+                await self._server.stop(None)
             answered = not self._methods.running
-            if (await asyncio.wait({stopping}, timeout=LEFT))[0]:
-                break
-            answered = answered and not self._methods.running
-        else:
-            await self._server.stop(None)
+            await asyncio.wait({stopping}, timeout=LEFT)
         await stopping
 
 
