@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.sdk.fixtures import sdk as sdk
 from tests.sdk.fixtures import tasks as tasks
+from tests.snowflake.driving import Driver
 from tests.snowflake.fake_snowflake import FakeSnowflake
 from tests.snowflake.logins import Logins
+from tests.snowflake.statements import FOREVER
 from tests.vendors.repeats import asked_once as asked_once
 from tests.vendors.settings import forget_settings
 
@@ -22,6 +24,14 @@ def _no_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 async def snowflake() -> AsyncIterator[FakeSnowflake]:
     async with FakeSnowflake() as vendor:
         yield vendor
+
+
+@pytest.fixture
+async def driver(snowflake: FakeSnowflake) -> AsyncIterator[Driver]:
+    """Drives the agent alone; the statement "forever" runs on."""
+    snowflake.will("forever", FOREVER)
+    async with Driver(snowflake.url).opened() as driver:
+        yield driver
 
 
 @pytest.fixture

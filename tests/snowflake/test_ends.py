@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from tests.snowflake.driving import CONFIG, QUERY_ID, Driver
 from tests.snowflake.fake_snowflake import FakeSnowflake
-from tests.snowflake.statements import FOREVER, Plan
+from tests.snowflake.statements import Plan
 
 from flyteagents import (
     JobNotFound,
@@ -25,13 +24,6 @@ from flyteagents_snowflake.reasons import ending, place_of_failure, words
 from flyteagents_snowflake.states import phase_of
 
 RESULTS = {"results": StructuredDataset}
-
-
-@pytest.fixture
-async def driver(snowflake: FakeSnowflake) -> AsyncIterator[Driver]:
-    snowflake.will("forever", FOREVER)
-    async with Driver(snowflake.url).opened() as driver:
-        yield driver
 
 
 async def failed(driver: Driver, statement: str, **options: Any) -> tuple[Phase | None, str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import ValidationError
@@ -33,12 +32,6 @@ FLYTE_SDK = json.dumps(
     }
 )
 GONE = Response(422, {"code": "000709", "sqlState": "02000", "message": "Statement not found"})
-
-
-@pytest.fixture
-async def driver(snowflake: FakeSnowflake) -> AsyncIterator[Driver]:
-    async with Driver(snowflake.url).opened() as driver:
-        yield driver
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["known", "unknown"])

@@ -27,13 +27,6 @@ def repeats(request: pytest.FixtureRequest, snowflake: FakeSnowflake) -> Repeat:
 
 
 @pytest.fixture
-async def driver(snowflake: FakeSnowflake) -> AsyncIterator[Driver]:
-    snowflake.will("forever", FOREVER)
-    async with Driver(snowflake.url).opened() as driver:
-        yield driver
-
-
-@pytest.fixture
 async def looking(snowflake: FakeSnowflake) -> AsyncIterator[Driver]:
     """The agent with FIND_BY_TAG."""
     snowflake.will("forever", FOREVER)

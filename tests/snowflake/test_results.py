@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from tests.snowflake.driving import QUERY_ID, Driver
 from tests.snowflake.fake_snowflake import BASE, FakeSnowflake
-from tests.snowflake.statements import FOREVER
 
 from flyteagents import Column, Kind, Phase, Schema, StructuredDataset, Type
 from flyteagents.testing import Response
 from flyteagents_snowflake import agent as agent_module
 
 RESULTS = {"results": StructuredDataset}
-
-
-@pytest.fixture
-async def driver(snowflake: FakeSnowflake) -> AsyncIterator[Driver]:
-    snowflake.will("forever", FOREVER)
-    async with Driver(snowflake.url).opened() as driver:
-        yield driver
 
 
 async def test_the_result_is_not_that_of_the_begin_of_a_transaction(
