@@ -137,6 +137,13 @@ async def test_a_conflict_that_says_nothing_is_asked_about_again_later(
 
 
 @pytest.mark.usefixtures("asked_once")
+async def test_a_gateways_conflict_is_no_job(bigquery: FakeBigQuery, driver: Driver) -> None:
+    bigquery.script("POST", "*", Response(409, "conflict"))
+    with pytest.raises(Unavailable, match="not of BigQuery's own words"):
+        await driver.create(driver.task("SELECT 1"))
+
+
+@pytest.mark.usefixtures("asked_once")
 @pytest.mark.parametrize(
     ("status", "reason", "kind"),
     [

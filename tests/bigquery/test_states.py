@@ -220,9 +220,12 @@ async def test_only_bigquery_itself_says_that_a_job_is_gone(
     bigquery: FakeBigQuery, driver: Driver
 ) -> None:
     job = await driver.create(driver.task())
-    for body in (b"", "default backend - 404"):
-        bigquery.script("GET", "*", Response(404, body))
+    for body in (b"", "default backend - 404", {"message": "no Route matched"}):
+        bigquery.script("*", "*", Response(404, body))
         with pytest.raises(Unavailable, match="not of BigQuery's own words"):
+            await driver.get(job)
+        bigquery.script("*", "*", Response(405, b""))
+        with pytest.raises(Unavailable, match="may be a gateway's"):
             await driver.get(job)
 
 

@@ -24,7 +24,7 @@ class JobServiceContract(AgentContract):
     secret = TOKEN
     submit: ClassVar[tuple[str, str]] = ("POST", "/jobs")
     look: ClassVar[tuple[str, str]] = ("GET", "/jobs/*")
-    missing: ClassVar[Response] = Response(404)
+    missing: ClassVar[Response] = Response(404, {"error": "no such job"})
     unknown: ClassVar[object] = {"id": "job-1", "state": "HIBERNATING"}
 
     @asynccontextmanager

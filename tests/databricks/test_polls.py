@@ -342,6 +342,8 @@ async def test_an_answer_that_is_none_is_a_hiccup(
         Response(502, "<html>bad gateway</html>"),
         Response(404, "default backend - 404"),
         Response(404),
+        Response(400, "bad request"),
+        Response(451),
         Response(200, "<html>maintenance</html>"),
         Response(200, {"tasks": 5}),
     ):

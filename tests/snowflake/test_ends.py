@@ -161,6 +161,8 @@ async def test_every_answer_has_its_meaning(
         (Response(500), Unavailable),
         (Response(503), Unavailable),
         (Response(408, "<html>a proxy's</html>"), Unavailable),
+        (Response(404, "default backend - 404"), Unavailable),
+        (Response(405), Unavailable),
         (Response(200, {}), Unavailable),
         (Response(200, []), Unavailable),
         (Response(200, {"code": "090001", "statementHandle": 7}), Unavailable),
@@ -247,6 +249,16 @@ async def test_a_cancel_that_is_turned_away_by_name_may_be_asked_again(
         await driver.cancel(job)
     await driver.cancel(job)
     assert (await driver.get(job)).phase is Phase.ABORTED
+
+
+async def test_only_snowflake_itself_says_that_there_is_nothing_to_cancel(
+    snowflake: FakeSnowflake, driver: Driver
+) -> None:
+    job = await driver.create(driver.task("SELECT 'forever'"))
+    for reply in (Response(422, "unprocessable"), Response(404), Response(400, "bad request")):
+        snowflake.script("POST", "*", reply)
+        with pytest.raises(Unavailable):
+            await driver.cancel(job)
 
 
 async def test_a_transaction_that_fails_leaves_nothing(

@@ -11,6 +11,8 @@ from tests.unit.vendor_setup import Setup
 from flyteagents import (
     AgentError,
     Endpoint,
+    JobNotFound,
+    Reply,
     Throttled,
     Unauthenticated,
     Unavailable,
@@ -165,20 +167,31 @@ async def test_retry_after_is_waited_for(setup: Setup) -> None:
     assert third - second >= 0.04
 
 
-@pytest.mark.parametrize("status", [400, 404, 409, 410, 421])
-async def test_a_gateways_page_ends_no_job(setup: Setup, status: int) -> None:
+@pytest.mark.parametrize("status", [400, 404, 405, 409, 410, 421, 451])
+async def test_a_gateways_words_end_no_job(setup: Setup, status: int) -> None:
     page = Response(status, "<!DOCTYPE html><html><h1>nginx</h1></html>")
     bare = Response(status, "", {"content-type": "text/html; charset=utf-8"})
-    for reply in (page, bare):
+    text = Response(status, "default backend")
+    for reply in (page, bare, text, Response(status)):
         setup.vendor.script("*", "*", reply)
-        with pytest.raises(Unavailable, match=f"answered {status}, with a page"):
-            await setup.http(retries=False).get("/jobs/1")
-    # What is no poll may be told what is wrong with it, and an API's own words always count.
-    setup.vendor.script("*", "*", page, Response(status, {"error": "<html> in a text"}))
-    for retries in (True, False):
+        with pytest.raises(Unavailable, match=f"answered {status}.* may be a gateway's"):
+            await setup.http(asks=True, retries=False).get("/jobs/1")
+    # What asks about no job is told what is wrong with it, and an API's own words always count.
+    setup.vendor.script("*", "*", text, Response(status, {"error": "<html> in a text"}))
+    for asks in (False, True):
         with pytest.raises(AgentError) as raised:
-            await setup.http(retries=retries).get("/jobs/1")
+            await setup.http(asks=asks).get("/jobs/1")
         assert not isinstance(raised.value, Unavailable)
+
+
+async def test_an_agent_may_know_its_vendors_words_though_they_are_no_json(setup: Setup) -> None:
+    def explain(reply: Reply) -> AgentError | None:
+        return JobNotFound("gone") if reply.text == "no such job" else None
+
+    http = setup.client.bind(setup.endpoint, Budget(time.monotonic() + 60), explain, asks=True)
+    setup.vendor.script("*", "*", Response(404, "no such job"))
+    with pytest.raises(JobNotFound):
+        await http.get("/jobs/1")
 
 
 async def test_retry_after_counts_also_where_the_agent_explains_the_reply(setup: Setup) -> None:

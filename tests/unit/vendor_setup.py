@@ -44,8 +44,9 @@ class Setup:
         self.asked.append(fresh)
         return Endpoint(f"{self.vendor.url}/api", bearer=self.tokens[fresh and -1])
 
-    def http(self, seconds: float = 60.0, **budget: Any) -> Http:
-        return self.client.bind(self.endpoint, Budget(time.monotonic() + seconds, **budget))
+    def http(self, seconds: float = 60.0, *, asks: bool = False, **budget: Any) -> Http:
+        within = Budget(time.monotonic() + seconds, **budget)
+        return self.client.bind(self.endpoint, within, asks=asks)
 
     @staticmethod
     @contextlib.asynccontextmanager

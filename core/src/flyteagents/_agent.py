@@ -67,8 +67,8 @@ class AgentBase(Generic[SettingsT, ConfigT]):
         raise Unsupported(f"{type(self).__name__} has no endpoint; define it to use call.http")
 
     def explain(self, reply: Reply) -> AgentError | None:
-        """What an error reply of the vendor's means, where its HTTP status does not say it.
-        None takes the kernel's reading of the status."""
+        """What an error reply of the vendor's means, where its HTTP status does not say it,
+        or the vendor's errors are not JSON. None takes the kernel's reading of the status."""
         return None
 
     async def open(self) -> None:

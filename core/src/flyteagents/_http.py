@@ -90,7 +90,9 @@ class Http:
 
     Raises InvalidTask (400, 422), Unauthenticated (401 after fresh credentials), Forbidden (403,
     or a host that is not allowed), JobNotFound (404, 410), JobConflict (409), Throttled (429),
-    Unavailable (5xx, no reply); or what the agent's `explain` makes of the reply.
+    Unavailable (5xx, no reply); or what the agent's `explain` makes of the reply. While a job is
+    asked about, a 4xx that is not JSON is Unavailable where it would end the job: a gateway may
+    have written it.
     """
 
     def __init__(self, send: Send) -> None:

@@ -32,6 +32,9 @@ CALL_LIMIT = 60.0
 """Seconds for one call of an agent: what never answers must not hold its place for ever. It is as
 long as one request may take (`Budget.limit`), so a submit is never torn down by it."""
 
+# About a job that may be there. What a create, a run or a check is answered is about itself.
+_ASKING = frozenset(("find", "adopts", "get", "cancel", "logs"))
+
 
 @dataclass(eq=False)
 class KernelCall:
@@ -74,7 +77,8 @@ class KernelCall:
     @functools.cached_property
     def http(self) -> Http:
         place = self.place
-        return place.client.bind(self._endpoint, self.budget, place.agent.explain)
+        asks = self.operation in _ASKING
+        return place.client.bind(self._endpoint, self.budget, place.agent.explain, asks=asks)
 
     def forget_http(self) -> None:
         """At the end of the call. The two refer to each other: the call would stay until Python's

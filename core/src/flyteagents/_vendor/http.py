@@ -26,7 +26,7 @@ from flyteagents._http import Endpoint, Http, Reply, Sent
 from flyteagents._telemetry.tracing import vendor_span
 from flyteagents._vendor.budget import OUT_OF_TIME, Budget, backoff, within
 from flyteagents._vendor.hosts import check_host
-from flyteagents._vendor.replies import error_of, is_page, retry_after, turned_away
+from flyteagents._vendor.replies import error_of, in_json, is_page, retry_after, turned_away
 
 if TYPE_CHECKING:
     from flyteagents._vendor.pool import Pool, Trip
@@ -35,7 +35,7 @@ Opening = Callable[[bool], Coroutine[Any, Any, Endpoint]]
 Explain = Callable[[Reply], AgentError | None]
 # Idempotent by RFC 9110, 9.2.2: a second one leaves the vendor as the first did.
 _SAFE = frozenset(("GET", "HEAD", "PUT", "DELETE"))
-# Of a poll's errors those that end a job at once.
+# What ends a job, or says that there is none.
 _ENDS = (InvalidTask, JobConflict, JobNotFound)
 
 
@@ -51,9 +51,17 @@ class VendorClient:
     opened: Pool | None = field(default=None, init=False)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    def bind(self, endpoint: Opening, budget: Budget, explain: Explain = lambda _: None) -> Http:
-        """The client for one call. `endpoint(True)` must look past every cache of credentials."""
-        return Http(Requests(self, endpoint, budget, explain).send)
+    def bind(
+        self,
+        endpoint: Opening,
+        budget: Budget,
+        explain: Explain = lambda _: None,
+        *,
+        asks: bool = False,
+    ) -> Http:
+        """The client for one call. `endpoint(True)` must look past every cache of credentials.
+        asks: it asks about a job that may be there, which no gateway's words must end."""
+        return Http(Requests(self, endpoint, budget, explain, asks).send)
 
     async def pool(self) -> Pool:
         async with self._opening:
@@ -77,12 +85,18 @@ class Requests:
     """The requests of one call: with credentials, repeated as far as that is safe."""
 
     def __init__(
-        self, client: VendorClient, endpoint: Opening, budget: Budget, explain: Explain
+        self,
+        client: VendorClient,
+        endpoint: Opening,
+        budget: Budget,
+        explain: Explain,
+        asks: bool,
     ) -> None:
         self._client = client
         self._endpoint = endpoint
         self._budget = budget
         self._explain = explain
+        self._asks = asks
 
     async def send(self, method: str, path: str, accept: Collection[int], sent: Sent) -> Reply:
         """See `Http`."""
@@ -170,10 +184,13 @@ class Requests:
                     client.observe(status, time.monotonic() - began)
 
     def _refusal(self, reply: Reply, trip: Trip, endpoint: Endpoint) -> AgentError:
-        refusal = self._explain(reply) or error_of(reply, trip.to)
-        if not self._budget.retries and isinstance(refusal, _ENDS) and is_page(reply):
-            # A gateway's, to a poll or a cancel: it tells nothing of the job behind it.
-            refusal = Unavailable(f"{refusal.message}, with a page of HTML")
+        explained = self._explain(reply)
+        refusal = explained or error_of(reply, trip.to)
+        # What an agent makes of a text counts: its vendor may write no JSON.
+        foreign = is_page(reply) or (explained is None and not in_json(reply))
+        if self._asks and foreign and isinstance(refusal, _ENDS):
+            # Gateways have statuses too, and these tell nothing of the job behind them.
+            refusal = Unavailable(f"{refusal.message} (not in JSON: it may be a gateway's)")
         if isinstance(refusal, Throttled) and refusal.retry_after is None:
             refusal.retry_after = trip.retry_after  # an agent reads the body alone
         if endpoint.shown and isinstance(refusal, Unauthenticated | Forbidden):

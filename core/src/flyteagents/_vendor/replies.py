@@ -47,12 +47,17 @@ def is_page(reply: Reply) -> bool:
     return html or "html" in reply.headers.get("content-type", "")
 
 
+def in_json(reply: Reply) -> bool:
+    """Whether its body has the form in which APIs tell errors."""
+    return reply.body.lstrip()[:1] in (b"{", b"[")
+
+
 def turned_away(reply: Reply) -> bool:
     """Whether the request surely had no effect. Of a 503 only an API's own word counts: a gateway
     also sends one, as text or HTML, when it loses an answer to what the vendor has carried out
     (Envoy's "upstream connect error or disconnect/reset before headers")."""
     if reply.status == 503:
-        return "retry-after" in reply.headers or reply.body.lstrip()[:1] == b"{"
+        return "retry-after" in reply.headers or in_json(reply)
     return reply.status in (407, 429)
 
 

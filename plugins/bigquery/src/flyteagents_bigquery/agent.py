@@ -253,6 +253,8 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
             # Answered without its place, the job could not be polled either.
             if job.location is None:
                 raise Unavailable(f"BigQuery has a job {job} and does not say where") from None
+            if not reason:
+                raise Unavailable("a 409 came that is not of BigQuery's own words") from None
             return job  # a new job may take minutes to be seen; polls sort it out
         if _is_anothers(there, call):
             raise JobConflict(_other_work(job))

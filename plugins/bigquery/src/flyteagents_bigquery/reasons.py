@@ -73,7 +73,7 @@ def names_something_else(message: str) -> bool:
 def explain(reply: Reply) -> AgentError | None:
     """The error that an error reply stands for; None where BigQuery did not write it."""
     reason, message = words(reply)
-    if reply.status == 404 and not json_object(reply):
+    if reply.status == 404 and not reason:
         # Whoever stands before it: that a job is gone is for BigQuery alone to say.
         return Unavailable("a 404 came that is not of BigQuery's own words")
     if not reason or reply.status in (401, 408, 425, 429):

@@ -179,7 +179,10 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
                 handles += (await self._answer(job.query_id, call)).handles
 
         async def stop(handle: str) -> Reply:
-            return no_page(await call.http.post(f"{STATEMENTS}/{handle}/cancel", accept=(422,)))
+            reply = no_page(await call.http.post(f"{STATEMENTS}/{handle}/cancel", accept=(422,)))
+            if reply.status == 422:
+                answer(reply)  # that it has ended already is for Snowflake to say
+            return reply
 
         outcome, *_ = await asyncio.gather(*map(stop, handles), return_exceptions=True)
         gone = isinstance(outcome, Reply) and json_object(outcome).get("code") == reasons.GONE

@@ -17,7 +17,8 @@ from flyteagents.testing.vendor import FakeVendor, Response, Step
 
 What = Literal["submit", "look", "cancel"]
 """A request that starts a job, one that asks how a job is doing, one that stops it."""
-_MISSING, _REFUSED = Response(404), Response(403)
+_MISSING = Response(404, {"error": "no such job"})
+_REFUSED = Response(403)
 
 
 class VendorControl(ABC):
