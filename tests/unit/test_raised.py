@@ -48,6 +48,10 @@ RAISED = [
     pytest.param(Bare(b"reply"), "Bare", id="no text"),
     pytest.param(Unprintable(), "failed with Unprintable", id="a text that cannot be made"),
     pytest.param(SystemExit(3), "failed with RuntimeError", id="an exit"),
+    pytest.param(KeyboardInterrupt(), "failed with RuntimeError", id="an interrupt"),
+    pytest.param(
+        GeneratorExit(), "failed with RuntimeError", id="a generator's end", marks=counts_cancels
+    ),
     pytest.param(
         asyncio.CancelledError(), "failed with RuntimeError", id="a cancel", marks=counts_cancels
     ),
@@ -68,7 +72,13 @@ async def test_a_poll_that_raises_anything_is_answered_and_counts_as_failed(
 
 
 @pytest.mark.parametrize(
-    "raised", [SystemExit(3), pytest.param(asyncio.CancelledError(), marks=counts_cancels)]
+    "raised",
+    [
+        SystemExit(3),
+        KeyboardInterrupt(),
+        pytest.param(GeneratorExit(), marks=counts_cancels),
+        pytest.param(asyncio.CancelledError(), marks=counts_cancels),
+    ],
 )
 async def test_a_cancel_that_raises_what_is_no_error_is_not_taken_for_done(
     setup: Setup, raised: BaseException, monkeypatch: pytest.MonkeyPatch
@@ -91,13 +101,27 @@ async def test_a_call_that_is_cancelled_from_outside_ends_as_cancelled(setup: Se
         await asking
 
 
-async def test_an_exit_does_not_end_the_loop_that_an_agent_has_of_its_own() -> None:
+def test_a_call_that_is_thrown_away_with_its_loop_ends_quietly(setup: Setup) -> None:
+    setup.agent.script["get"] = [asyncio.Event()]
+    asking = ask(setup.opened().call("get", Budget(time.monotonic() + 60)))
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(asking)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    waiting._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio says so as well
+    waiting.get_coro().close()  # as Python does with what nobody holds
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt()])
+async def test_an_exit_does_not_end_the_loop_that_an_agent_has_of_its_own(
+    raised: BaseException,
+) -> None:
     setup = Setup()
     await asyncio.to_thread(setup.served.isolate)
     setup.agent = setup.served.agent
-    setup.agent.script["get"] = [SystemExit(3), RUNNING]
+    setup.agent.script["get"] = [raised, RUNNING]
     budget = Budget(time.monotonic() + 60)
-    with pytest.raises(RuntimeError, match="SystemExit, which is no error"):
+    with pytest.raises(RuntimeError, match=f"{type(raised).__name__}, which is no error"):
         await ask(setup.opened().call("get", budget))
     assert await ask(setup.opened().call("get", budget), limit=1) is RUNNING
     await setup.served.close()

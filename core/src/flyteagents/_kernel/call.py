@@ -17,7 +17,7 @@ from flyteagents._errors import Throttled, Unavailable, VendorError
 from flyteagents._http import Endpoint, Http
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.copies import copied
-from flyteagents._kernel.lane import no_error
+from flyteagents._kernel.lane import EXITS, no_error
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
 from flyteagents._kernel.returned import check_returned
 from flyteagents._kernel.served import Place, ServedAgent
@@ -162,21 +162,24 @@ async def ask(
             raise Unavailable(
                 f"{served.task_type}: {call.operation} took over {limit:.0f} s"
             ) from None
-        except asyncio.CancelledError as raised:
+        except (asyncio.CancelledError, GeneratorExit) as raised:
             # Vendors' libraries cancel what they wait for. Taken for the end of this task, it would
             # be told nobody: a poll would be no failed one, and a cancel one that was done.
             if _is_cancelled():
                 raise
             raise no_error(raised) from raised
-        except SystemExit as raised:  # it would end the server
+        except EXITS as raised:
             raise no_error(raised) from raised
         finally:
             call.forget_http()
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody has cancelled the task that runs."""
-    task = asyncio.current_task()
+    """Whether somebody has cancelled the task that runs, or none does any more."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # what a loop leaves behind when it ends is closed without one
+        return True
     # Python 3.10 does not say, and what a drain cancels must end.
     return task is None or not hasattr(task, "cancelling") or task.cancelling() > 0
 

@@ -18,6 +18,8 @@ from flyteagents._errors import Unavailable
 
 T = TypeVar("T")
 log = logging.getLogger("flyteagents")
+EXITS = (KeyboardInterrupt, SystemExit)
+"""What ends the event loop that it is raised on, and with it the server."""
 
 
 def no_error(raised: BaseException) -> RuntimeError:
@@ -60,7 +62,7 @@ class Lane:
         that it fails."""
         try:
             await first()
-        except (Exception, SystemExit) as error:  # the agent's own code
+        except (Exception, *EXITS) as error:  # the agent's own code
             log.error("%s cannot be opened on a loop of its own", self._name, exc_info=error)
             return False
         return True
@@ -79,7 +81,7 @@ class Lane:
                 )
             try:
                 return await method(*args)
-            except SystemExit as raised:  # it would end the loop, and with it all later calls
+            except EXITS as raised:  # all later calls would find no loop
                 raise no_error(raised) from raised
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(called(), loop))
