@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from tests.unit.kernel_setup import RUNNING, Setup, within
 
 from flyteagents import Link, Phase, Status
+from flyteagents._kernel import kernel
 from flyteagents._kernel.poll import Polling
 
 
@@ -56,6 +59,29 @@ async def test_links_that_could_not_be_made_are_tried_again(
 
     monkeypatch.setattr(setup.agent, "links", lambda job: [link])
     assert (await polling.poll(opened, within(60))).links == (link,)
+
+
+async def test_a_bug_in_links_is_logged_once_in_a_while_for_all_jobs(
+    setup: Setup,
+    polling: Polling,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(setup.served, "linkless", False)
+    monkeypatch.setattr(setup.agent, "links", lambda job: 1 / 0)
+    for opened in (setup.opened(), setup.opened()):
+        await polling.poll(opened, within(60))
+        await polling.poll(opened, within(60))
+    monkeypatch.setattr(setup.agent, "links", lambda job: sys.exit(3))
+    await polling.poll(setup.opened(), within(60))
+    told = [line.message for line in caplog.records]
+    assert told == [
+        f"scripted: links raised {kind}" for kind in ("ZeroDivisionError", "SystemExit")
+    ]
+
+    monkeypatch.setattr(kernel, "TOLD_AGAIN", 0.0)
+    await polling.poll(setup.opened(), within(60))
+    assert len(caplog.records) == 3
 
 
 async def test_jobs_of_which_only_the_phase_is_told_have_one_answer_in_common(

@@ -122,7 +122,7 @@ class Flights:
         try:
             task = build_task(served, request, Key(envelope.key))
         except Exception as error:  # noqa: BLE001 # a poll never fails for the agent's own code
-            kernel.tell(served, "create", error)
+            kernel.tell_seldom(served, "create", error)
             return
         if not task.fingerprint.matches(envelope.fingerprint):
             return

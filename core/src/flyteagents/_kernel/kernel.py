@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ from flyteagents._tenants import fits_any
 log = logging.getLogger("flyteagents")
 ERROR_LIMIT = 4 * 1024
 """Bytes of an error's text: a vendor wrote it, and it is remembered with the job."""
+TOLD_AGAIN = 600.0
+"""Seconds between log lines for the same bug of an agent's that each poll of each job meets."""
 ERROR_ID = re.compile(r"error id ([0-9a-f]{8})\b")
 """In the user's text for a bug (`Kernel.tell`)."""
 
@@ -39,6 +42,7 @@ class Kernel:
     soft: SoftState = field(default_factory=SoftState)
     detached: Detached = field(default_factory=Detached)
     private: bool = False
+    _told: dict[tuple[str, ...], float] = field(default_factory=dict, init=False)
 
     def served(self, task_type: str) -> ServedAgent:
         """The agent of a task type. Raises Refused with NOT_FOUND."""
@@ -79,3 +83,11 @@ class Kernel:
             f"the agent for {served.task_type} failed with {type(error).__name__} in {operation}; "
             f"error id {error_id} finds the server's log line"
         )
+
+    def tell_seldom(self, served: ServedAgent, operation: str, error: BaseException) -> None:
+        """Log a bug that each poll meets, and that fails none of them."""
+        kind = (served.task_type, operation, type(error).__name__)
+        now = time.monotonic()
+        if now - self._told.get(kind, -TOLD_AGAIN) >= TOLD_AGAIN:
+            self._told[kind] = now
+            self.tell(served, operation, error)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,7 @@ from flyteagents._kernel.detached import ended_or_late, turn
 from flyteagents._kernel.ends import record_end
 from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.kernel import Kernel, log
+from flyteagents._kernel.lane import EXITS
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.stores import OUTPUTS
@@ -44,6 +46,9 @@ POLL_LIMIT = 30.0
 OVERDUE = 2 * POLL_LIMIT + 10.0
 """Seconds after which a poll does not end any more, which may take two limits: the agent's look and
 one at what the job wrote."""
+LEFT_BEHIND = 1000
+"""Polls of one agent that are given up and do not end. Each takes some memory and no place; those
+beyond keep theirs, which ends the agent's polls when it has no place left."""
 SERIES = 10
 """Polls that must fail in a row, besides the patience, before a job is given up: with a handful
 of polls, as after a pause of the caller's, time alone says little."""
@@ -86,6 +91,7 @@ class Polling:
         self._cancelling = cancelling
         self._resume = resume
         self._held = 0
+        self._left_behind: Counter[str] = Counter()
 
     async def poll(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The job's answer; never fails."""
@@ -98,9 +104,8 @@ class Polling:
                 return await self._first_look(opened, deadline)
         polling = seen.poll  # kept: another caller may begin the next one before this one wakes up
         if polling is not None and seen.poll_age > OVERDUE:
-            # Left behind, with its place: else the job would be said to run for ever, and no poll
-            # of it would ever fail.
-            seen.poll_ended()
+            # Else the job would be said to run for ever, and no poll of it would ever fail.
+            self._leave_behind(opened)
             text = "get goes on after its time, since the agent catches the cancel that ends it"
             return self._failed(opened, Unavailable(f"{served.task_type}: {text}"))
         if polling is None:
@@ -118,6 +123,16 @@ class Polling:
         if not polling.done() or polling.cancelled():
             return self._remembered(opened)
         return polling.result()
+
+    def _leave_behind(self, opened: OpenJob) -> None:
+        """Let another poll take the overdue one's turn, and its place."""
+        served = opened.served
+        left = self._left_behind[served.task_type]
+        if left < LEFT_BEHIND:
+            self._left_behind[served.task_type] += 1
+            opened.seen.poll_ended()
+            served.polls.leave()
+            log.error("%s: %d polls go on after their time", served.task_type, left + 1)
 
     async def _first_look(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The first poll of a job waits a moment for its end. Flyte polls a job when it is created,
@@ -164,7 +179,7 @@ class Polling:
 
     async def _poll(self, opened: OpenJob) -> Answer:
         """Ask the agent, once for all who wait."""
-        seen = opened.seen
+        seen, this = opened.seen, asyncio.current_task()
         budget = Budget(time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT, retries=False)
         call = opened.call("get", budget)
         try:
@@ -182,8 +197,11 @@ class Polling:
         except Exception as error:  # noqa: BLE001 # the table knows them all
             return self._failed(opened, error)
         finally:
-            opened.served.polls.leave()
-            seen.poll_ended()
+            if seen.poll is this:
+                opened.served.polls.leave()
+                seen.poll_ended()
+            else:
+                self._left_behind[opened.served.task_type] -= 1
 
     async def _answer(self, opened: OpenJob, call: KernelCall, status: Status) -> Answer:
         """What the vendor said, as Flyte wants it."""
@@ -336,8 +354,8 @@ class Polling:
             if not links:
                 return ()
             return tuple(Link(redact(link.name), redact(_USER.sub("", link.uri))) for link in links)
-        except Exception as error:  # noqa: BLE001 # a missing link must not fail a poll
-            self._kernel.tell(opened.served, "links", error)
+        except (Exception, *EXITS) as error:  # noqa: BLE001 # a missing link must not fail a poll
+            self._kernel.tell_seldom(opened.served, "links", error)
             return ()
 
 
