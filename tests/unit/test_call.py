@@ -336,7 +336,14 @@ async def test_other_stores_are_read_by_fsspec(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "says"), [("s3://b/run/0", "s3fs"), ("odd://b/run/0", "odd://"), ("", "no output")]
+    ("prefix", "says"),
+    [
+        ("s3://b/run/0", "s3fs"),
+        ("abfss://b@a.dfs.core.windows.net/run/0", "adlfs"),
+        ("az://b/run/0", "adlfs"),
+        ("odd://b/run/0", "none of the stores that Flyte writes to (s3,"),
+        ("", "no output"),
+    ],
 )
 async def test_a_store_that_cannot_be_read_here_is_told_with_what_is_missing(
     setup: Setup, prefix: str, says: str
@@ -344,6 +351,25 @@ async def test_a_store_that_cannot_be_read_here_is_told_with_what_is_missing(
     with pytest.raises(Unsupported) as caught:
         await call_of(setup, prefix).read_error()
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "simplecache::file://{}",
+        "memory://x::file://{}",
+        "s3://b/run/0::memory://x",
+        "local://{}",
+        "http://127.0.0.1:1/latest?of={}",
+        "github://owner:repo@main/{}",
+    ],
+)
+async def test_a_prefix_leads_to_no_host_and_no_file_that_fsspec_knows_besides(
+    setup: Setup, prefix: str, tmp_path: Path
+) -> None:
+    (tmp_path / "error.pb").write_bytes(errors_pb2.ErrorDocument().SerializeToString())
+    with pytest.raises(Unsupported, match="none of the stores"):
+        await call_of(setup, prefix.format(tmp_path)).read_error()
 
 
 # A vendor's error codes.

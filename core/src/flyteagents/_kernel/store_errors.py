@@ -13,7 +13,11 @@ from collections.abc import Mapping
 from flyteagents._errors import AgentError, Forbidden, Unauthenticated, Unavailable
 from flyteagents._redact import redact
 
-PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs"}
+PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("abfs", "abfss", "az"), "adlfs"),
+}
 _RIGHTS = {
     # Without the second one S3 answers 403 for an object that is not there
     # (docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).

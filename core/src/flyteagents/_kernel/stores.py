@@ -30,6 +30,10 @@ SIZE_LIMIT = 10 << 20
 (flytestdlib/storage/config.go:36, charts/flyte-core/values.yaml:845)."""
 PLACES, THREADS = 32, 4
 """Places that have threads of their own, the others share some; and how many each has."""
+KNOWN = (*PACKAGES, "memory")
+"""Schemes that are given to fsspec, the last one for tests. It knows others, which lead from a
+caller's prefix to any host (`http://`, `sftp://`), and with `::` from one file system to the next,
+this machine's too."""
 MOUNTS = Path("/proc/self/mounts")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 """How a space, a tab, a line's end or a backslash stands there (man 5 fstab)."""
@@ -98,7 +102,13 @@ def read_file(prefix: str, name: str) -> bytes | None:
     path = _path_of(prefix)
     if path is not None:
         return _local(path / name)
-    return _remote(urlsplit(prefix).scheme, f"{prefix.rstrip('/')}/{name}")
+    scheme, url = urlsplit(prefix).scheme, f"{prefix.rstrip('/')}/{name}"
+    if scheme not in KNOWN or "::" in prefix:
+        raise Unsupported(
+            f"{url} cannot be read here: it is at none of the stores that Flyte writes to "
+            f"({', '.join(PACKAGES)}) and no path"
+        )
+    return _remote(scheme, url)
 
 
 def _local(path: Path) -> bytes | None:
@@ -120,7 +130,7 @@ def _remote(scheme: str, url: str) -> bytes | None:
         system, path = fsspec.core.url_to_fs(url)
     # fsspec raises ValueError for a scheme it does not know, ImportError for a missing package.
     except (ImportError, ValueError):
-        package = PACKAGES.get(scheme, f"the fsspec package for {scheme}://")
+        package = PACKAGES.get(scheme, "")
         raise Unsupported(
             f"{url} cannot be read here: pip install 'flyteagents[stores]' {package}"
         ) from None
