@@ -7,6 +7,7 @@ import json
 import pytest
 from tests.bigquery.driving import Driver
 from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
+from tests.vendors.polls import is_unchanged
 
 from flyteagents import JobNotFound, Phase, Reply, Unavailable
 from flyteagents.testing import Response
@@ -162,6 +163,15 @@ async def test_each_state_is_told_and_one_that_is_new_is_not_guessed(
     bigquery.will("SELECT", plan)
     job = await driver.create(driver.task())
     assert (await driver.get(job)).phase is phase
+
+
+async def test_a_job_of_which_nothing_new_is_said_is_not_read_again(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    bigquery.will("SELECT", Plan(pending=60.0))
+    job = await driver.create(driver.task())
+    call = driver.env.call("get", job)
+    assert await is_unchanged(lambda call: driver.agent.get(job, call), call)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from tests.databricks.driving import HOST, Driver
 from tests.databricks.fake_databricks import FakeDatabricks
 from tests.databricks.runs import Plan
+from tests.vendors.polls import is_unchanged
 
 from flyteagents import Phase, Status
 from flyteagents_databricks.job import DatabricksJob
@@ -58,6 +59,13 @@ async def test_a_run_that_has_not_ended(
 ) -> None:
     for shown in (ended(life), {"status": {"state": life}}):
         assert (await told(databricks, driver, shown)).phase is phase
+
+
+async def test_a_run_of_which_nothing_new_is_said_is_not_read_again(
+    databricks: FakeDatabricks, driver: Driver
+) -> None:
+    databricks.add(77, Plan(state=ended("RUNNING")))
+    assert await is_unchanged(lambda call: driver.agent.get(JOB, call), driver.call("get", JOB))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tests.snowflake.driving import QUERY_ID, Driver
 from tests.snowflake.fake_snowflake import FakeSnowflake
 from tests.snowflake.statements import FOREVER, Plan
+from tests.vendors.polls import is_unchanged
 
 from flyteagents import JobNotFound, Link, Phase, StructuredDataset
 from flyteagents.testing import Response
@@ -87,6 +88,18 @@ async def test_a_query_that_the_sql_api_does_not_know_is_looked_up_in_the_histor
     assert (status.phase, status.code) == (phase, code)
     if plan.error:
         assert plan.error[2] in (status.message or "")
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["known", "unknown"])
+async def test_only_what_the_sql_api_says_of_a_query_is_not_read_again(
+    snowflake: FakeSnowflake, driver: Driver, knows: bool
+) -> None:
+    """What the history says changes behind an answer that stays the same."""
+    snowflake.knows_drivers, snowflake.unknown = knows, GONE
+    snowflake.add("SELECT 1", FOREVER, handle=QUERY_ID)
+    job = SnowflakeJob.model_validate_json(FLYTEKIT)
+    call = driver.call("get", job)
+    assert await is_unchanged(lambda call: driver.agent.get(job, call), call) is knows
 
 
 async def test_a_query_that_nobody_knows_is_not_found(

@@ -7,7 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from flyteagents import Endpoint, ErrorDocument, Fingerprint, Http, Identity, Key, Type
+from flyteagents import (
+    Endpoint,
+    ErrorDocument,
+    Fingerprint,
+    Http,
+    Identity,
+    Key,
+    Reply,
+    Status,
+    Type,
+)
 from flyteagents._vendor.budget import Budget
 from flyteagents._vendor.http import VendorClient
 
@@ -40,6 +50,9 @@ class KitCall:
     @property
     def http(self) -> Http:
         return self.client.bind(_no_endpoint, Budget(time.monotonic() + self.seconds))
+
+    def unchanged(self, reply: Reply) -> Status | None:
+        return None
 
     async def secret(self, name: str) -> str:
         return f"the secret {name}"

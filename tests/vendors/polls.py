@@ -1,4 +1,5 @@
-"""Many polls of a slow vendor leave the event loop free for everybody else."""
+"""Many polls of a slow vendor leave the event loop free for everybody else, and one whose vendor
+says nothing new reads nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
-from flyteagents import Phase, Status
+from flyteagents import Call, Phase, Status
+from flyteagents._kernel.call import KernelCall
+from flyteagents._kernel.seen import UNCHANGED, Seen
 from flyteagents.testing import free_port
 
 POLLS = 500
@@ -61,3 +64,15 @@ async def assert_that_polls_leave_the_loop_free(
     assert {status.phase for status in found} == {Phase.RUNNING}
     assert len(lags) > 100
     assert sorted(lags)[int(len(lags) * 0.95)] < 0.05
+
+
+async def is_unchanged(get: Callable[[Call], Coroutine[None, None, Status]], call: Call) -> bool:
+    """Whether the agent takes the second of two polls for the first one's.
+
+    get: asks the agent. call: for one poll."""
+    assert isinstance(call, KernelCall)
+    call.seen = Seen()
+    first = await get(call)
+    assert first is not UNCHANGED
+    call.seen.heard, call.heard = call.heard, None
+    return await get(call) is UNCHANGED

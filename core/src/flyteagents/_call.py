@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
-from flyteagents._http import Http
-from flyteagents._status import ErrorDocument
+from flyteagents._http import Http, Reply
+from flyteagents._status import ErrorDocument, Status
 from flyteagents._task import Fingerprint, Identity, Key
 from flyteagents._types import Type
 
@@ -82,6 +82,14 @@ class Call(Protocol):
     def trouble(self) -> str:
         """Why the vendor is asked again, in its last words; "" where it is not. For an agent that
         ends its own waiting."""
+
+    def unchanged(self, reply: Reply) -> Status | None:
+        """What `get` returns at once where this reply is, byte for byte, that of the poll before,
+        as nearly all are; None where it has to be read.
+
+        For a Status that follows from the job and the replies shown here alone, as long as the job
+        has not ended. Of the job's end, of a poll after one that could not say, and of what the
+        kernel asks for itself nothing is unchanged."""
 
     async def secret(self, name: str) -> str:
         """The secret `name`: from the request's Flyte 2 connection, from

@@ -56,6 +56,20 @@ class Reply:
         except ValueError:
             raise Unavailable(f"the vendor's reply ({self.status}) is not JSON") from None
 
+    def into(self, model: type[M]) -> M:
+        """The body as a model. Fields that the model does not have are ignored, also where the
+        model forbids them, since vendors add fields. Raises Unavailable: values may be secret, so
+        it names fields only."""
+        try:
+            return model.model_validate_json(self.body, extra="ignore")
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            fields = [".".join(map(str, problem["loc"])) or "all of it" for problem in problems[:5]]
+            what = f"does not fit {model.__name__}: {', '.join(fields)[:400]}"
+            if problems[0]["type"] == "json_invalid":
+                what = "is not JSON"
+            raise Unavailable(f"the vendor's reply ({self.status}) {what}") from None
+
 
 class Sent(TypedDict, total=False):
     """What a request carries: at most one of json, content and form. A param of None is left
@@ -134,19 +148,4 @@ class Method:
         **sent: Unpack[Sent],
     ) -> M | Reply:
         reply = await self._send(self._name, path, accept, sent)
-        return reply if into is None else _fit(into, reply)
-
-
-def _fit(into: type[M], reply: Reply) -> M:
-    """The body as a model. Fields that the model does not have are ignored, also where the model
-    forbids them, since vendors add fields. Raises Unavailable: values may be secret, so it names
-    fields only."""
-    try:
-        return into.model_validate_json(reply.body, extra="ignore")
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-        fields = [".".join(map(str, problem["loc"])) or "all of it" for problem in problems[:5]]
-        what = f"does not fit {into.__name__}: {', '.join(fields)[:400]}"
-        if problems[0]["type"] == "json_invalid":
-            what = "is not JSON"
-        raise Unavailable(f"the vendor's reply ({reply.status}) {what}") from None
+        return reply if into is None else reply.into(into)

@@ -14,15 +14,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from flyteagents._errors import Throttled, Unavailable, VendorError
-from flyteagents._http import Endpoint, Http
+from flyteagents._http import Endpoint, Http, Reply
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.copies import copied
 from flyteagents._kernel.lane import EXITS, no_error
 from flyteagents._kernel.requests import NO_CONNECTION, Connection
 from flyteagents._kernel.returned import check_returned
+from flyteagents._kernel.seen import UNCHANGED, Seen
 from flyteagents._kernel.served import Place, ServedAgent
 from flyteagents._kernel.stores import ERROR, OUTPUTS, read_file
-from flyteagents._status import ErrorDocument
+from flyteagents._status import ErrorDocument, Status
 from flyteagents._task import Fingerprint, Identity, Key
 from flyteagents._types import Type
 from flyteagents._vendor.budget import Budget, backoff, within
@@ -39,7 +40,8 @@ _ASKING = frozenset(("find", "adopts", "get", "cancel", "logs"))
 @dataclass(eq=False)
 class KernelCall:
     """One call of an agent. operation: the name of its method. of: the task or the job.
-    opening: the agent is asked for its endpoint, and so has none."""
+    opening: the agent is asked for its endpoint, and so has none. seen: of a poll's job; heard:
+    the replies that the poll has shown it, as a number."""
 
     served: ServedAgent
     operation: str
@@ -56,6 +58,8 @@ class KernelCall:
     adopted: bool = False
     fresh: bool = False
     opening: bool = False
+    seen: Seen | None = None
+    heard: int | None = None
     place: Place = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +88,13 @@ class KernelCall:
         """At the end of the call. The two refer to each other: the call would stay until Python's
         next collection, with a task that may be megabytes."""
         self.__dict__.pop("http", None)
+
+    def unchanged(self, reply: Reply) -> Status | None:
+        if self.seen is None:
+            return None
+        # Each with those before it: the second one may be the same, and not the first.
+        self.heard = hash((self.heard, reply.status, reply.body))
+        return UNCHANGED if self.heard == self.seen.heard else None
 
     async def _endpoint(self, fresh: bool) -> Endpoint:
         agent = self.place.agent

@@ -47,11 +47,11 @@ class OpenJob:
         codec = self.served.codec
         return codec.declared(self.envelope.declared) if codec else None
 
-    def call(self, operation: str, budget: Budget) -> KernelCall:
-        """A call about the job."""
+    def call(self, operation: str, budget: Budget, seen: Seen | None = None) -> KernelCall:
+        """A call about the job. seen: its own, in a poll, which may say that nothing is new."""
         # Where the agent runs by now: it may have been moved since the last one.
         place = self.served.place
-        return copied(self._call, operation=operation, budget=budget, place=place)
+        return copied(self._call, operation=operation, budget=budget, place=place, seen=seen)
 
     @functools.cached_property
     def _call(self) -> KernelCall:

@@ -181,10 +181,10 @@ class Polling:
         """Ask the agent, once for all who wait."""
         seen, this = opened.seen, asyncio.current_task()
         budget = Budget(time.monotonic() + POLL_LIMIT, limit=POLL_LIMIT, retries=False)
-        call = opened.call("get", budget)
+        call = opened.call("get", budget, seen)
         try:
             status = await ask(call, limit=POLL_LIMIT)
-            again = seen.said_again(status)
+            again = seen.said_again(status, call.heard)
             # Links that could not be made are tried again.
             if again is not None and (again.links or opened.served.linkless):
                 seen.vendor_spoke()
@@ -193,7 +193,9 @@ class Polling:
             seen.vendor_spoke()  # last: what is wrong with the answer is a failure too
             if answer.phase.terminal:
                 return self._ended(opened, answer, status)
-            return self._remember(seen, answer)
+            # What is shown again is not read again, and so would never get its links.
+            whole = answer.links or opened.served.linkless
+            return self._remember(seen, answer, call.heard if whole else None)
         except Exception as error:  # noqa: BLE001 # the table knows them all
             return self._failed(opened, error)
         finally:
@@ -339,8 +341,8 @@ class Polling:
                 self._kernel.soft.saw_end(opened.envelope, status)
         return self._remember(opened.seen, answer)
 
-    def _remember(self, seen: Seen, answer: Answer) -> Answer:
-        before, kept = seen.latest, seen.was_answered(answer)
+    def _remember(self, seen: Seen, answer: Answer, heard: int | None = None) -> Answer:
+        before, kept = seen.latest, seen.was_answered(answer, heard)
         if kept is not before:
             self._kernel.soft.grew(seen)
         return kept

@@ -20,6 +20,8 @@ read it, so the caller is to ask again; but Flyte 1 aborts the whole workflow af
 over all of its tasks (flytepropeller/pkg/controller/workflow/executor.go:478-520)."""
 
 
+UNCHANGED = Status(None)
+"""What an agent returns for a reply that it need not read. There is one, known by its identity."""
 _NO_ERROR = ("", 0)
 # Most jobs of agents without links have one of these, and its bytes, in common.
 _BARE = {phase: Answer(phase) for phase in Phase if not phase.terminal}
@@ -54,6 +56,8 @@ class Seen:
     name: that of the memory.
     looked_at: it has been polled here. there: its vendor has told of it.
     phase: the last one that was answered, which is not taken back. latest: that answer.
+    heard: the vendor's replies that it follows from, as a number; None where nobody has shown them,
+    or it follows from something else.
     final: the answer of a job that has ended, which every later poll gets.
     failures: the polls that failed since the vendor's last word. refusals: those among them that
     failed for credentials, in a row. trouble: what the user is told of the last one.
@@ -72,6 +76,7 @@ class Seen:
         "_told_stopping",
         "failures",
         "final",
+        "heard",
         "latest",
         "looked_at",
         "name",
@@ -92,6 +97,7 @@ class Seen:
         self.there = False
         self.phase: Phase | None = None
         self.latest: Answer | None = None
+        self.heard: int | None = None
         self.final: Answer | None = None
         self.failures = Series()
         self.refusals = Series()
@@ -168,19 +174,25 @@ class Seen:
             self.failures.end()
             self.refusals.end()
 
-    def said_again(self, status: Status) -> Answer | None:
-        """The last answer, where the vendor says nothing but the phase that this tells: so do
-        nearly all polls, and none of what an answer is made of needs to be looked at again."""
+    def said_again(self, status: Status, heard: int | None) -> Answer | None:
+        """The last answer, where the vendor has said the very same, or nothing but the phase that
+        this tells: so do nearly all polls, and none of what an answer is made of needs to be looked
+        at again."""
         latest = self.latest
-        if latest is None or self.final is not None or status.phase is not latest.phase:
+        if latest is None or self.final is not None:
             return None
+        if status is UNCHANGED:
+            return latest
         wordy = status.message or status.code or status.info or latest.message or latest.info
-        return None if wordy else latest
+        if wordy or status.phase is not latest.phase:
+            return None
+        self.heard = heard
+        return latest
 
-    def was_answered(self, answer: Answer) -> Answer:
+    def was_answered(self, answer: Answer, heard: int | None = None) -> Answer:
         """The vendor's answer, or an end of our own, goes to Flyte. One that says nothing new is
         the last one, whose bytes the wire has kept."""
-        latest = self.latest
+        latest, self.heard = self.latest, heard
         if latest is not None and (answer is latest or answer == latest):
             return latest
         answer = _BARE.get(answer.phase, answer) if answer == Answer(answer.phase) else answer

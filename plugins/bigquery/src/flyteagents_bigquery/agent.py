@@ -144,7 +144,10 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
     async def get(self, job: BigQueryJob, call: Call) -> Status:
         if job.dry_bytes is not None:
             return _dry(job, call)
-        state = await self._job(job, call, POLLED)
+        reply = await self._reply(job, call, POLLED)
+        if (same := call.unchanged(reply)) is not None:
+            return same
+        state = reply.into(JobResource)
         if _is_anothers(state, call):
             # A job may be named before BigQuery was seen to have it, so each poll looks. Not
             # raised: the kernel would stop the job, and it is somebody else's.
@@ -261,10 +264,11 @@ class BigQueryAgent(Agent[BigQuerySettings, BigQueryConfig, BigQueryJob]):
         return places.told(job, there)
 
     async def _job(self, job: BigQueryJob, call: Call, fields: str | None) -> JobResource:
-        async def ask(params: Params) -> JobResource:
-            return await call.http.get(
-                job.path, into=JobResource, params={**params, "fields": fields}
-            )
+        return (await self._reply(job, call, fields)).into(JobResource)
+
+    async def _reply(self, job: BigQueryJob, call: Call, fields: str | None) -> Reply:
+        async def ask(params: Params) -> Reply:
+            return await call.http.get(job.path, params={**params, "fields": fields})
 
         return await self._where_it_is(job, ask)
 

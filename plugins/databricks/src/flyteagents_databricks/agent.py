@@ -41,6 +41,7 @@ from flyteagents_databricks.left import will_be_known
 from flyteagents_databricks.logs import log_lines, most_telling
 from flyteagents_databricks.places import KNOWN, instance_host
 from flyteagents_databricks.request import Entrypoint, code_of, needs_entrypoint, submit_body
+from flyteagents_databricks.run import Run
 from flyteagents_databricks.runs import Runs, Versions
 from flyteagents_databricks.settings import DatabricksSettings
 from flyteagents_databricks.states import read_state
@@ -134,7 +135,10 @@ class DatabricksAgent(Agent[DatabricksSettings, DatabricksConfig, DatabricksJob]
 
     async def get(self, job: DatabricksJob, call: Call) -> Status:
         runs = self._runs(job, call)
-        run = await runs.get()
+        reply = await runs.reply()
+        if (same := call.unchanged(reply)) is not None:
+            return same
+        run = reply.into(Run)
         if not run.does(call.fingerprint):
             # Not raised: the kernel would stop the run, and it is somebody else's.
             return Status(Phase.FAILED, _other_work(job))

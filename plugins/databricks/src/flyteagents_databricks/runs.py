@@ -61,12 +61,12 @@ class Runs:
 
     async def get(self, token: str | None = None) -> Run:
         """The run, with the first page of its tasks or that of `token`."""
+        return (await self.reply(token)).into(Run)
+
+    async def reply(self, token: str | None = None) -> Reply:
+        """The same, as Databricks wrote it."""
         params = {"run_id": self.number, "page_token": token}
-        reply = await self._ask("GET", "runs/get", params=params)
-        try:
-            return Run.model_validate(reply.json())
-        except ValidationError:
-            raise Unavailable("Databricks' reply is not a run") from None
+        return await self._ask("GET", "runs/get", params=params)
 
     async def with_all_tasks(self, run: Run) -> Run:
         """The run with all of its tasks: they come a hundred a page, in no order."""

@@ -38,7 +38,7 @@ from flyteagents.kit.pages import page
 from flyteagents.kit.texts import excerpt
 from flyteagents.kit.tokens import Token, Tokens
 from flyteagents_snowflake import credentials, history, known_keys, reasons
-from flyteagents_snowflake.answers import Answer, answer
+from flyteagents_snowflake.answers import RUNS, Answer, answer
 from flyteagents_snowflake.config import SnowflakeConfig
 from flyteagents_snowflake.credentials import Source
 from flyteagents_snowflake.failures import failed
@@ -145,7 +145,11 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
 
     async def get(self, job: SnowflakeJob, call: Call) -> Status:
         try:
-            found = await self._answer(job.query_id, call)
+            reply = await self._reply(job.query_id, call)
+            # At any other answer the history may be asked too, which has news of its own.
+            if reply.status == RUNS and (same := call.unchanged(reply)) is not None:
+                return same
+            found = _answer(job.query_id, reply)
         except JobNotFound:
             if not job.foreign:
                 raise
@@ -282,10 +286,10 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         return _made(asked, query_id)
 
     async def _answer(self, handle: str, call: Call) -> Answer:
-        found = answer(await call.http.get(f"{STATEMENTS}/{handle}", accept=(408, 422)))
-        if found.code == reasons.GONE:
-            raise JobNotFound(f"Snowflake has no statement {handle}", code=found.code)
-        return found
+        return _answer(handle, await self._reply(handle, call))
+
+    async def _reply(self, handle: str, call: Call) -> Reply:
+        return await call.http.get(f"{STATEMENTS}/{handle}", accept=(408, 422))
 
     async def _succeeded(self, job: SnowflakeJob, found: Answer, call: Call) -> Status:
         handles = found.handles
@@ -344,6 +348,13 @@ def _made(asked: Submit, query_id: str) -> SnowflakeJob:
         return named(asked.kept, query_id)
     except ValueError:
         raise Unavailable(f"Snowflake named the statement {excerpt(query_id, 60)!r}") from None
+
+
+def _answer(handle: str, reply: Reply) -> Answer:
+    found = answer(reply)
+    if found.code == reasons.GONE:
+        raise JobNotFound(f"Snowflake has no statement {handle}", code=found.code)
+    return found
 
 
 def _desk(job: SnowflakeJob) -> Desk:

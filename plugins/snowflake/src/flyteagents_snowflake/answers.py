@@ -18,6 +18,8 @@ from flyteagents_snowflake.names import QueryId
 DONE = "090001"
 TOO_LARGE = "391908"
 """The statement succeeded, and its result is more than the SQL API gives out."""
+RUNS = 202
+"""The HTTP status of a statement that runs, or waits for its turn."""
 RUNNING = ("333333", "333334")
 
 
@@ -58,7 +60,7 @@ class Answer(_Part):
 
     @property
     def running(self) -> bool:
-        return self.status == 202 or self.code in RUNNING
+        return self.status == RUNS or self.code in RUNNING
 
     @property
     def succeeded(self) -> bool:
