@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from flyteidl.core import literals_pb2
 from tests.e2e.command import (
     AGENTS,
     JOBS,
@@ -21,7 +22,7 @@ from tests.e2e.command import (
     wait_for,
 )
 
-from flyteagents.testing import RealServer, free_port
+from flyteagents.testing import RealServer, free_port, task_template
 
 
 @pytest.fixture
@@ -93,6 +94,22 @@ def test_the_same_prefix_again_is_the_same_attempt(env: dict[str, str], tmp_path
     first, second = (document(flyteagents(*command, env=env)) for _ in range(2))
     assert first["job"]["job"] == second["job"]["job"]
     assert len(list(tmp_path.glob("*.json"))) == 1
+
+
+def test_a_job_that_reads_its_inputs_from_the_prefix_finds_them(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    args = ("--inputs", "{{.input}}")
+    made = task_template(
+        "clocked_job", custom={"seconds": 0}, inputs={"month": 7}, image="i:1", args=args
+    )
+    (tmp_path / "task.pb").write_bytes(made.template.SerializeToString())
+    places = (str(tmp_path / "task.pb"), "--output-prefix", str(tmp_path / "out"))
+    done = flyteagents("run", *places, "-i", "month=8", env=env)
+    assert done.returncode == 0, done.stderr
+    raw = (tmp_path / "out" / "inputs.pb").read_bytes()
+    read = literals_pb2.LiteralMap.FromString(raw)
+    assert read.literals["month"].scalar.primitive.integer == 8
 
 
 def test_what_is_found_where_the_user_is_is_resolved_there(

@@ -208,6 +208,7 @@ def _play(
     server: OwnServer | None,
     interrupts: Interrupts,
 ) -> Outcome:
+    from flyteagents._cli.inputs_file import place_inputs
     from flyteagents._cli.playing import Play
     from flyteagents._cli.serving import NotServed
     from flyteagents._cli.watching import watch
@@ -221,6 +222,8 @@ def _play(
         domain=options.domain,
         folder=folder,
     )
+    if missing := place_inputs(first):
+        click.echo(f"flyteagents: {missing}", err=True)
     with watch(stderr=options.as_json) as display:
         play = Play(
             server=options.remote or Remote(server.endpoint if server else ""),

@@ -94,6 +94,11 @@ class Attempt:
         parts = (bucket, self._shard(), below, _ORGANIZATION, owner, self._node, str(counted))
         return scheme + has_bucket + "/".join(filter(None, parts))
 
+    @property
+    def inputs_file(self) -> str:
+        """Where the file with the inputs is, which all attempts have in common."""
+        return f"{self._above}/inputs.pb"
+
     def next(self) -> Attempt:
         """The attempt that follows this one."""
         return replace(self, number=self.number + 1)
@@ -132,11 +137,10 @@ class Attempt:
     @property
     def template(self) -> tasks_pb2.TaskTemplate:
         """The task's template, with the places of this attempt in its container's arguments."""
-        above = self.output_prefix.rpartition("/")[0]
         raw = f"{self.folder or self.base}/raw/{self.execution}"
         places = {
-            "input": f"{above}/inputs.pb",
-            "inputprefix": above,
+            "input": self.inputs_file,
+            "inputprefix": self._above,
             "outputprefix": self.output_prefix,
             "rawoutputdataprefix": raw,
             "checkpointoutputprefix": f"{raw}/checkpoints",
@@ -146,6 +150,10 @@ class Attempt:
             "actionname": self._node,
         }
         return rendered(self.task.template, places)
+
+    @property
+    def _above(self) -> str:
+        return self.output_prefix.rpartition("/")[0]
 
     @property
     def _node(self) -> str:

@@ -29,6 +29,11 @@ def rendered(template: tasks_pb2.TaskTemplate, places: Mapping[str, str]) -> tas
     return made
 
 
+def places_in(template: tasks_pb2.TaskTemplate) -> set[str]:
+    """The names, in lower case, of the places in its container's arguments."""
+    return {name.lower() for arg in _arguments(template) for name in _PLACE.findall(arg)}
+
+
 def _arguments(template: tasks_pb2.TaskTemplate) -> list[str]:
     return list(template.container.args)
 
