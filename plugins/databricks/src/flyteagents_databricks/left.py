@@ -63,12 +63,15 @@ def tells_failures(tasks: Sequence[RunTask], ours: str | None = None) -> bool:
     been told to exit with 1. Other files end well and leave an `error.pb`. `ours` is a path at
     which an operator has put our entrypoint.
     """
-    return bool(tasks) and all(
-        file is None
-        or _tells(file.python_file, file.parameters, task.new_cluster.spark_env_vars, ours)
-        for task in tasks
-        for file in [task.spark_python_task]
-    )
+    return bool(tasks) and all(_task_tells(task, ours) for task in tasks)
+
+
+def _task_tells(task: RunTask, ours: str | None) -> bool:
+    file = task.spark_python_task
+    if file is None:
+        return True
+    variables = task.new_cluster.spark_env_vars if task.new_cluster else {}
+    return _tells(file.python_file, file.parameters, variables, ours)
 
 
 def _tells(

@@ -89,8 +89,7 @@ class RunTask(_Timed):
     description: str = ""
     spark_python_task: PythonFile | None = None
     notebook_task: Mapping[str, Any] | None = None
-    # Made anew: pydantic copies a default that cannot be hashed, at three times the price.
-    new_cluster: NewCluster = Field(default_factory=NewCluster)
+    new_cluster: NewCluster | None = None
 
 
 class Run(_Timed):
