@@ -18,7 +18,7 @@ from tests.unit.kernel_setup import (
     within,
 )
 
-from flyteagents import Call, JobNotFound, Phase, Status, Unavailable
+from flyteagents import Call, Job, JobNotFound, LogLine, LogPage, Phase, Status, Unavailable
 from flyteagents._kernel import cancel
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.envelope import load
@@ -309,3 +309,18 @@ async def test_a_server_for_all_keeps_no_jobs_with_what_their_connections_sent(
     service.abandon()
     assert await setup.kernel.detached.drain(60) == 0
     assert setup.agent.asked == asked
+
+
+async def test_a_page_of_a_log_shows_no_line_of_a_key(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ["-----BEGIN PRIVATE KEY-----", "MIIEcanary", "-----END PRIVATE KEY-----"]
+
+    async def logs(job: Job, call: Call, token: str, lines: int) -> LogPage:
+        return LogPage([LogLine(line, system=True) for line in key], next="1")
+
+    monkeypatch.setattr(setup.agent, "logs", logs)
+    service = Service(setup.kernel)
+    request = JobRequest("scripted", await created(setup, service))
+    page = await service.logs(request, "", 3, rpc(setup, "GetTaskLogs"))
+    assert page == LogPage([LogLine("[redacted]", system=True)] * 3, next="1")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 
 from flyteagents import _redact
-from flyteagents._redact import redact, sendable
+from flyteagents._redact import redact, sendable, without_keys
 from flyteagents._telemetry.logs import describe, start_logging
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc+/=\nxyz\n-----END RSA PRIVATE KEY-----"
@@ -133,6 +133,37 @@ def test_a_traceback_shows_code_and_no_secret(lines: Lines) -> None:
 def test_what_looks_like_a_secret_is_masked(text: str, secret: str) -> None:
     assert secret not in redact(text)
     assert "[redacted]" in redact(text)
+
+
+KEY = [
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "Proc-Type: 4,ENCRYPTED",
+    "",
+    "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj",
+    "xyz=",
+    "-----END RSA PRIVATE KEY-----",
+]
+HIDDEN = "[redacted]"
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown"),
+    [
+        (["it is", *KEY, "and on"], ["it is", *[HIDDEN] * 6, "and on"]),
+        ([f"INFO {line}" for line in KEY], [f"INFO {HIDDEN}", *[HIDDEN] * 5]),
+        # The page ends, or begins, within the key.
+        (["it is", *KEY[:4]], ["it is", *[HIDDEN] * 4]),
+        ([*KEY[3:], "and on"], [*[HIDDEN] * 3, "and on"]),
+        # One that is only spoken of.
+        ([f"no {KEY[0]} in it", "so it ends"], [f"no {HIDDEN}", "so it ends"]),
+        (["a", "b"], ["a", "b"]),
+    ],
+)
+def test_a_key_that_goes_over_several_lines_of_a_log_is_masked_in_all(
+    lines: list[str], shown: list[str]
+) -> None:
+    told = [redact(line) for line in without_keys(lines)]
+    assert [line.replace(" in it", "") for line in told] == shown
 
 
 @pytest.mark.parametrize(

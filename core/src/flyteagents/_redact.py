@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 
-_PEM = re.compile(
-    r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|\Z)",
+_BEGIN, _END = (rf"-----{edge} [A-Z ]{{0,32}}PRIVATE KEY-----" for edge in ("BEGIN", "END"))
+_PEM = re.compile(rf"{_BEGIN}.*?(?:{_END}|\Z)", re.DOTALL)
+# Over lines with a NUL between them: a whole key, what looks like one that is cut off, and the end
+# of one that began before the first line.
+_PEM_LINES = re.compile(
+    rf"{_BEGIN}(?:(?:(?!{_BEGIN}).){{0,20000}}?{_END}"
+    r"|(?:\0(?:(?:Proc-Type|DEK-Info):[^\0]{0,80}|[\w+/=\s]{0,80}))*)"
+    rf"|\A[\w+/=\s\0]{{0,20000}}{_END}",
     re.DOTALL,
 )
 # Every repetition is bounded: texts come from vendors, and may be made to take for ever.
@@ -62,6 +69,16 @@ def redact(text: str) -> str:
     if "PRIVATE KEY-----" in text:
         text = _PEM.sub("[redacted]", text)
     return _SECRETS.sub(_mask, text)
+
+
+def without_keys(lines: Sequence[str]) -> Sequence[str]:
+    """The lines of a log, those masked that a private key goes over: `redact` sees each by itself,
+    and one from a key's middle looks like any other text."""
+    text = "\0".join(line.replace("\0", "") for line in lines)
+    if "PRIVATE KEY-----" not in text:
+        return lines
+    text = _PEM_LINES.sub(lambda key: "\0".join(["[redacted]"] * (key[0].count("\0") + 1)), text)
+    return text.split("\0")
 
 
 def excerpt(text: str, limit: int, *, ending: int = 0) -> str:

@@ -23,6 +23,7 @@ from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import CreateRequest, JobRequest
 from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.soft_state import Bounded
+from flyteagents._redact import without_keys
 from flyteagents._status import LogPage, Phase
 from flyteagents._task import Key
 from flyteagents._telemetry.tracing import Rpc, trace_id
@@ -162,7 +163,10 @@ class Service:
             codes = (code for kind, code in _CODES.items() if isinstance(error, kind))
             text = self.kernel.tell(served, "logs", error)
             raise Refused(next(codes, "INTERNAL"), text) from None
-        return page
+        # Here, where the lines are together still: the wire sends and masks one after another.
+        texts = without_keys([line.message for line in page.lines])
+        pairs = zip(page.lines, texts, strict=True)
+        return replace(page, lines=[replace(line, message=text) for line, text in pairs])
 
     def _begin(self, request: CreateRequest, rpc: Rpc) -> tuple[Key, int]:
         """The key of an attempt, and the trace of its task, which its spans join from here on."""
