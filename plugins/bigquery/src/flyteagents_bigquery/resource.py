@@ -87,7 +87,7 @@ class JobResource(_Part):
     def query(self) -> Mapping[str, Any]:
         """The statistics of its query."""
         found = self.statistics.get("query")
-        return found if isinstance(found, Mapping) else {}
+        return found if isinstance(found, dict) else {}
 
     @property
     def statement_type(self) -> str:
