@@ -39,7 +39,8 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     times = SimpleNamespace(monotonic=clock.monotonic, time=time.time)
     monkeypatch.setattr(poll, "time", times)
-    monkeypatch.setattr(poll, "asyncio", SimpleNamespace(sleep=clock.sleep))
+    waits = SimpleNamespace(sleep=clock.sleep, current_task=asyncio.current_task)
+    monkeypatch.setattr(poll, "asyncio", waits)
     return clock
 
 
