@@ -193,6 +193,15 @@ async def test_a_number_that_json_cannot_hold_is_told(setup: Setup) -> None:
         await setup.http().post("/", json={"x": float("nan")})
 
 
+@pytest.mark.parametrize("body", [gzip.compress(b'{"a": 1}' * 99)[:-12], b"no gzip", b"\x1f\x8b"])
+async def test_a_gzip_that_is_cut_off_or_none_is_no_answer(setup: Setup, body: bytes) -> None:
+    setup.vendor.script("*", "*", Response(200, body, {"Content-Encoding": "gzip"}))
+    with pytest.raises(Unavailable, match="broke"):
+        await setup.http(retries=False).get("/")
+    setup.vendor.script("*", "*", Response(200, body, {"Content-Encoding": "gzip"}))
+    assert (await setup.http().get("/")).json() == {"id": "j", "n": 1}
+
+
 async def test_a_reply_without_end_is_cut_off(setup: Setup) -> None:
     bomb = gzip.compress(b"\0" * (pool.REPLY_LIMIT + 1))
     setup.vendor.script("*", "*", Response(200, bomb, {"Content-Encoding": "gzip"}), repeat=True)

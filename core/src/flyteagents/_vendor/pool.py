@@ -13,6 +13,7 @@ import contextlib
 import functools
 import io
 import ssl
+import zlib
 from contextvars import ContextVar
 from typing import Any
 
@@ -89,6 +90,9 @@ class Pool:
             cookie_jar=aiohttp.DummyCookieJar(),
             # aiohttp would call a body without a type application/octet-stream.
             skip_auto_headers=("content-type",),
+            # It takes a gzip that is cut off for a whole one (aiohttp/http_parser.py,
+            # `DeflateBuffer.feed_eof`).
+            auto_decompress=False,
             max_line_size=HEADER_LIMIT,
             max_field_size=HEADER_LIMIT,
         )
@@ -165,7 +169,7 @@ class Trip:
             session = self._pool.enter()
             try:
                 return await within(limit, self._converse(session))
-            except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, asyncio.TimeoutError, OSError, zlib.error) as error:
                 raise self._meaning(error, limit) from None
             finally:
                 await self._pool.leave()
@@ -191,13 +195,18 @@ class Trip:
             proxy=self._proxy and self._proxy.url,
         ) as response:
             self.kept = False
-            reply = bytearray()
+            reply, begun = bytearray(), False
+            gzipped = "gzip" in response.headers.get("content-encoding", "")
+            unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16) if gzipped else None
             async for chunk in response.content.iter_any():
                 # Counted as it comes, and unpacked: a short gzip may hold more than memory does.
-                reply += chunk
+                begun = True
+                reply += unpacked.decompress(chunk, REPLY_LIMIT + 1) if unpacked else chunk
                 if len(reply) > REPLY_LIMIT:
                     self.came = "oversized"
                     raise Unavailable(f"the reply of {self.to} is over {REPLY_LIMIT >> 20} MiB")
+        if begun and unpacked is not None and not unpacked.eof:
+            raise aiohttp.ClientPayloadError
         # One that comes more than once may be joined by commas (RFC 9110, 5.3).
         headers: dict[str, str] = {}
         for name, value in response.headers.items():

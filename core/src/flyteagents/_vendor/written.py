@@ -24,7 +24,7 @@ from flyteagents._redact import remember
 _HEADERS = {
     "accept": "application/json",
     # aiohttp's own value depends on what else is installed.
-    "accept-encoding": "gzip, deflate",
+    "accept-encoding": "gzip",
     "user-agent": f"flyteagents/{version('flyteagents')}",
 }
 # Without the header, whose value may be the credential.
