@@ -147,7 +147,7 @@ BODIES: Sequence[tuple[object, str]] = [
     ({"message": {"deep": 1}}, "|"),
     (b"\xff\xfe\x00", "|\ufffd\ufffd"),
     ("[" * 5000, "|"),
-    ({"message": "x" * 1000}, "|" + "x" * 399 + "…"),
+    ({"message": "é" * 1000}, "|" + "é" * 198 + "..."),
 ]
 
 

@@ -10,9 +10,10 @@ from email.utils import parsedate_to_datetime
 
 from flyteagents import _errors
 from flyteagents._http import Reply
-from flyteagents._redact import redact
+from flyteagents._redact import excerpt
 
 TEXT_LIMIT = 400
+"""Bytes of the vendor's words in an error."""
 WAIT_LIMIT = 3600.0
 _ERRORS: Mapping[int, type[_errors.AgentError]] = {
     401: _errors.Unauthenticated,
@@ -98,6 +99,4 @@ def _text(found: object, *names: str) -> str:
 
 
 def _cut(text: str) -> str:
-    # Redacted before it is cut: half a secret would not be known for one.
-    text = redact("".join(c for c in text if c.isprintable() or c == "\n").strip())
-    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
+    return excerpt("".join(c for c in text if c.isprintable() or c == "\n").strip(), TEXT_LIMIT)
