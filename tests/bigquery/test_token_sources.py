@@ -209,6 +209,17 @@ async def test_a_metadata_server_that_is_not_ready_is_asked_again(
     assert metadata.count("GET", "*project*") == 0  # nobody needs its project
 
 
+async def test_the_metadata_server_is_asked_by_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with MetadataServer() as metadata:
+        monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{metadata.port}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:1")
+        await asyncio.to_thread(Transport(), f"{metadata.url}/computeMetadata/v1/")
+    assert metadata.total == 1
+
+
 async def test_a_reply_may_take_longer_than_google_auth_itself_would_wait(
     google: GoogleTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:

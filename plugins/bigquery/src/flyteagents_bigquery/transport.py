@@ -7,8 +7,10 @@ its requests go through one object, which limits them and remembers how the last
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from flyteagents import Unavailable
 
@@ -16,6 +18,7 @@ LIMIT = 10.0
 """Seconds that one request may take. The metadata server of a fresh pod may need six."""
 ALL = 30.0
 """Seconds that all requests for one token may take together."""
+_METADATA = ("metadata.google.internal", "metadata", "169.254.169.254")
 _BUSY = (408, 425, 429)
 
 
@@ -51,6 +54,15 @@ class Transport:
         self.passing = True
         # Another host would not be checked, and a 307 has the key's secrets sent there again.
         more["allow_redirects"] = False
+        if _is_metadata(url):
+            # It answers to its own machine alone. "" and not None, which requests takes for unset.
+            more["proxies"] = {"http": ""}
         reply = self._request(url, method, body, headers, timeout=min(LIMIT, left), **more)
         self.passing = reply.status in _BUSY or reply.status >= 500 or 300 <= reply.status < 400
         return reply
+
+
+def _is_metadata(url: str) -> bool:
+    """Whether it is the machine's own metadata server."""
+    host = urlsplit(url).netloc
+    return host in (*_METADATA, os.environ.get("GCE_METADATA_HOST"))
