@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -27,7 +27,7 @@ from flyteagents import (
 )
 from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.deadline import Deadline
-from flyteagents._kernel.envelope import Envelope, new_envelope
+from flyteagents._kernel.envelope import Envelope, load, new_envelope
 from flyteagents._kernel.flight import Made
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel
@@ -198,3 +198,10 @@ async def until(true: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < end, "it did not come to that"
         await asyncio.sleep(0.001)
+
+
+async def read_back(answer: Awaitable[bytes]) -> Envelope:
+    """A create's answer, as whoever polls its job reads it."""
+    envelope = load(await answer)
+    assert envelope is not None
+    return envelope

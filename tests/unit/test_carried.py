@@ -55,7 +55,7 @@ async def answered(setup: Setup, request: CreateRequest) -> Envelope:
     setup.agent.script["create"] = [Unavailable("away")]
     key = key_of("", "scripted", request.output_prefix)
     creating = Creating(setup.kernel, setup.flights)
-    read = load(dump(await creating.create(request, key, "", within(60))))
+    read = load(await creating.create(request, key, "", within(60)))
     assert read is not None
     assert read.unconfirmed
     return read

@@ -18,6 +18,7 @@ from tests.unit.kernel_setup import (
     Hasty,
     Numbered,
     Setup,
+    read_back,
     until,
     within,
 )
@@ -105,7 +106,9 @@ async def test_the_code_of_what_is_refused_at_create_is_in_the_line(
     caplog.set_level(logging.INFO)
     setup.agent.script["create"] = [error]
     creating = Creating(setup.kernel, setup.flights)
-    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(60))
+    await read_back(
+        creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(60))
+    )
     (line,) = [each for each in caplog.records if "ended FAILED" in each.message]
     assert {name: value for name, value in vars(line).items() if name.startswith("error_")} == named
 
@@ -130,7 +133,9 @@ async def test_what_is_refused_at_create_is_recorded(
 ) -> None:
     setup.agent.script["create"] = [InvalidTask("bad SQL")]
     creating = Creating(setup.kernel, setup.flights)
-    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(60))
+    await read_back(
+        creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(60))
+    )
     (root,) = roots
     assert (root["trace"], root["flyte.phase"]) == (TRACE, "FAILED")
 
@@ -140,7 +145,9 @@ async def test_a_job_that_starts_has_a_line_without_its_statement(
 ) -> None:
     caplog.set_level(logging.INFO)
     creating = Creating(setup.kernel, setup.flights)
-    await creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(60))
+    await read_back(
+        creating.create(setup.request(), key_of("", "scripted", PREFIX), TRACE, within(60))
+    )
     (line,) = [each for each in caplog.records if "started" in each.message]
     assert line.message == "scripted: started job id=job-1"
     assert "SELECT" not in str(vars(line))

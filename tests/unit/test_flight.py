@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import Hasty, Numbered, Setup, made_for, until, within
+from tests.unit.kernel_setup import Hasty, Numbered, Setup, made_for, read_back, until, within
 
 from flyteagents import Forbidden, Idempotency, InvalidTask, Phase, Unavailable, VendorError
 from flyteagents._kernel import call, detached, flights
@@ -54,7 +54,7 @@ async def test_a_call_that_comes_as_the_flight_lands_gets_its_job(
     wait = setup.flights.wait
 
     def create() -> asyncio.Task[Envelope]:
-        return asyncio.create_task(creating.create(request, key, "", within(60)))
+        return asyncio.create_task(read_back(creating.create(request, key, "", within(60))))
 
     async def waited(flight: Flight, deadline: Deadline) -> bool:
         # Called back before who waits is: so it comes between the landing and the answer.
@@ -314,7 +314,7 @@ async def test_an_answer_that_comes_too_late_tells_what_the_vendor_said_before(
     setup.agent.script["create"] = [Unavailable("slow down"), asyncio.Event()]
     monkeypatch.setattr(call, "backoff", lambda tries, asked: 0.0)
     creating = Creating(setup.kernel, setup.flights)
-    envelope = await creating.create(setup.request(), setup.task().key, "", Hasty())
+    envelope = await read_back(creating.create(setup.request(), setup.task().key, "", Hasty()))
     assert envelope.parked is not None
     assert envelope.parked.message == "scripted: the vendor did not answer in time: slow down"
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import PREFIX, Numbered, Setup, until, within
+from tests.unit.kernel_setup import PREFIX, Numbered, Setup, read_back, until, within
 from tests.unit.test_flight import begin, ends, given_up
 
 from flyteagents import Unauthenticated, Unavailable
@@ -124,7 +124,7 @@ async def refused_in_time(setup: Setup, **of: Any) -> None:
     setup.agent.script["find"] = [JOB]
     creating = Creating(setup.kernel, setup.flights)
     key = setup.task().key
-    envelope = await creating.create(setup.request(**of), key, "", within(60))
+    envelope = await read_back(creating.create(setup.request(**of), key, "", within(60)))
     assert envelope.parked is not None
 
 

@@ -52,7 +52,7 @@ def test_the_page_has_flytekits_names_and_labels(
     metrics.requests("acme", "create").answered(0.25, "OK")
     metrics.requests("acme", "get").answered(0.1, "NOT_FOUND")
     metrics.requests("acme", "delete").answered(0.1, "SOMETHING_NEW")
-    metrics.input_bytes("acme", 300)
+    metrics.inputs("acme").record(300)
     samples = scrape()
     expected = {
         "flyte_connector_requests_success_total{operation=create,task_type=acme}": 2,

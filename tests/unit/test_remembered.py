@@ -30,6 +30,7 @@ from flyteagents._kernel.envelope import (
     Envelope,
     Parked,
     _dump,
+    dump,
     load,
     new_envelope,
 )
@@ -138,22 +139,27 @@ async def test_a_repeated_create_makes_no_second_job_however_much_there_is_to_re
     assert setup.agent.asked.count("create") == 1
 
 
+def remember(soft: SoftState, **fields: Any) -> None:
+    made = vars(new_envelope(WHO, "k" * 40, "scripted"))
+    soft.created.put(fields["key"], ("", dump(Envelope(**{**made, **fields}))))
+
+
 def test_memory_is_bound_where_creates_have_much_to_remember() -> None:
-    soft, made = SoftState(size=40), vars(new_envelope(WHO, "k" * 40, "scripted"))
+    soft = SoftState(size=40)
     for number in range(30):
         job = {"id": f"job-{number}", "text": "x" * 2 * CARRYING}
-        soft.was_created(Envelope(**{**made, "key": str(number), "declared": LONG, "job": job}))
-    kept = soft.created.values()
-    assert [envelope.key for envelope in kept] == ["25", "26", "27", "28", "29"]
-    assert all(len(envelope.declared) < 10 for envelope in kept)
+        remember(soft, key=str(number), declared=LONG, job=job)
+    kept = [load(meta) for _, meta in soft.created.values()]
+    assert [envelope and envelope.key for envelope in kept] == ["25", "26", "27", "28", "29"]
+    assert all(envelope and len(envelope.declared) < 10 for envelope in kept)
 
 
 def test_a_create_with_more_to_remember_than_there_is_room_for_is_remembered() -> None:
-    soft, made = SoftState(size=40), vars(new_envelope(WHO, "k" * 40, "scripted"))
-    soft.was_created(Envelope(**{**made, "key": "short", "job": {"id": "job-1"}}))
-    soft.was_created(Envelope(**{**made, "key": "long", "job": {"id": LONG * 2}}))
+    soft = SoftState(size=40)
+    remember(soft, key="short", job={"id": "job-1"})
+    remember(soft, key="long", job={"id": LONG * 2})
     assert soft.created.get("long") is not None
-    soft.was_created(Envelope(**{**made, "key": "short", "job": {"id": "job-1"}}))
+    remember(soft, key="short", job={"id": "job-1"})
     assert soft.created.get("long") is None
     assert not soft.created._more
     assert soft.created._further == 0

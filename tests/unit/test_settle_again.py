@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.kernel_setup import RUNNING, Numbered, Scripted, Setup, made_for, within
+from tests.unit.kernel_setup import RUNNING, Numbered, Scripted, Setup, made_for, read_back, within
 from tests.unit.test_settle import Others
 
 from flyteagents import Call, Phase, Status, Throttled, Unavailable
@@ -48,7 +48,7 @@ async def created(setup: Setup, number: int) -> Envelope:
     creating = Creating(setup.kernel, setup.flights)
     key = setup.task(prefix(number)).key
     request = setup.request(prefix(number), attempt=number)
-    return await creating.create(request, key, "", Deadline(5))
+    return await read_back(creating.create(request, key, "", Deadline(5)))
 
 
 class Clock:
@@ -175,7 +175,7 @@ async def test_what_is_submitted_after_all_is_looked_for_more_than_once(
     looking.kernel.soft.absences.put(task.key.hex, never_sent())
     looking.agent.script["create"] = [Unavailable("the reply was lost")]
     creating = Creating(looking.kernel, looking.flights)
-    await creating.create(looking.request(prefix(0)), task.key, "", within(0.02))
+    await read_back(creating.create(looking.request(prefix(0)), task.key, "", within(0.02)))
     clock.now += 1.0
     for number in (1, 2):  # each looks for all before it
         assert await asked_by(looking, number) == ["find"] * number
@@ -199,7 +199,9 @@ async def test_a_parked_attempt_tells_how_far_it_came(setup: Setup) -> None:
     setup.agent.script["get"] = [FAILED, FAILED, Unavailable("away")]
     request = setup.request(prefix(3), attempt=3)
     creating = Creating(setup.kernel, setup.flights)
-    envelope = await creating.create(request, setup.task(prefix(3)).key, "", within(0.02))
+    envelope = await read_back(
+        creating.create(request, setup.task(prefix(3)).key, "", within(0.02))
+    )
     assert envelope.parked is not None
     assert envelope.settled == 2
 
@@ -239,7 +241,7 @@ async def test_a_job_that_is_named_too_late_is_the_next_attempts(
     creating = Creating(setup.kernel, setup.flights)
     key = setup.task(prefix(1)).key
     request = setup.request(prefix(1), attempt=1)
-    parked = await creating.create(request, key, "", within(0.01))
+    parked = await read_back(creating.create(request, key, "", within(0.01)))
     assert parked.parked is not None
     answered.set()
     await setup.flights.under_way(key.hex).work  # type: ignore[union-attr] # it waits for the event
@@ -255,7 +257,7 @@ async def test_what_one_attempt_has_begun_the_next_one_has_done(looking: Setup) 
     creating = Creating(looking.kernel, looking.flights)
     key = looking.task(prefix(1)).key
     request = looking.request(prefix(1), attempt=1)
-    assert (await creating.create(request, key, "", within(0.01))).parked is not None
+    assert (await read_back(creating.create(request, key, "", within(0.01)))).parked is not None
 
     next_one = asyncio.ensure_future(created(looking, 2))
     await asyncio.sleep(0.01)

@@ -83,7 +83,7 @@ def played(ours: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[tuple
             telemetry.metrics.requests("acme", "get").answered(seconds, "OK")
             telemetry.metrics.vendor_request("acme", 503, seconds)
             telemetry.metrics.lag.record(seconds)
-        telemetry.metrics.input_bytes("acme", 300)
+        telemetry.metrics.inputs("acme").record(300)
         telemetry.metrics.requests("acme", "delete")  # nothing is counted yet, so nothing is shown
         page = f"http://127.0.0.1:{telemetry.metrics_port}/metrics"
         with urllib.request.urlopen(page, timeout=5) as reply:

@@ -26,8 +26,8 @@ SURFACE = set(
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
     "author's API": 6_085,
-    "_kernel": 31_575,
-    "_wire": 10_470,
+    "_kernel": 31_590,
+    "_wire": 10_480,
     "_vendor": 5_764,
     # Late spans, OTLP bytes, read histograms and batched lines take 4,300 (docs/benchmark.md).
     "_telemetry": 11_895,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 import pytest
-from tests.unit.kernel_setup import RUNNING, Hasty, Numbered, Setup, until, within
+from tests.unit.kernel_setup import RUNNING, Hasty, Numbered, Setup, read_back, until, within
 from tests.unit.test_flight import begin, ends, given_up
 from tests.unit.test_lost import abandoned
 
@@ -132,7 +132,7 @@ async def test_a_bug_in_a_submit_that_was_answered_before_its_vendor_had(
     setup.agent.script["create"] = [held, BUG]
     key = setup.task().key
     creating = Creating(setup.kernel, setup.flights)
-    assert (await creating.create(setup.request(), key, "", Hasty())).unconfirmed
+    assert (await read_back(creating.create(setup.request(), key, "", Hasty()))).unconfirmed
     held.set()
     await until(lambda: not setup.kernel.detached)
     assert any("create raised ValueError" in line for line in errors(caplog))

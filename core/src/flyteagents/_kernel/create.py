@@ -18,7 +18,7 @@ from flyteagents._kernel.carried import packed
 from flyteagents._kernel.copies import completed
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.ends import record_end, record_start
-from flyteagents._kernel.envelope import Envelope, Parked, new_envelope
+from flyteagents._kernel.envelope import Envelope, Parked, dump, new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel, log
@@ -47,8 +47,9 @@ class Creating:
 
     async def create(
         self, request: CreateRequest, key: Key, trace: str, deadline: Deadline
-    ) -> Envelope:
-        """The envelope for CreateTask's answer. Raises Refused for unknown task types and bugs."""
+    ) -> bytes:
+        """CreateTask's answer: a new envelope, or the one that the attempt has already. Raises
+        Refused for unknown task types and bugs."""
         served = self._kernel.served(request.task_type)
         wrote = attempt_number(request.output_prefix)
         envelope = new_envelope(request.identity, key.hex, request.task_type, trace, wrote)
@@ -56,7 +57,7 @@ class Creating:
             task = self._task(served, request, key)
         except AgentError as error:
             text = self._kernel.tell(served, "create", error)
-            return self._park(envelope, Answer(Phase.FAILED, text))
+            return dump(self._park(envelope, Answer(Phase.FAILED, text)))
         completed(
             envelope,
             fingerprint=task.fingerprint.text,
@@ -68,13 +69,13 @@ class Creating:
         # same job (flytepropeller/pkg/controller/nodes/task/handler.go:800-806).
         known = self._kernel.soft.created.get(key.hex)
         flight = self._flights.under_way(key.hex)
-        there = known.fingerprint if known else flight and str(flight.task.fingerprint)
+        there = known[0] if known else flight and flight.task.fingerprint.text
         # Sharing the key's job would pass off the results of other work as this task's.
         if there and not task.fingerprint.matches(there):
             text = "another task with the same output prefix was created before; it is other work"
-            return self._park(envelope, Answer(Phase.FAILED, text))
+            return dump(self._park(envelope, Answer(Phase.FAILED, text)))
         if known:
-            return known
+            return known[1]
 
         flight = flight or self._flights.start(served, task, request, deadline)
         landed = await self._flights.wait(flight, deadline)
@@ -83,10 +84,10 @@ class Creating:
             completed(envelope, settled=flight.settled)
         # Flyte 2 has no ExecuteTaskSync: the end rides in `resource_meta`, and GetTask tells it.
         if served.is_sync:
-            return self._park(envelope, _ran(flight, landed, deadline, "CreateTask"))
+            return dump(self._park(envelope, _ran(flight, landed, deadline, "CreateTask")))
         if landed:
             return self._outcome(flight, envelope, request)
-        return self._not_yet(flight, envelope, request)
+        return dump(self._not_yet(flight, envelope, request))
 
     async def run(self, request: CreateRequest, key: Key, trace: str, deadline: Deadline) -> Answer:
         """ExecuteTaskSync: always a terminal answer. Flyte 1 polls whatever else it is told, with
@@ -130,6 +131,8 @@ class Creating:
 
     def _warnings(self, served: ServedAgent, task: Task[Any]) -> tuple[str, ...]:
         """What the agent has to say of the task, as much of it as an envelope has room for."""
+        if served.warns_of_keys_alone and not task.unread:
+            return ()
         try:
             told = served.agent.warnings(task)
             # One text is a sequence of texts too, of its letters.
@@ -140,7 +143,7 @@ class Creating:
             return ()
         return (*kept, f"and {len(said) - len(kept)} more") if said[WARNINGS:] else kept
 
-    def _outcome(self, flight: Flight, envelope: Envelope, request: CreateRequest) -> Envelope:
+    def _outcome(self, flight: Flight, envelope: Envelope, request: CreateRequest) -> bytes:
         """The vendor has said yes or no."""
         error = flight.work.exception()
         if error is None:
@@ -154,19 +157,20 @@ class Creating:
             self._flights.was_heard(envelope.key)
             record_start(envelope, flight.task)
             # Only a yes: after any other answer a repeated call may hear the vendor's own.
-            self._kernel.soft.was_created(envelope)
-            return envelope
+            meta = dump(envelope)
+            self._kernel.soft.created.put(envelope.key, (envelope.fingerprint, meta))
+            return meta
         what = verdict("create", error)
         text = self._kernel.tell(flight.served, "create", error)
         if what is Verdict.LATER:
             envelope = self._not_yet(flight, envelope, request, text)
             if envelope.parked is not None:
                 self._flights.was_told_failed(flight)
-            return envelope
+            return dump(envelope)
         if what is Verdict.BUG:
             self._flights.was_told_failed(flight)  # it may have come after the vendor's yes
             raise Refused("INTERNAL", text)
-        return self._park(envelope, Answer(phase_of(what), text))
+        return dump(self._park(envelope, Answer(phase_of(what), text)))
 
     def _not_yet(
         self, flight: Flight, envelope: Envelope, request: CreateRequest, why: str = ""

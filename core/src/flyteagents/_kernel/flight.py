@@ -27,6 +27,9 @@ from flyteagents._vendor.budget import Budget
 
 SKEW = 10.0
 """Seconds that two replicas' clocks may be apart: one submits on, and the other one cancels."""
+SUBMITS = YOUNG - SKEW - CALL_LIMIT
+"""Seconds for which an attempt may be submitted. The last submit must have landed while cancels and
+polls still look for its job: another replica's too, which nobody here hears of."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,13 @@ class Flight:
         self.abandoned = False
         self.settled = 0
         self._began = time.monotonic()
-        self.ends_after(0.0)
+        self._ends = self._began + SUBMITS
         self._waiting = 0
         self._heard = False
 
     def ends_after(self, age: float) -> None:
         """When submitting is over, for an attempt that was created `age` seconds ago."""
-        # The last submit must have landed while cancels and polls still look for its job: another
-        # replica's too, which nobody here hears of.
-        self._ends = time.monotonic() + YOUNG - SKEW - CALL_LIMIT - max(age, 0.0)
+        self._ends = self._began + SUBMITS - max(age, 0.0)
 
     @property
     def waits_for(self) -> str:
@@ -119,7 +120,7 @@ class Flight:
 
     def _may_close(self) -> None:
         # After the last caller has gone, answered or not, nothing new is sent but by `goes_on`.
-        self.budget.closed = self._waiting == 0 and not self.goes_on
+        self.budget.closed = self._waiting == 0 and not (self.unconfirmed and self.goes_on)
 
     async def join(self, budget: Budget) -> bool:
         """A later attempt waits for it too, and lends it the time of its own callers: what one

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from flyteagents._agent import Agent
+from flyteagents._agent import Agent, AgentBase
 from flyteagents._environment import PREFIX
 from flyteagents._kernel.admission import Admission
 from flyteagents._kernel.codec import Codec
@@ -67,6 +67,7 @@ class ServedAgent:
         self.idempotency = offered.idempotency
         self.is_sync = offered.is_sync
         self.linkless = getattr(offered.cls, "links", None) is Agent.links
+        self.warns_of_keys_alone = offered.cls.warnings is AgentBase.warnings
         self.codec = codec
         self._cls = offered.cls
         self._telemetry = telemetry

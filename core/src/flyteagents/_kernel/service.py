@@ -13,7 +13,7 @@ from flyteagents._kernel.cancel import Cancelling
 from flyteagents._kernel.create import Creating
 from flyteagents._kernel.deadline import Deadline
 from flyteagents._kernel.ends import record_end
-from flyteagents._kernel.envelope import Envelope, dump
+from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.keys import key_of, prefix_of_task
@@ -56,7 +56,7 @@ class Service:
     async def create(self, request: CreateRequest, deadline: Deadline, rpc: Rpc) -> bytes:
         """CreateTask: the new `resource_meta`."""
         key, trace = self._begin(request, rpc)
-        meta = dump(await self._creating.create(request, key, f"{trace:032x}", deadline))
+        meta = await self._creating.create(request, key, f"{trace:032x}", deadline)
         if self.kernel.private:
             prefix, connection = request.output_prefix, request.connection
             self._asked.put(meta, JobRequest(request.task_type, meta, prefix, connection))

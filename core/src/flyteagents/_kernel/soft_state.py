@@ -10,11 +10,10 @@ import json
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Generic, TypeVar
 
 from flyteagents._kernel.absence import FOR_EVER, IN_VAIN, Absence
-from flyteagents._kernel.envelope import LIMIT, UNKNOWN, Envelope, Parked
+from flyteagents._kernel.envelope import Envelope, Parked
 from flyteagents._kernel.requests import JobRequest
 from flyteagents._kernel.seen import Seen
 from flyteagents._status import Status
@@ -100,7 +99,9 @@ class SoftState:
     """All that one replica remembers.
 
     requests: polls as they were read, by their bytes.
-    created: creates that were answered, by key. late_ends: the ends of those that were answered
+    created: creates that have a job, by key: what it does, as a fingerprint, and the answer. Not as
+    an object, which takes ten times as much, and memory that is cold whenever it is used again.
+    late_ends: the ends of those that were answered
     before their vendor had. troubles: why these wait, for the user.
     settled: by the key of an attempt, the number of the first one before it that a later one has to
     look for. absences: earlier attempts' jobs that were not there, by key.
@@ -113,7 +114,8 @@ class SoftState:
         self._salt = secrets.token_bytes(32)
         self._jobs: Bounded[Seen] = Bounded(size, keep=lambda seen: seen.busy, texts=Seen.texts)
         self.requests: Bounded[JobRequest] = Bounded(REQUESTS, texts=JobRequest.texts)
-        self.created: Bounded[Envelope] = Bounded(size // 4, texts=texts_of)
+        # However long: without it, an agent whose idempotency is `none` would make another job.
+        self.created: Bounded[tuple[str, bytes]] = Bounded(size // 4, texts=lambda it: len(it[1]))
         self.late_ends: Bounded[Parked] = Bounded(size // 4, texts=lambda end: len(end.message))
         self.troubles: Bounded[str] = Bounded(size // 4, texts=len)
         self.settled: Bounded[int] = Bounded(size // 4)
@@ -130,14 +132,6 @@ class SoftState:
     def grew(self, seen: Seen) -> None:
         """What is remembered of the job has other texts now."""
         self._jobs.grew(seen.name)
-
-    def was_created(self, envelope: Envelope) -> None:
-        """Remember a job for repeated creates. However long it is: without this memory, an agent
-        whose idempotency is `none` would make another one."""
-        if len(envelope.declared) > LIMIT:
-            # As the first answer told it: with so much to declare, `dump` has dropped these.
-            envelope = replace(envelope, declared=UNKNOWN, warnings=(), execution="", node="")
-        self.created.put(envelope.key, envelope)
 
     def saw_end(self, envelope: Envelope, status: Status) -> None:
         """The vendor says that the job has ended. What came to nothing is not asked for again, by
@@ -160,9 +154,3 @@ class SoftState:
             if seen.failures.count:
                 ages[seen.task_type,] = max(seen.failures.age, ages.get((seen.task_type,), 0.0))
         return ages
-
-
-def texts_of(envelope: Envelope) -> int:
-    """Bytes of an envelope's texts."""
-    names = envelope.project, envelope.domain, envelope.execution, envelope.node
-    return len(str(envelope.job)) + len(envelope.declared) + sum(map(len, names))

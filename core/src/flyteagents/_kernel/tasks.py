@@ -25,7 +25,9 @@ TOLD = 5
 def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[Any]:
     """Check and assemble the task. Raises InvalidTask."""
     task = request.read()
-    given = {name: value for name, value in task.config.items() if name not in RESERVED}
+    given = task.config
+    if not RESERVED.isdisjoint(given):
+        given = {name: value for name, value in given.items() if name not in RESERVED}
     model = served.offered.models.config
     known = key_names(model)
     unread = sorted(given.keys() - known)

@@ -204,8 +204,9 @@ class Metrics:
         latency = self._latency.series(task_type, operation)
         return CallCounts((task_type, operation), latency, self._succeeded, self._failed)
 
-    def input_bytes(self, task_type: str, size: int) -> None:
-        self._inputs.record(size, task_type)
+    def inputs(self, task_type: str) -> Series:
+        """The bytes of the inputs of a task type's creates, for who records them."""
+        return self._inputs.series(task_type)
 
     def vendor_request(self, agent: str, status: int | None, seconds: float) -> None:
         """One request on the wire; `status` is None when there was no reply."""

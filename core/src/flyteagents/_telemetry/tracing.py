@@ -26,6 +26,7 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
+    TraceFlags,
     get_tracer,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -123,7 +124,7 @@ class Tracing:
     ) -> Attempt:
         """What all calls about one attempt have in common; `created` in epoch seconds."""
         root = self.root(trace, key)
-        sampled = root.trace_flags.sampled
+        sampled = bool(root.trace_flags & TraceFlags.SAMPLED)
         return Attempt(root, sampled, task_type, created, task_attributes(task_type, who))
 
     def operation(self, agent: str, operation: str) -> AbstractContextManager[Span]:

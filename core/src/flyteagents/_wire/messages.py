@@ -262,9 +262,10 @@ def _connection(message: Any) -> Connection:
 
 
 def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
-    task = metadata.task_execution_id.task_id
-    node = metadata.task_execution_id.node_execution_id
-    execution = node.execution_id
+    # Each look into a message makes an object of what is there.
+    attempt = metadata.task_execution_id
+    task, node = attempt.task_id, attempt.node_execution_id
+    execution, labels = node.execution_id, metadata.labels
     name = _name if metadata.ByteSize() > NAME_LIMIT else str  # none of them is long
     return copied(
         _NOBODY,
@@ -275,11 +276,11 @@ def _identity(metadata: flyte1.TaskExecutionMetadata) -> Identity:
         node=name(node.node_id),
         task=name(task.name),
         version=task.version,
-        attempt=metadata.task_execution_id.retry_attempt,
+        attempt=attempt.retry_attempt,
         namespace=metadata.namespace,
         service_account=metadata.k8s_service_account,
         # A map of protobuf is copied by Python code, and most have none.
-        labels=dict(metadata.labels) if metadata.labels else {},
+        labels=dict(labels) if labels else {},
     )
 
 

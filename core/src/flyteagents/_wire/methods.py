@@ -12,7 +12,6 @@ from flyteidl2.connector import connector_pb2 as flyte2
 
 from flyteagents._kernel.answers import MAY_RUN_ON, Refused
 from flyteagents._kernel.deadline import Deadline
-from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.service import Service
 from flyteagents._telemetry.tracing import Rpc
 from flyteagents._wire import messages
@@ -37,6 +36,10 @@ class Methods:
         self._service = service
         self._kernel = service.kernel
         self._methods: list[Method] = []
+        # Task types come from outside, so only those that are served have series.
+        inputs = self._kernel.telemetry.metrics.inputs
+        self._inputs = {each: inputs(each) for each in self._kernel.agents}
+        self._other_inputs = inputs("unknown")
         self._sync = self._method(_SYNC, "ExecuteTaskSync", SYNC)
 
     @property
@@ -70,7 +73,7 @@ class Methods:
 
         async def create(raw: bytes, deadline: Deadline, rpc: Rpc) -> bytes:
             request = messages.create_request(raw, generation)
-            self._count_input(request, len(raw))
+            self._inputs.get(request.task_type, self._other_inputs).record(len(raw))
             meta = await self._service.create(request, deadline, rpc)
             response: bytes = pb.CreateTaskResponse(resource_meta=meta).SerializeToString()
             return response
@@ -137,7 +140,7 @@ class Methods:
             if header is None:
                 raise Refused("INVALID_ARGUMENT", "the stream ended before its header")
             request = messages.sync_request(header, inputs)
-            self._count_input(request, inputs.ByteSize())
+            self._inputs.get(request.task_type, self._other_inputs).record(inputs.ByteSize())
             answer = await self._service.run(request, serving.deadline, serving.rpc)
             resource = messages.resource(answer, FLYTE1)
             # Propeller reads one message and hangs up, so outputs go into the header; a message of
@@ -149,10 +152,6 @@ class Methods:
     def _method(self, service: str, name: str, operation: str) -> Method:
         self._methods.append(Method(self._kernel, service, name, operation))
         return self._methods[-1]
-
-    def _count_input(self, request: CreateRequest, size: int) -> None:
-        label = self._kernel.label(request.task_type)
-        self._kernel.telemetry.metrics.input_bytes(label, size)
 
 
 def _unary(method: Method, body: Body) -> grpc.RpcMethodHandler[bytes, bytes]:
