@@ -9,7 +9,15 @@ import time
 from typing import Any
 
 import pytest
-from tests.unit.kernel_setup import RUNNING, Numbered, Scripted, Setup, until, within
+from tests.unit.kernel_setup import (
+    RUNNING,
+    Numbered,
+    Scripted,
+    Setup,
+    read_back,
+    until,
+    within,
+)
 
 from flyteagents import AgentError, Call, InvalidTask, Phase, Status, Throttled, Unavailable
 from flyteagents._app import _isolate
@@ -17,6 +25,7 @@ from flyteagents._errors import text_of
 from flyteagents._kernel import cancel, poll
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.call import ask
+from flyteagents._kernel.create import Creating
 from flyteagents._kernel.lane import Lane
 from flyteagents._kernel.poll import Polling
 from flyteagents._vendor.budget import Budget
@@ -110,6 +119,34 @@ def test_a_call_that_is_thrown_away_with_its_loop_ends_quietly(setup: Setup) -> 
     loop.close()
     waiting._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio says so as well
     waiting.get_coro().close()  # as Python does with what nobody holds
+
+
+@pytest.mark.usefixtures("asked_once")
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("method", ["fingerprint", "warnings", "handle"])
+async def test_an_exit_in_a_plain_method_is_told_and_ends_no_server(
+    setup: Setup,
+    method: str,
+    raised: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def exits(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(setup.agent, method, exits)
+    monkeypatch.setattr(setup.served, "warns_of_keys_alone", False)
+    setup.agent.script["create"] = [
+        Unavailable("away") if method == "handle" else Numbered(id="job-1")
+    ]
+    creating = Creating(setup.kernel, setup.flights)
+    created = read_back(creating.create(setup.request(), setup.task().key, "", within(60)))
+    if method == "fingerprint":  # without it nobody knows what the job does
+        with pytest.raises(Refused, match="in create"):
+            await created
+    else:
+        assert ((await created).job is None) == (method == "handle")
+    assert type(raised).__name__ in caplog.text
 
 
 @pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt()])

@@ -23,6 +23,7 @@ from flyteagents._kernel.flight import Flight, Made, Stage
 from flyteagents._kernel.flights import Flights
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.keys import attempt_number
+from flyteagents._kernel.lane import RAISED
 from flyteagents._kernel.requests import CreateRequest
 from flyteagents._kernel.returned import check_returned, job_values
 from flyteagents._kernel.served import ServedAgent
@@ -126,7 +127,7 @@ class Creating:
             return build_task(served, request, key)
         except AgentError:
             raise
-        except Exception as error:  # noqa: BLE001 # the agent's own code
+        except RAISED as error:  # the agent's own code
             raise Refused("INTERNAL", self._kernel.tell(served, "create", error)) from None
 
     def _warnings(self, served: ServedAgent, task: Task[Any]) -> tuple[str, ...]:
@@ -138,7 +139,7 @@ class Creating:
             # One text is a sequence of texts too, of its letters.
             said = [told] if isinstance(told, str) else list(told)
             kept = tuple(excerpt(text, WARNING_LIMIT) for text in said[:WARNINGS])
-        except Exception as error:  # noqa: BLE001 # a missing warning must not fail a create
+        except RAISED as error:  # a missing warning must not fail a create
             self._kernel.tell(served, "warnings", error)
             return ()
         return (*kept, f"and {len(said) - len(kept)} more") if said[WARNINGS:] else kept
@@ -183,7 +184,7 @@ class Creating:
             try:
                 handle = flight.served.agent.handle(flight.task)
                 check_returned("handle", handle, flight.served.offered.models.job)
-            except Exception as error:  # noqa: BLE001 # the flight goes on without it
+            except RAISED as error:  # the flight goes on without it
                 handle, text = None, self._kernel.tell(flight.served, "handle", error)
                 why = why or text
         text = why or flight.waits_for

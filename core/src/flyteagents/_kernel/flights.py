@@ -25,6 +25,7 @@ from flyteagents._kernel.envelope import Parked, new_envelope
 from flyteagents._kernel.flight import Flight, Made, Stage
 from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.keys import attempt_number
+from flyteagents._kernel.lane import RAISED
 from flyteagents._kernel.lost import stop_lost
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.requests import CreateRequest
@@ -121,7 +122,7 @@ class Flights:
             return
         try:
             task = build_task(served, request, Key(envelope.key))
-        except Exception as error:  # noqa: BLE001 # a poll never fails for the agent's own code
+        except RAISED as error:  # a poll never fails for the agent's own code
             kernel.tell_seldom(served, "create", error)
             return
         if not task.fingerprint.matches(envelope.fingerprint):

@@ -20,6 +20,8 @@ T = TypeVar("T")
 log = logging.getLogger("flyteagents")
 EXITS = (KeyboardInterrupt, SystemExit)
 """What ends the event loop that it is raised on, and with it the server."""
+RAISED = (Exception, *EXITS)
+"""What an agent's own code may raise. The end of a task is not among it."""
 
 
 def no_error(raised: BaseException) -> RuntimeError:
@@ -62,7 +64,7 @@ class Lane:
         that it fails."""
         try:
             await first()
-        except (Exception, *EXITS) as error:  # the agent's own code
+        except RAISED as error:  # the agent's own code
             log.error("%s cannot be opened on a loop of its own", self._name, exc_info=error)
             return False
         return True

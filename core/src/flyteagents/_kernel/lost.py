@@ -19,6 +19,7 @@ from flyteagents._kernel.detached import pauses
 from flyteagents._kernel.envelope import new_envelope
 from flyteagents._kernel.flight import Flight
 from flyteagents._kernel.kernel import Kernel, log
+from flyteagents._kernel.lane import RAISED
 from flyteagents._kernel.open_job import YOUNG, OpenJob
 from flyteagents._task import Task
 from flyteagents._vendor.budget import Budget
@@ -34,7 +35,7 @@ async def stop_lost(
         job = agent.handle(task)
         if job is None and type(agent).find is not Agent.find:
             job = await _found(kernel, flight, task)
-    except Exception as error:  # noqa: BLE001 # the agent's own code
+    except RAISED as error:  # the agent's own code
         text = kernel.tell(served, "find", error)
         log.warning("%s: cannot find a job that may run: %s", served.task_type, text)
         if task is not flight.task:  # the flight's own is counted where its submit was lost

@@ -28,7 +28,7 @@ from flyteagents._kernel.detached import ended_or_late, turn
 from flyteagents._kernel.ends import record_end
 from flyteagents._kernel.envelope import Envelope
 from flyteagents._kernel.kernel import Kernel, log
-from flyteagents._kernel.lane import EXITS
+from flyteagents._kernel.lane import RAISED
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.stores import OUTPUTS
@@ -356,7 +356,7 @@ class Polling:
             if not links:
                 return ()
             return tuple(Link(redact(link.name), redact(_USER.sub("", link.uri))) for link in links)
-        except (Exception, *EXITS) as error:  # noqa: BLE001 # a missing link must not fail a poll
+        except RAISED as error:  # a missing link must not fail a poll
             self._kernel.tell_seldom(opened.served, "links", error)
             return ()
 
