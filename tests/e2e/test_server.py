@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.vendors.certificates import self_signed
 
+from flyteagents._client import process
 from flyteagents._wire.grpc_threads import NICE
 from flyteagents.testing import RealServer, free_port
 
@@ -304,3 +305,25 @@ def _answers_with(endpoint: str, root: bytes, *, soon: bool = True) -> bool:
 def _certificate() -> tuple[bytes, bytes]:
     certificate, key = self_signed(x509.DNSName("agents.test"))
     return certificate.encode(), key.encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a bound port cannot be listened on")
+def test_a_servers_port_is_given_to_nobody_while_it_starts_or_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else another server answers in its place, until that one ends."""
+    port = free_port()
+    monkeypatch.setattr(process, "_PORTS", range(port, port + 1))
+    server = RealServer(plugins=["duckdb"])
+    assert server.port == port
+    with pytest.raises(OSError, match="is free"):
+        free_port()
+
+    with server:
+        server.kill()
+        with pytest.raises(OSError, match="is free"):
+            free_port()
+        server.restart()
+        assert server.serving()
+        assert server.running
+    assert free_port() == port

@@ -39,15 +39,33 @@ _PORTS = range(10_000, 32_000)
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on now. Nobody else is given it by the
     system: a server that is restarted finds it free again."""
+    with _bound() as taken:
+        return int(taken.getsockname()[1])
+
+
+def _bound() -> socket.socket:
     for _ in range(100):
-        with socket.socket() as probe:
-            try:
-                # Not by `random`: processes with the same seed would choose the same ones.
-                probe.bind(("127.0.0.1", secrets.choice(_PORTS)))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        taken = socket.socket()
+        try:
+            # Not by `random`: processes with the same seed would choose the same ones.
+            taken.bind(("127.0.0.1", secrets.choice(_PORTS)))
+        except OSError:
+            taken.close()
+            continue
+        return taken
     raise OSError(f"no port of {_PORTS.start} to {_PORTS.stop - 1} is free")
+
+
+def _held() -> tuple[int, socket.socket]:
+    """A port that `free_port` gives to nobody while this is open. A server that starts listens on
+    it a second later: until then another could be given it, and be taken for this one."""
+    taken = _bound()
+    port = int(taken.getsockname()[1])
+    # Linux lets who asks for this too, as gRPC does, listen where somebody is bound and does not.
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform != "linux":
+        taken.close()
+    return port, taken
 
 
 class ServerEnded(Exception):
@@ -78,7 +96,11 @@ class ServerProcess:
         options: Sequence[str] = (),
     ) -> None:
         self.env = dict(env)
-        self.port = port or free_port()
+        self._port: socket.socket | None = None
+        if port is None:
+            self._take_port()
+        else:
+            self.port = port
         self.process: subprocess.Popen[bytes] | None = None
         self._port_given = port is not None
         self._ready_within, self._python, self._shown = ready_within, str(python), shown
@@ -123,7 +145,7 @@ class ServerProcess:
             if self._port_given or code != UNAVAILABLE:
                 why = "not ready in time" if code is None else f"exit code {code}"
                 raise ServerEnded(f"{why}:\n{self.log}", code)
-            self.port = free_port()  # somebody took the port between our look and the server's
+            self._take_port()  # somebody took it who had not asked whether it was free
         self._port_given = True  # restarts come back to it
 
     def serving(self, service: str = "") -> bool:
@@ -172,6 +194,7 @@ class ServerProcess:
         code = self.stop()
         self._written = self.log
         self._file.close()
+        self._leave_port()
         return code
 
     def __enter__(self: ServerT) -> ServerT:
@@ -191,6 +214,14 @@ class ServerProcess:
 
     async def __aexit__(self, *raised: object) -> None:
         await asyncio.to_thread(self.close)
+
+    def _take_port(self) -> None:
+        self._leave_port()
+        self.port, self._port = _held()
+
+    def _leave_port(self) -> None:
+        if self._port is not None:
+            self._port.close()
 
     def _ready(self) -> bool:
         output = None if self._shown else self._file
