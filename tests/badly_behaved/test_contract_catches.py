@@ -5,7 +5,6 @@ That they pass for sound agents is in `tests/contract`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -178,7 +177,7 @@ async def test_an_agent_that_breaks_a_promise_is_caught(
 ) -> None:
     contract = type("Contract", (BadContract,), {"task_type": task_type})()
     if task_type in FRESH:
-        await asyncio.to_thread(rig.first.restart)
+        await rig.restart(rig.first)
     name, _, argument = test.rstrip("]").partition("[")
     arguments = [int(argument) if argument.isdigit() else argument] if argument else []
     try:

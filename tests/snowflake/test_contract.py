@@ -178,7 +178,7 @@ class WithLookUpOnly(WithLookUp):
             rig.caller.create(attempt, endpoint=rig.second.endpoint, deadline=5.0)
         )
         await rig.until(lambda: rig.started(attempt) == 1, "the job is started")
-        await asyncio.to_thread(rig.second.restart)
+        await rig.restart(rig.second)
         assert not (await lost).ok
         following = attempt.next()  # which Flyte makes of a CreateTask that fails
         job(await rig.create(following, rig.second))

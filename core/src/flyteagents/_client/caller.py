@@ -84,6 +84,11 @@ class Caller:
         for channel in self._channels.values():
             await channel.close()
 
+    async def connected(self, endpoint: str) -> None:
+        """Wait until a server that was away is reached again. For a second after a refusal gRPC
+        asks it no more, and fails all calls."""
+        await self._channels[endpoint].channel_ready()
+
     async def create(
         self, attempt: Attempt, *, endpoint: str = "", deadline: float | None = None
     ) -> Rpc:

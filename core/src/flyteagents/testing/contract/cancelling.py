@@ -87,7 +87,7 @@ class DeletePromises(AgentHooks):
             await rig.until(lambda: rig.vendor.requests("look") > seen + 1, "two looks")
             rig.vendor.heal()
         await deleting
-        await asyncio.to_thread(rig.second.restart)  # it remembers nothing
+        await rig.restart(rig.second)  # it remembers nothing
         again = await rig.get(attempt, meta, rig.second)
         assert again.phase is Phase.SUCCEEDED, again.resource.message
         assert again.outputs == done.outputs

@@ -75,7 +75,7 @@ class CreatePromises(AgentHooks):
         attempt = rig.attempt(self.runs_long())
         lost = asyncio.ensure_future(rig.caller.create(attempt, endpoint=rig.second.endpoint))
         await rig.until(lambda: rig.started(attempt) == 1, "the job is started")
-        await asyncio.to_thread(rig.second.restart)
+        await rig.restart(rig.second)
         assert not (await lost).ok
         job(await rig.create(attempt, rig.second))
         assert rig.started(attempt) == 1

@@ -51,6 +51,11 @@ class Rig:
         """The first attempt of a task in a new execution."""
         return Attempt(task, generation=self.caller.generation, base=self.base)
 
+    async def restart(self, server: RealServer) -> None:
+        """Kill the server and start it again: it remembers nothing."""
+        await asyncio.to_thread(server.restart)
+        await self.caller.connected(server.endpoint)
+
     # Flyte's default (WA/connector/config.go:45). With less, an answer that takes all the time it
     # is given has 0.3 s for its way back, and a busy machine may take that.
     async def create(self, attempt: Attempt, on: RealServer, deadline: float = 10.0) -> bytes:
