@@ -15,7 +15,7 @@ from importlib_metadata import version
 from flyteagents._errors import text_of
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.kernel import Kernel
-from flyteagents._kernel.lane import EXITS
+from flyteagents._kernel.lane import RAISED
 from flyteagents._kernel.plugins import Broken, Found, discover
 from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.service import Service
@@ -166,7 +166,7 @@ async def _opened(
                 ends.push_async_callback(served.close)
                 await served.open()
                 agents.append(served)
-            except (Exception, *EXITS) as error:  # noqa: BLE001 # the agent's own code
+            except RAISED as error:  # the agent's own code
                 why = f"{type(error).__name__}: {text_of(error)}"
                 cause = f"its agent for {offered.task_types[0]} cannot open: {why}"
                 broken = Broken(plugin.name, plugin.origin, redact(cause))

@@ -79,7 +79,7 @@ class Flight:
         self.abandoned = False
         self.settled = 0
         self._began = time.monotonic()
-        self._ends = self._began + SUBMITS
+        self.ends_after(0.0)
         self._waiting = 0
         self._heard = False
 
@@ -120,7 +120,7 @@ class Flight:
 
     def _may_close(self) -> None:
         # After the last caller has gone, answered or not, nothing new is sent but by `goes_on`.
-        self.budget.closed = self._waiting == 0 and not (self.unconfirmed and self.goes_on)
+        self.budget.closed = self._waiting == 0 and not self.goes_on
 
     async def join(self, budget: Budget) -> bool:
         """A later attempt waits for it too, and lends it the time of its own callers: what one

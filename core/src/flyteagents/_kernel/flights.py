@@ -164,8 +164,7 @@ class Flights:
     def was_heard(self, key: str) -> None:
         """A caller has the attempt's job."""
         self._unheard.pop(key)
-        if self._kernel.private:
-            self.was_settled(key)
+        self.was_settled(key)
 
     def was_settled(self, key: str) -> None:
         """It is known what became of the attempt's submit, so that its job is not looked for."""

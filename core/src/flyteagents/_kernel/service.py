@@ -164,8 +164,11 @@ class Service:
             text = self.kernel.tell(served, "logs", error)
             raise Refused(next(codes, "INTERNAL"), text) from None
         # Here, where the lines are together still: the wire sends and masks one after another.
-        texts = without_keys([line.message for line in page.lines])
-        pairs = zip(page.lines, texts, strict=True)
+        said = [line.message for line in page.lines]
+        masked = without_keys(said)
+        if masked is said:  # there is no key, as in nearly all
+            return page
+        pairs = zip(page.lines, masked, strict=True)
         return replace(page, lines=[replace(line, message=text) for line, text in pairs])
 
     def _begin(self, request: CreateRequest, rpc: Rpc) -> tuple[Key, int]:

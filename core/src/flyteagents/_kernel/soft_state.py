@@ -101,8 +101,8 @@ class SoftState:
     requests: polls as they were read, by their bytes.
     created: creates that have a job, by key: what it does, as a fingerprint, and the answer. Not as
     an object, which takes ten times as much, and memory that is cold whenever it is used again.
-    late_ends: the ends of those that were answered
-    before their vendor had. troubles: why these wait, for the user.
+    late_ends: the ends of those that were answered before their vendor had. troubles: why these
+    wait, for the user.
     settled: by the key of an attempt, the number of the first one before it that a later one has to
     look for. absences: earlier attempts' jobs that were not there, by key.
     stopping: the names of jobs that are being stopped here, and by how many cancels: the memory of
