@@ -251,14 +251,27 @@ def test_a_stop_waits_for_calls_and_not_for_who_watches_the_health() -> None:
 def test_the_threads_that_read_and_write_connections_give_way_to_the_event_loop() -> None:
     with RealServer(["raising"], python_path=[AGENTS]) as server:
         assert server.serving("")
-        nice: dict[str, set[int]] = {}
-        for task in Path(f"/proc/{server.pid}/task").iterdir():
-            with suppress(OSError):  # it has ended meanwhile
-                name = "the loop" if int(task.name) == server.pid else (task / "comm").read_text()
-                priority = os.getpriority(os.PRIO_PROCESS, int(task.name))
-                nice.setdefault(name.strip(), set()).add(priority)
-    (usual,) = nice["the loop"]
-    assert nice["event_engine"] == nice["lifeguard"] == {min(usual + NICE, 19)}
+        end = time.monotonic() + 10
+        while True:
+            nice = priorities(server.pid)
+            (usual,) = nice["the loop"]
+            given = {min(usual + NICE, 19)}
+            # They are known by names that they give themselves, on a busy machine a moment later.
+            if nice.get("event_engine") == nice.get("lifeguard") == given or time.monotonic() > end:
+                break
+            time.sleep(0.05)
+    assert nice["event_engine"] == nice["lifeguard"] == given
+
+
+def priorities(pid: int) -> dict[str, set[int]]:
+    """Those of a process's threads, by their names."""
+    nice: dict[str, set[int]] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it has ended meanwhile
+            name = "the loop" if int(task.name) == pid else (task / "comm").read_text()
+            priority = os.getpriority(os.PRIO_PROCESS, int(task.name))
+            nice.setdefault(name.strip(), set()).add(priority)
+    return nice
 
 
 @pytest.mark.alone

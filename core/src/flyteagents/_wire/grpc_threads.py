@@ -23,14 +23,15 @@ _THREADS = Path("/proc/self/task")
 
 
 def give_way() -> None:
-    """Lower the priority of gRPC's threads, once. Does nothing where threads have none of their
-    own, as on macOS."""
+    """Lower the priority of gRPC's threads, below that of the caller's. Each names itself when it
+    first runs, and is not known before: so do it again a moment after the start, which changes
+    nothing of those that were known. Does nothing where threads have no priority of their own, as
+    on macOS."""
     if not _THREADS.is_dir():
         return
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
     for thread in _THREADS.iterdir():
         # One may end meanwhile, and a sandbox may forbid it.
         with suppress(OSError):
             if (thread / "comm").read_text().startswith(_NAMES):
-                number = int(thread.name)
-                nice = os.getpriority(os.PRIO_PROCESS, number)
-                os.setpriority(os.PRIO_PROCESS, number, nice + NICE)
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), usual + NICE)

@@ -37,6 +37,9 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_connection_age_ms", 300_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
 )
+NAMED = (0.0, 0.2, 2.0)
+"""Seconds after the start in which gRPC's threads have their names: at once mostly, and later where
+the machine is busy."""
 LULL, LULL_WITHIN = 0.005, 1.0
 """Seconds without a new call before the server stops, and for how long to wait for them."""
 LEFT = 0.5
@@ -85,7 +88,8 @@ class Server:
                 "set FLYTEAGENTS_PORT, FLYTEAGENTS_HOST or serve --port"
             )
         await self._server.start()
-        give_way()
+        for seconds in NAMED:
+            asyncio.get_running_loop().call_later(seconds, give_way)
         self._names |= {f"flyteagents.plugin.{name}" for name in plugins}
         for name in self._names:
             await self._health.set(name, SERVING)
