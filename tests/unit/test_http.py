@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -193,10 +194,39 @@ async def test_a_number_that_json_cannot_hold_is_told(setup: Setup) -> None:
         await setup.http().post("/", json={"x": float("nan")})
 
 
+_MEMBERS = [gzip.compress(part, mtime=0) for part in (b'{"id": ', b"", b'"j"}')]
+
+
+async def test_a_gzip_of_several_members_is_one_body(setup: Setup) -> None:
+    body = b"".join(_MEMBERS)
+    setup.vendor.script("*", "*", Response(200, body, {"Content-Encoding": "gzip"}))
+    assert (await setup.http().get("/")).json() == {"id": "j"}
+
+
+def test_a_gzip_is_unpacked_wherever_its_pieces_are_cut() -> None:
+    body = b"".join(_MEMBERS)
+    for cut in range(1, len(body)):
+        reply = bytearray()
+        unpacked = pool._Unpacked(reply)
+        unpacked.add(body[:cut])
+        # A body that ends with a member is a whole one.
+        ends = itertools.accumulate(len(member) for member in _MEMBERS)
+        assert unpacked.cut_off == (cut not in ends)
+        unpacked.add(body[cut:])
+        assert (bytes(reply), unpacked.cut_off) == (b'{"id": "j"}', False)
+
+
 @pytest.mark.parametrize(
     "body",
-    [gzip.compress(b'{"a": 1}' * 99, mtime=0)[:-12], b"no gzip", b"\x1f\x8b"],
-    ids=["cut off", "none", "its start"],
+    [
+        gzip.compress(b'{"a": 1}' * 99, mtime=0)[:-12],
+        b"no gzip",
+        b"\x1f\x8b",
+        b"".join(_MEMBERS)[:-1],
+        _MEMBERS[0] + b"no gzip",
+        _MEMBERS[0] + b"\0",
+    ],
+    ids=["cut off", "none", "its start", "last member cut off", "garbage behind", "a byte behind"],
 )
 async def test_a_gzip_that_is_cut_off_or_none_is_no_answer(setup: Setup, body: bytes) -> None:
     setup.vendor.script("*", "*", Response(200, body, {"Content-Encoding": "gzip"}))
@@ -206,8 +236,9 @@ async def test_a_gzip_that_is_cut_off_or_none_is_no_answer(setup: Setup, body: b
     assert (await setup.http().get("/")).json() == {"id": "j", "n": 1}
 
 
-async def test_a_reply_without_end_is_cut_off(setup: Setup) -> None:
-    bomb = gzip.compress(b"\0" * (pool.REPLY_LIMIT + 1))
+@pytest.mark.parametrize("members", [1, 2])
+async def test_a_reply_without_end_is_cut_off(setup: Setup, members: int) -> None:
+    bomb = gzip.compress(b"\0" * (pool.REPLY_LIMIT // members + 1)) * members
     setup.vendor.script("*", "*", Response(200, bomb, {"Content-Encoding": "gzip"}), repeat=True)
     with pytest.raises(Unavailable, match="64 MiB"):
         await setup.http().get("/")

@@ -37,6 +37,7 @@ REPLY_LIMIT = 64 << 20
 HEADER_LIMIT = 64 << 10
 _LARGE = 1 << 20
 """Bytes of a body that aiohttp wants as a file, to write it in pieces."""
+_GZIP = zlib.MAX_WBITS | 16
 _W3C = TraceContextTextMapPropagator()
 _under_way: ContextVar[Trip] = ContextVar("trip")
 
@@ -195,17 +196,19 @@ class Trip:
             proxy=self._proxy and self._proxy.url,
         ) as response:
             self.kept = False
-            reply, begun = bytearray(), False
+            reply = bytearray()
             gzipped = "gzip" in response.headers.get("content-encoding", "")
-            unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16) if gzipped else None
+            unpacked = _Unpacked(reply) if gzipped else None
             async for chunk in response.content.iter_any():
-                # Counted as it comes, and unpacked: a short gzip may hold more than memory does.
-                begun = True
-                reply += unpacked.decompress(chunk, REPLY_LIMIT + 1) if unpacked else chunk
+                if unpacked is None:
+                    reply += chunk
+                else:
+                    unpacked.add(chunk)
+                # Counted as it comes.
                 if len(reply) > REPLY_LIMIT:
                     self.came = "oversized"
                     raise Unavailable(f"the reply of {self.to} is over {REPLY_LIMIT >> 20} MiB")
-        if begun and unpacked is not None and not unpacked.eof:
+        if unpacked is not None and unpacked.cut_off:
             raise aiohttp.ClientPayloadError
         # One that comes more than once may be joined by commas (RFC 9110, 5.3).
         headers: dict[str, str] = {}
@@ -232,3 +235,23 @@ class Trip:
         if self.kept and isinstance(error, aiohttp.ServerDisconnectedError | OSError):
             self.came = "stale"
         return Unavailable(f"the connection to {self.to} broke, or what it answered is not HTTP")
+
+
+class _Unpacked:
+    """A gzip body as it comes, unpacked into `reply`. It may have several members, one behind the
+    other (RFC 1952, 2.2)."""
+
+    def __init__(self, reply: bytearray) -> None:
+        self._reply = reply
+        self._member = zlib.decompressobj(_GZIP)
+        self.cut_off = False
+
+    def add(self, chunk: bytes) -> None:
+        """Raises zlib.error for what is no member."""
+        # A short gzip may hold more than memory does.
+        while chunk and len(self._reply) <= REPLY_LIMIT:
+            if self._member.eof:
+                self._member = zlib.decompressobj(_GZIP)
+            self._reply += self._member.decompress(chunk, REPLY_LIMIT + 1 - len(self._reply))
+            chunk = self._member.unused_data
+            self.cut_off = not self._member.eof
