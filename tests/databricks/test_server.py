@@ -74,6 +74,17 @@ async def test_a_success_with_an_error_pb_is_none_also_where_no_output_is_declar
     assert "my mistake" in outcome.message
 
 
+async def test_a_message_that_was_cut_in_the_middle_of_a_character_ends_its_task(
+    databricks: FakeDatabricks,
+) -> None:
+    refused = Plan(result="FAILED", code="INVALID_CLUSTER_REQUEST", message="cut: \ud83d")
+    databricks.will("tasks", refused)
+    async with flyte(databricks) as propeller:
+        outcome = await propeller.run(flyte_task(EXISTING), attempts=3)
+    assert (outcome.phase, outcome.attempts) == (Phase.FAILED, 1)
+    assert "INVALID_CLUSTER_REQUEST" in outcome.message
+
+
 async def test_a_task_whose_failure_could_never_be_seen_is_refused_before_it_runs(
     databricks: FakeDatabricks,
 ) -> None:

@@ -82,7 +82,7 @@ def test_a_replicated_account_goes_by_its_own_name() -> None:
     ],
 )
 def test_the_drivers_region_replaces_the_accounts(account: str, region: str, host: str) -> None:
-    assert Account(account).host(region) == host
+    assert Account(account).within(region).host() == host
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_is_no_account_is_refused(name: str) -> None:
 
 def test_a_region_cannot_become_another_host() -> None:
     with pytest.raises(InvalidTask):
-        Account("xy12345").host("evil.example/x")
+        Account("xy12345").within("evil.example/x")
 
 
 @pytest.mark.parametrize(

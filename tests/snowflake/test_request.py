@@ -152,7 +152,8 @@ def test_what_the_sql_api_does_not_take_is_refused_in_words(
         ({"host": "sf.internal", "port": 8443.0}, "sf.internal:8443"),
         ({"port": 443.0}, None),
         ({"port": 8443.0}, "acct.snowflakecomputing.com:8443"),
-        ({"region": "eu-central-1"}, "acct.eu-central-1.snowflakecomputing.com"),
+        ({"region": "eu-central-1"}, None),
+        ({"host": "sf.internal", "region": "eu-central-1"}, "sf.internal"),
     ],
 )
 def test_a_host_of_the_tasks_own_is_kept_with_the_job(

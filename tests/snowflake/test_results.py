@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+import time
 
 import pytest
-from tests.snowflake.driving import QUERY_ID, Driver
+from tests.snowflake.driving import CONFIG, QUERY_ID, Driver
 from tests.snowflake.fake_snowflake import BASE, FakeSnowflake
 
-from flyteagents import Column, Kind, Phase, Schema, StructuredDataset, Type
+from flyteagents import Column, Kind, Phase, Reply, Schema, StructuredDataset, Type
 from flyteagents.testing import Response
 from flyteagents_snowflake import agent as agent_module
+from flyteagents_snowflake.answers import Answer, answer
 
 RESULTS = {"results": StructuredDataset}
+DECLARED = {"results": Type(Kind.STRUCTURED_DATASET)}
 
 
 async def test_the_result_is_not_that_of_the_begin_of_a_transaction(
@@ -31,14 +36,13 @@ async def test_where_snowflake_counts_other_statements_no_result_is_guessed(
     job = await driver.create(driver.task("SELECT 1; DROP TABLE IF EXISTS t", outputs=RESULTS))
     last = await driver.create(driver.task("SELECT 1; SELECT 2", outputs=RESULTS, number=1))
     handles = [QUERY_ID.replace("01", f"{number}1", 1) for number in range(3)]
-    answer = {"code": "090001", "statementHandle": job.query_id, "statementHandles": handles}
-    snowflake.script("GET", "*", Response(200, answer), repeat=True)
-    declared = {"results": Type(Kind.STRUCTURED_DATASET)}
-    status = await driver.get(job, declared=declared)
+    done = {"code": "090001", "statementHandle": job.query_id, "statementHandles": handles}
+    snowflake.script("GET", "*", Response(200, done), repeat=True)
+    status = await driver.get(job, declared=DECLARED)
     assert status.phase is Phase.FAILED
     assert "3 statements where the agent sees 2" in (status.message or "")
     assert (await driver.get(job)).phase is Phase.SUCCEEDED  # nobody asks for a result
-    status = await driver.get(last, declared=declared)
+    status = await driver.get(last, declared=DECLARED)
     assert str((status.outputs or {})["results"]).count(handles[2]) == 1
 
 
@@ -71,6 +75,52 @@ async def test_the_uri_is_in_the_dialect_of_the_sdk_that_wrote_the_task(
     handle = snowflake.statement.handle
     uri = f"snowflake://{user}/wh/db/public/{handle}"
     assert status.outputs == {"results": StructuredDataset(uri, columns, "parquet")}
+
+
+@pytest.mark.parametrize(
+    ("account", "given", "read"),
+    [
+        ("https://acct.snowflakecomputing.com/", {}, "acct"),
+        ("acct.eu-central-1.snowflakecomputing.com", {}, "acct.eu-central-1"),
+        ("acct", {"region": "eu-central-1"}, "acct.eu-central-1"),
+        ("acct", {"region": "eu-central-1", "host": "sf.internal"}, "acct"),
+    ],
+)
+async def test_the_uri_names_the_account_as_the_driver_of_its_readers_takes_it(
+    driver: Driver, account: str, given: dict[str, object], read: str
+) -> None:
+    custom = {**CONFIG, "account": account, "connection_kwargs": given}
+    job = await driver.create(driver.task(custom=custom, outputs=RESULTS))
+    outputs = (await driver.ended(job, declared=DECLARED)).outputs
+    found = (outputs or {})["results"]
+    assert isinstance(found, StructuredDataset)
+    parts = re.split(r"\/|://|:", found.uri)  # as both SDKs do
+    assert parts[1:3] == ["me", read]
+    assert len(parts) == 7
+    region = read.partition(".")[2] or "us-west-2"
+    assert f".com/{region}/acct/" in driver.agent.links(job)[0].uri
+
+
+async def test_a_large_result_is_not_read(snowflake: FakeSnowflake, driver: Driver) -> None:
+    job = await driver.create(driver.task(outputs=RESULTS))
+    await driver.ended(job)
+    rows = [[str(number)] * 100 for number in range(10_000)]
+    done = {"code": "090001", "statementHandle": job.query_id, "data": [*rows, [1, True, {}]]}
+    snowflake.script("GET", "*", Response(200, done), repeat=True)
+    # Whatever a cell is, it says nothing of the statement, which has ended.
+    assert (await driver.get(job, declared=DECLARED)).phase is Phase.SUCCEEDED
+
+    reply = Reply(200, {}, json.dumps(done).encode())
+    took = []
+    for read in (lambda: answer(reply, Answer), lambda: json.loads(reply.body)):
+        times = []
+        for _ in range(3):
+            began = time.process_time()
+            read()
+            times.append(time.process_time() - began)
+        took.append(min(times))
+    # The event loop stands still meanwhile.
+    assert took[0] < took[1]
 
 
 async def test_an_output_that_is_no_table_fails_in_words(driver: Driver) -> None:

@@ -251,6 +251,8 @@ async def test_a_reply_without_end_is_cut_off(setup: Setup, members: int) -> Non
         ({"n": "s3cret-value"}, "State: id, n"),
         ("<html>s3cret-value</html>", "not JSON"),
         (b"", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"id": "\\ud83d", "n": "s3cret-value"}', "State: n"),
         (["s3cret-value"], "State: all of it"),
     ],
 )
@@ -262,6 +264,19 @@ async def test_a_reply_that_does_not_fit_names_fields_and_no_values(
         await setup.http().get("/", into=State)
     assert text in str(raised.value)
     assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"id": "a ?", "message": "cut off in an emoji: \ud83d"}',
+        rb'{"id": "a \ud83d"}',
+        b'{"id": "a \xed\xa0\xbd"}',
+    ],
+)
+async def test_half_of_a_character_makes_no_answer_unreadable(setup: Setup, body: bytes) -> None:
+    setup.vendor.script("*", "*", Response(200, body))
+    assert (await setup.http().get("/", into=State)).id == "a ?"
 
 
 async def test_new_fields_of_the_vendors_are_ignored(setup: Setup) -> None:

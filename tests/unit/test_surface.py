@@ -25,7 +25,7 @@ SURFACE = set(
 )
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
-    "author's API": 6_085,
+    "author's API": 6_108,
     "_kernel": 31_610,
     "_wire": 10_500,
     "_vendor": 5_871,

@@ -53,22 +53,25 @@ class Reply:
         """The body as JSON; raises Unavailable when it is none, since a gateway wrote it then."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unavailable(f"the vendor's reply ({self.status}) is not JSON") from None
 
     def into(self, model: type[M]) -> M:
         """The body as a model. Fields that the model does not have are ignored, also where the
-        model forbids them, since vendors add fields. Raises Unavailable: values may be secret, so
-        it names fields only."""
+        model forbids them, since vendors add fields. Half of a character is read as `?`. Raises
+        Unavailable: values may be secret, so it names fields only."""
         try:
-            return model.model_validate_json(self.body, extra="ignore")
+            try:
+                return model.model_validate_json(self.body, extra="ignore")
+            except ValidationError:
+                # To pydantic a text that was cut in the middle of a character is no JSON.
+                whole = json.dumps(self.json(), ensure_ascii=False).encode(errors="replace")
+                return model.model_validate_json(whole, extra="ignore")
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False, include_input=False)
             fields = [".".join(map(str, problem["loc"])) or "all of it" for problem in problems[:5]]
-            what = f"does not fit {model.__name__}: {', '.join(fields)[:400]}"
-            if problems[0]["type"] == "json_invalid":
-                what = "is not JSON"
-            raise Unavailable(f"the vendor's reply ({self.status}) {what}") from None
+            what = f"{model.__name__}: {', '.join(fields)[:400]}"
+            raise Unavailable(f"the vendor's reply ({self.status}) does not fit {what}") from None
 
 
 class Sent(TypedDict, total=False):

@@ -185,7 +185,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
         async def stop(handle: str) -> Reply:
             reply = no_page(await call.http.post(f"{STATEMENTS}/{handle}/cancel", accept=(422,)))
             if reply.status == 422:
-                answer(reply)  # that it has ended already is for Snowflake to say
+                answer(reply, Answer)  # that it has ended already is for Snowflake to say
             return reply
 
         outcome, *_ = await asyncio.gather(*map(stop, handles), return_exceptions=True)
@@ -260,7 +260,7 @@ class SnowflakeAgent(Agent[SnowflakeSettings, SnowflakeConfig, SnowflakeJob]):
                 f"there is no SQL API at this account; is its name right? {error.message}",
                 code=error.code,
             ) from None
-        found = answer(reply)
+        found = answer(reply, Answer)
         # A statement that has failed already is a job too: GetTask tells its end, and why.
         if found.handle is not None:
             return _made(asked, found.handle)
@@ -351,7 +351,7 @@ def _made(asked: Submit, query_id: str) -> SnowflakeJob:
 
 
 def _answer(handle: str, reply: Reply) -> Answer:
-    found = answer(reply)
+    found = answer(reply, Answer)
     if found.code == reasons.GONE:
         raise JobNotFound(f"Snowflake has no statement {handle}", code=found.code)
     return found

@@ -6,15 +6,16 @@ https://docs.snowflake.com/en/developer-guide/sql-api/reference
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 from flyteagents import Reply, Unavailable
 from flyteagents.kit.answers import AnswerPart
 from flyteagents_snowflake.names import QueryId
 
+A = TypeVar("A", bound="Answer")
 DONE = "090001"
 TOO_LARGE = "391908"
 """The statement succeeded, and its result is more than the SQL API gives out."""
@@ -41,11 +42,16 @@ class ResultShape(_Part):
     partition_info: tuple[Partition, ...] = ()
 
 
-class Answer(_Part):
+class Answer(BaseModel):
     """Of a statement that runs, has succeeded, has failed or was cancelled.
 
     handles: of the statements of a request that has several. created: milliseconds since 1970.
+
+    The first part of a result comes with it, which may be 10 MB and more. Nobody reads it here, so
+    it has no field, and no validator of the whole, which would make Python's objects of it all.
     """
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True)
 
     status: int = Field(0, exclude=True)
     code: str = ""
@@ -55,8 +61,12 @@ class Answer(_Part):
     handles: tuple[QueryId, ...] = Field((), alias="statementHandles")
     created: float | None = Field(None, alias="createdOn")
     shape: ResultShape | None = Field(None, alias="resultSetMetaData")
-    data: tuple[tuple[str | None, ...], ...] = ()
-    stats: Mapping[str, Any] = Field(default_factory=dict)
+    stats: Mapping[str, Any] = {}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any, of: ValidationInfo) -> Any:
+        return cls.model_fields[str(of.field_name)].default if value is None else value
 
     @property
     def running(self) -> bool:
@@ -66,21 +76,23 @@ class Answer(_Part):
     def succeeded(self) -> bool:
         return self.status == 200 and self.code in (DONE, TOO_LARGE)
 
+
+class Rows(Answer):
+    """Of a short statement whose result is read, as far as its first part has it."""
+
+    data: tuple[tuple[str | None, ...], ...] = ()
+
     @property
     def rows(self) -> list[dict[str, str | None]]:
-        """The result's first partition, by the columns' names in lower case."""
+        """By the columns' names in lower case."""
         names = [column.name.lower() for column in self.shape.row_type] if self.shape else []
         return [dict(zip(names, row, strict=False)) for row in self.data]
 
 
-def answer(reply: Reply) -> Answer:
+def answer(reply: Reply, model: type[A]) -> A:
     """Raises Unavailable for what Snowflake did not write."""
-    found = reply.json()
-    if not isinstance(found, dict) or not found.get("code"):
+    found = reply.into(model)
+    if not found.code:
         # A proxy's page, say: it tells nothing of the statement, so it must not end the task.
         raise Unavailable(f"Snowflake's reply ({reply.status}) is not an answer of the SQL API")
-    try:
-        return Answer.model_validate({**found, "status": reply.status})
-    except ValidationError as error:
-        fields = ", ".join(str(one["loc"][0]) for one in error.errors()[:5] if one["loc"])
-        raise Unavailable(f"Snowflake's reply ({reply.status}) has a strange {fields}") from None
+    return found.model_copy(update={"status": reply.status})

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flyteagents import Call, InvalidTask, JobNotFound, Throttled, Unavailable
-from flyteagents_snowflake.answers import answer
+from flyteagents_snowflake.answers import Rows, answer
 from flyteagents_snowflake.literals import text_literal
 from flyteagents_snowflake.names import exact, quoted
 from flyteagents_snowflake.reasons import words
@@ -112,7 +112,7 @@ async def ask(desk: Desk, statement: str, value: str | None, call: Call) -> list
         accept=(408, 422),
     )
     try:
-        found = answer(await asyncio.wait_for(request, seconds))
+        found = answer(await asyncio.wait_for(request, seconds), Rows)
     except asyncio.TimeoutError:
         if call.trouble:  # it was not the warehouse: Snowflake could not be asked at all
             raise Unavailable(f"Snowflake did not answer in time: {call.trouble}") from None

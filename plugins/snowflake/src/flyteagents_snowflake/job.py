@@ -58,9 +58,9 @@ class SnowflakeJob(Job):
             return values
         kept = {name: value for name, value in values.items() if name != "connection_kwargs"}
         given = values["connection_kwargs"]
-        if isinstance(given, Mapping):
+        if isinstance(given, Mapping) and values.get("account"):
             try:
-                kept["host"] = host_of(str(values.get("account")), given)
+                kept["account"], kept["host"] = located(str(values["account"]), given)
             except InvalidTask as error:
                 # To pydantic only a ValueError is a refusal.
                 raise ValueError(error.message) from None
@@ -75,13 +75,12 @@ class SnowflakeJob(Job):
         return f"{self.query_id} of {self.account}"
 
 
-def host_of(account: str, given: Mapping[str, Any]) -> str | None:
-    """The host that the driver's parameters lead to; None for the account's own. Raises
-    InvalidTask."""
+def located(name: str, given: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The account that the driver's parameters lead to, and the host, None for the account's own.
+    Raises InvalidTask."""
     host, port, region = given.get("host"), given.get("port"), given.get("region")
+    # In the account, and not in the host alone: readers of the result have nothing else.
+    account = Account(name).within("" if host else str(region or ""))
     # A port that went through a protobuf Struct is 443.0.
     own = "" if not port or int(port) == 443 else f":{int(port)}"
-    if not host and not region and not own:
-        return None
-    found = str(host or Account(account).host(str(region or "")))
-    return f"{found}{own}"
+    return account.name, f"{host or account.host()}{own}" if host or own else None

@@ -42,12 +42,14 @@ class Account:
             )
         object.__setattr__(self, "name", name)
 
-    def host(self, region: str | None = None) -> str:
-        """region: what the driver's parameter of that name says; it replaces the account's."""
+    def within(self, region: str) -> Account:
+        """The account in the region that the driver's parameter of that name says, which replaces
+        its own. Raises InvalidTask."""
+        label = self.name.partition(".")[0]
+        return self if region in ("", _HOME) else Account(f"{label}.{region}")
+
+    def host(self) -> str:
         parts = self.name.lower().split(".")
-        if region and region != _HOME:
-            # As part of an account, so that it is checked as one is: it becomes part of a host.
-            parts = [parts[0], *Account(f"x.{region}").name.lower().split(".")[1:]]
         china = len(parts) > 1 and parts[1].startswith("cn-")
         # A certificate's names have no underscores.
         parts[0] = parts[0].replace("_", "-")

@@ -15,10 +15,9 @@ from flyteagents.kit.limits import time_limit
 from flyteagents.kit.texts import excerpt
 from flyteagents_snowflake import binding
 from flyteagents_snowflake.config import SnowflakeConfig
-from flyteagents_snowflake.job import Sdk, SnowflakeJob, host_of
+from flyteagents_snowflake.job import Sdk, SnowflakeJob, located
 from flyteagents_snowflake.literals import text_literal
 from flyteagents_snowflake.names import exact
-from flyteagents_snowflake.places import Account
 from flyteagents_snowflake.scanner import Part, parts
 from flyteagents_snowflake.settings import SnowflakeSettings
 from flyteagents_snowflake.tag import query_tag
@@ -67,14 +66,14 @@ def place_of(task: Task[SnowflakeConfig], settings: SnowflakeSettings) -> dict[s
                 f"FLYTEAGENTS_SNOWFLAKE_{what.upper()}"
             )
     assert account is not None
-    Account(account)  # it becomes a host
+    account, host = located(account, given.model_dump())
     return {
         "account": account,
         "user": user,
         "database": config.database or settings.database,
         "schema_name": config.schema_name or settings.schema,
         "warehouse": config.warehouse or settings.warehouse,
-        "host": host_of(account, given.model_dump()),
+        "host": host,
         "login": given.login,
         "sdk": sdk_of(task),
     }
