@@ -6,6 +6,10 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10; 
 # flytekit has no release for 3.13, so what compares with it takes an older Python.
 OLDER = $(shell for p in $(BIN)/python $(PYTHON) python3.12 python3.11 python3.10; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] > (3, 12))' 2>/dev/null && echo $$p && exit; done; echo python3.12)
+# A distribution builds its Python with optimisation, and the image has Debian's (deploy/Dockerfile). One that was built
+# without, as pyenv does, takes up to twice as long for the same code.
+SYSTEM := import ensurepip, sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+BENCH_PYTHON ?= $(shell p=/usr/bin/python3; $$p -c '$(SYSTEM)' 2>/dev/null && echo $$p || echo $(OLDER))
 # The BigQuery emulator needs exactly 3.13; without one its tests say so and are skipped.
 NEWER := $(shell for p in python3.13 $$HOME/.pyenv/versions/3.13*/bin/python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && echo $$p && exit; done)
@@ -67,8 +71,8 @@ spark: .venv/test.done .cache/venvs/databricks-jvm/done ## Databricks' tasks on 
 	@command -v java >/dev/null || { echo "make spark needs a JVM (java), which is not installed" >&2; exit 1; }
 	FLYTEAGENTS_TEST_SPARK=jvm $(PYTEST) tests/databricks/test_sdk_tasks.py tests/databricks/test_commands.py -rs
 
-bench: .venv/test.done .cache/venvs/flytekit/done .cache/venvs/databricks/done ## side by side with flytekit's connector service
-	$(BIN)/python -m tests.bench
+bench: .cache/bench/flyteagents/made .cache/bench/flytekit/done .cache/bench/databricks/done ## side by side with flytekit's connector service; PARTS="slow memory" for some of it
+	.cache/bench/flyteagents/bin/python -m tests.bench $(PARTS)
 
 sizes: .venv/test.done ## how much code each layer holds, in tokens
 	@$(BIN)/python -m tests.sizes
@@ -86,6 +90,22 @@ capacity: .venv/test.done ## how many jobs a pod carries, measured here
 
 clean: ## remove what the other targets made
 	rm -rf .venv .cache build
+
+# An environment with the product and what its tests need; one with others' packages.
+define product
+	rm -rf $(@D)
+	$(1) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r requirements/test.txt
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation $(DEMO) $(TEST)
+	@touch $@
+endef
+define others
+	@echo "making an environment for $(notdir $(@D))"
+	rm -rf $(@D)
+	$(1) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $(2)
+	@touch $@
+endef
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else f"flyteagents needs Python 3.10 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}; run make PYTHON=python3.12")'
@@ -106,18 +126,10 @@ clean: ## remove what the other targets made
 	@touch $@
 
 .cache/venvs/deploy/done: requirements/deploy.txt | .venv/made
-	@echo "making an environment for what checks the image and the chart"
-	rm -rf $(@D)
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
-	@touch $@
+	$(call others,$(PYTHON),$<)
 
 .cache/venvs/local-bigquery/done: requirements/local-bigquery.txt
-	@echo "making an environment for the BigQuery emulator"
-	rm -rf $(@D)
-	$(NEWER) -m venv $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
-	@touch $@
+	$(call others,$(NEWER),$<)
 
 .PRECIOUS: .cache/venvs/py%/made
 # Never made: the tests are run each time.
@@ -125,25 +137,22 @@ clean: ## remove what the other targets made
 	.cache/venvs/py$*/bin/python -m pytest $(BESIDE) -m "not alone" tests/unit tests/e2e/test_error_table.py
 
 .cache/venvs/py%/made: requirements/test.txt core/pyproject.toml
-	rm -rf $(@D)
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r requirements/test.txt
-	$(@D)/bin/python -m pip --disable-pip-version-check -q install --no-deps --no-build-isolation $(DEMO) $(TEST)
-	@touch $@
+	$(call product,$(PYTHON))
+
+# What is compared runs on one Python, so each of it has an environment here.
+.cache/bench/flyteagents/made: requirements/test.txt core/pyproject.toml
+	$(call product,$(BENCH_PYTHON))
+
+.cache/bench/%/done: requirements/%.txt
+	$(call others,$(BENCH_PYTHON),$<)
 
 # Real Spark takes the place of the client of Spark Connect: both are the package pyspark.
 .cache/venvs/databricks-jvm/done: requirements/databricks.txt requirements/databricks-jvm.txt | .venv/made
-	@echo "making an environment for real Spark"
-	rm -rf $(@D)
-	$(OLDER) -m venv $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
+	$(call others,$(OLDER),$<)
+	@rm $@
 	$(@D)/bin/python -m pip --disable-pip-version-check -q uninstall -y pyspark-client
 	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $(word 2,$^)
 	@touch $@
 
 .cache/venvs/%/done: requirements/%.txt | .venv/made
-	@echo "making an environment for $*"
-	rm -rf $(@D)
-	$(OLDER) -m venv $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check -q install $(LOCKED) -r $<
-	@touch $@
+	$(call others,$(OLDER),$<)

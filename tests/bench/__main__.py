@@ -1,7 +1,7 @@
-"""Our server beside flytekit's connector service: `python -m tests.bench [part ...]`.
+"""Our server beside flytekit's connector service: `make bench`, `make bench PARTS="slow memory"`.
 
 Prints medians over the rounds, and writes them to build/bench.md, with all figures in
-build/bench.json. `python -m tests.bench --page` puts the last run into docs/benchmark.md.
+build/bench.json. `make bench PARTS=--page` puts the last run into docs/benchmark.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import platform
 import subprocess
 import sys
+import sysconfig
 import time
 from importlib.metadata import version
 from os import cpu_count, getloadavg
@@ -75,7 +76,16 @@ def _machine() -> dict[str, str]:
         "flyteagents": version("flyteagents"),
         "flytekit": theirs.pop("flytekit"),
         **{n: v if theirs[n] == v else f"{v} and {theirs[n]}" for n, v in mine.items()},
+        "its build": _build(),
     }
+
+
+def _build() -> str:
+    """Whose this Python is: one that was built without optimisation takes up to twice as long."""
+    if sys.base_prefix == "/usr":
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    options = str(sysconfig.get_config_var("CONFIG_ARGS"))
+    return "optimised" if "--enable-optimizations" in options else "not optimised"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.bench import beside
 from tests.bench.beside import Pair
-from tests.bench.processes import ROOT, Vendor
+from tests.bench.processes import BESIDE, Vendor
 
 
 def measure() -> dict[str, Any]:
@@ -39,6 +39,6 @@ PAIR = Pair(
     },
     ours=_ours,
     theirs=_theirs,
-    python=ROOT / ".cache" / "venvs" / "databricks" / "bin" / "python",
+    python=BESIDE / "databricks" / "bin" / "python",
     tls=True,
 )

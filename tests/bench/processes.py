@@ -25,7 +25,9 @@ from flyteagents.testing import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-FLYTEKIT = ROOT / ".cache" / "venvs" / "flytekit" / "bin" / "python"
+# `make bench` makes the environments side by side, of one Python.
+BESIDE = Path(sys.prefix).parent
+FLYTEKIT = BESIDE / "flytekit" / "bin" / "python"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _EAGER = (
     ("grpc.initial_reconnect_backoff_ms", 20),
