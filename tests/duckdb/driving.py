@@ -180,12 +180,26 @@ async def only(data_dir: Path, count: int) -> bool:
 
 
 def kill_jobs(data_dir: Path) -> int:
-    """Kill what runs there, as the kernel of the machine does for want of memory."""
+    """Kill what runs there, as the kernel of the machine does for want of memory. None of them
+    holds a lock any more when this returns."""
     killed = processes_of(data_dir)
     for process in killed:
         with suppress(ProcessLookupError):  # it has just ended by itself
             os.kill(process, signal.SIGKILL)
+    end = time.monotonic() + 30
+    while not all(map(_over, killed)) and time.monotonic() < end:
+        time.sleep(0.005)
     return len(killed)
+
+
+def _over(process: int) -> bool:
+    """Whether a process, all its threads, has ended. It loses its command line, by which it is
+    found, a while before it lets go of its files."""
+    try:
+        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return words[0] in "ZX" and int(words[17]) <= 1  # its state, and how many threads it has
 
 
 @contextmanager
