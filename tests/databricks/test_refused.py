@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,22 @@ async def test_an_input_of_bytes_is_no_notebooks_parameter(
         with pytest.raises(InvalidTask, match="takes no"):
             await driver.create(replace(task, inputs={"x": value}))
     assert databricks.submits == []
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["{{job.run_id}}", "{{ job.start_time.iso_date }}", "{{tasks.`a b`.values.x}}", "{{run_id}}"],
+)
+async def test_an_input_that_databricks_would_change_is_no_notebooks_parameter(
+    databricks: FakeDatabricks, driver: Driver, reference: str
+) -> None:
+    task = driver.task(EXISTING, notebookPath="/n", notebookBaseParameters={"meant": reference})
+    for value in (f"a {reference}", [reference], {"of": reference}):
+        with pytest.raises(InvalidTask, match=f"'x' has '{re.escape(reference)}'"):
+            await driver.create(replace(task, inputs={"x": value}))
+    assert databricks.submits == []
+    # No reference to Databricks, which takes it as it is.
+    await driver.create(replace(task, inputs={"x": "{{ name }} {{jobs.id}} {job.id} {{job_idx}}"}))
 
 
 async def test_a_store_that_hangs_does_not_hold_a_task_back(

@@ -47,6 +47,12 @@ _BUNDLES = frozenset({"--additional-distribution", "--tgz", "--pkl"})
 """Options with the address of code that is not in the image."""
 _NOTHING = "\0"
 """Stands for the attempt before the first; Flyte writes two quotes for what is below it."""
+# References that are none of these stay as they are, and these have no escape.
+# https://docs.databricks.com/jobs/dynamic-value-references
+_REFERENCE = re.compile(
+    r"\{\{\s*(?:(?:job|tasks?|workspace|backfill|input)\b[^{}]{0,100}"
+    r"|(?:job|run|parent_run)_id|start_(?:date|time)|task_(?:key|retry_count))\s*\}\}"
+)
 _NUMBERED = re.compile(r"^(?P<base>.*/)(?P<number>\d{1,9})/?$", re.DOTALL)
 
 
@@ -157,7 +163,7 @@ def _notebook(
     config: DatabricksConfig, conf: Mapping[str, Any], inputs: Mapping[str, object]
 ) -> dict[str, Any]:
     parameters = {name: _text(value) for name, value in config.notebook_parameters.items()}
-    parameters |= {name: _text(value) for name, value in inputs.items()}
+    parameters |= {name: _as_it_is(name, value) for name, value in inputs.items()}
     _check_length(parameters)
     made: dict[str, Any] = {"notebook_path": config.notebook_path}
     if parameters:
@@ -253,6 +259,19 @@ def code_of(task: Task[DatabricksConfig]) -> list[str]:
     at = arguments.index(_RESOLVER) if _RESOLVER in arguments else len(arguments)
     bundles = [value for option, value in pairwise(arguments[:at]) if option in _BUNDLES]
     return [*bundles, *arguments[at:]]
+
+
+def _as_it_is(name: str, value: object) -> str:
+    """An input as a notebook's parameter. Raises InvalidTask where Databricks would change it."""
+    text = _text(value)
+    found = _REFERENCE.search(text)
+    if found is not None:
+        raise InvalidTask(
+            f"input {name!r} has {found[0]!r}, for which Databricks puts a value of the run's own "
+            "into a notebook's parameters; pass a file, or write it into notebook_base_parameters "
+            "if that is what you want"
+        )
+    return text
 
 
 def _text(value: object) -> str:
