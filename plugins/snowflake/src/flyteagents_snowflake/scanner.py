@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 # In `other`, "-", "/" and "$" stand alone: the next one may make a comment or a text of them.
 _TOKEN = re.compile(
@@ -56,6 +57,10 @@ class Token:
     text: str
     at: int
 
+    @property
+    def end(self) -> int:
+        return self.at + len(self.text)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -94,11 +99,17 @@ def enclosing(text: str) -> dict[int, str]:
 def parts(text: str) -> list[Part]:
     """The statements of a text. A semicolon in a literal, in a comment, or in a scripting block
     (`BEGIN ... END`) ends none."""
+    alone = text.rstrip("; \t\r\n")
+    # A statement may have 100,000 literals, and the event loop stands still while they are read.
+    if ";" not in alone:
+        first = [*islice(tokens(alone), 2)]
+        return [_part(alone, first, len(alone))] if first else []
+
     every = list(tokens(text))
     cut = _cut(every, blocks=True)
     if cut is None:  # BEGIN was the name of something, or Snowflake will say that END is missing
         cut = _cut(every, blocks=False) or []
-    return [_part(text, reading) for reading in cut if reading]
+    return [_part(text, reading, reading[-1].end) for reading in cut if reading]
 
 
 def _cut(every: list[Token], *, blocks: bool) -> list[list[Token]] | None:
@@ -131,13 +142,13 @@ def _cut(every: list[Token], *, blocks: bool) -> list[list[Token]] | None:
     return None if opened or declaring else cut
 
 
-def _part(text: str, reading: list[Token]) -> Part:
-    begin, last = reading[0].at, reading[-1]
+def _part(text: str, reading: list[Token], end: int) -> Part:
+    begin = reading[0].at
     word = reading[0].text.upper()
     following = reading[1].text.upper() if len(reading) > 1 else ""
     return Part(
         word,
-        text[begin : last.at + len(last.text)],
+        text[begin:end],
         begin,
         transaction=word == "BEGIN" and following in _TRANSACTION,
     )
