@@ -31,7 +31,7 @@ EMULATOR := $(if $(NEWER),.cache/venvs/local-bigquery/done)
 
 .PHONY: help demo test quick versions check interop chaos spark bench sizes image deploy-check capacity clean
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/demo.done ## run a real SQL job through a real agent server, and show its trace
 	@$(BIN)/python examples/demo.py

@@ -50,12 +50,15 @@ def main(result: Path) -> int:
             **kept,
             "FLYTEAGENTS_PLUGINS": "duckdb",
             "FLYTEAGENTS_DUCKDB_DATA_DIR": f"{folder}/jobs",
+            # Where `run` remembers its last job, for `logs` and `cancel`: this one is soon gone.
+            "XDG_CACHE_HOME": f"{folder}/cache",
         }
         run = [sys.executable, "-m", "flyteagents", "run", str(TASK)]
         given = ["--input", f"flights={flights}", "--output-prefix", str(result)]
-        # Shown as it can be given again, in a checkout.
-        again = f"--input flights={os.path.relpath(flights)}"
-        print(f"$ flyteagents run examples/{TASK.name} {again} --trace")
+        # Shown as it can be given again, from where it is seen.
+        command = os.path.relpath(Path(sys.executable).with_name("flyteagents"))
+        again = f"{os.path.relpath(TASK)} --input flights={os.path.relpath(flights)}"
+        print(f"$ {command} run {again} --trace")
         sys.stdout.flush()
         process = subprocess.Popen([*run, *given, "--trace"], env=env)
         # `run` stops the server and the job; what is left then is the temporary folder.

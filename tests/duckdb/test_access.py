@@ -288,7 +288,13 @@ def test_uris_mean_what_they_seem_to_mean() -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("512MB", 512_000_000), ("2 GiB", 2 << 30), ("1Gi", 1 << 30), ("1.5k", 1500), ("10", 10)],
+    [
+        ("512MB", 512_000_000),
+        ("2 GiB", 2 << 30),
+        ("1Gi", 1 << 30),
+        ("1500k", 1_500_000),
+        ("1000000", 1_000_000),
+    ],
 )
 def test_sizes_are_read_with_their_units(text: str, size: int) -> None:
     settings = DuckDBSettings(_env_prefix="NOT_READ_", max_memory=text)
@@ -299,6 +305,12 @@ def test_sizes_are_read_with_their_units(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a size is a number with a unit"):
         DuckDBSettings(_env_prefix="NOT_READ_", max_memory=text)
+
+
+@pytest.mark.parametrize("size", ["4", "1.5k", 4])
+def test_a_size_that_wants_a_unit_is_refused(size: object) -> None:
+    with pytest.raises(ValueError, match="less than a megabyte; write a unit"):
+        DuckDBSettings.model_validate({"max_memory": size})
 
 
 def test_memory_is_shared_by_the_jobs_unless_it_is_set() -> None:

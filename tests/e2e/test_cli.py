@@ -132,6 +132,8 @@ def test_check_shows_every_setting_and_what_the_agents_say() -> None:
     assert done.returncode == 0, done.stderr
     assert "* FLYTEAGENTS_PORT=8123" in done.stdout
     assert "  FLYTEAGENTS_METRICS_PORT=9090" in done.stdout
+    assert "  FLYTEAGENTS_ADOPT=true\n" in done.stdout
+    assert "  FLYTEAGENTS_OUTAGE_PATIENCE=21600\n" in done.stdout
     assert "FLYTEAGENTS_CLOCKED_DIRECTORY=" in done.stdout
     assert "Where a file for each job is." in done.stdout
     assert "the clock ticks" in done.stdout

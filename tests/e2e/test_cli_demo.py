@@ -21,7 +21,12 @@ def start(folder: Path) -> subprocess.Popen[str]:
     temporary.mkdir()
     return subprocess.Popen(
         [sys.executable, str(DEMO), str(folder / "result")],
-        env={**os.environ, "TMPDIR": str(temporary), "FLYTEAGENTS_PORT": "not for the demo"},
+        env={
+            **os.environ,
+            "TMPDIR": str(temporary),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "FLYTEAGENTS_PORT": "not for the demo",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -43,6 +48,7 @@ def test_the_demo_runs_a_query_shows_its_trace_and_leaves_its_result(tmp_path: P
     assert "job duckdb_query" in out
     assert "the server got SIGTERM and ended with exit code 0" in out
     assert nothing_left(out, tmp_path)
+    assert not (tmp_path / "cache").exists(), "the last run is still the user's own"
     given = re.search(r"^\$ .* --input flights=(\S+) --trace", out, re.MULTILINE)
     assert given is not None
     assert Path(given[1]).stat().st_size > 1 << 20, "what is shown can be run again"

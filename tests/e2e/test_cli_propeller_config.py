@@ -152,7 +152,7 @@ def test_a_plugins_name_stands_for_its_task_types_and_the_rest_is_told() -> None
     ]
     other = flyteagents("propeller-config", "--service", "a=dns:///a:1=snowflake")
     assert other.returncode == 0
-    assert "snowflake is not installed here" in other.stderr
+    assert "snowflake is no plugin that is installed here" in other.stderr
     assert "routed nowhere: clocked_job, clocked_sum" in other.stderr
 
 

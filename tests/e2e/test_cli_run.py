@@ -179,7 +179,11 @@ def test_a_server_with_a_private_authority_is_talked_to(tmp_path: Path) -> None:
     try:
         wait_for(server.stderr, "serves clocked_job")
         to = ("--endpoint", f"localhost:{port}", "--tls")
-        assert flyteagents("run", task(tmp_path), *to).returncode == 69
+        distrusted = flyteagents("run", task(tmp_path), *to)
+        assert distrusted.returncode == 69
+        assert "name its authority by --ca" in distrusted.stderr
+        plain = flyteagents("run", task(tmp_path), *to[:2])
+        assert "whether the server wants --tls" in plain.stderr
         done = flyteagents("run", task(tmp_path), *to, "--ca", certificate, "--json")
         assert done.returncode == 0, done.stderr
         job = (document(done)["resource_meta"], *to)

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from tests.e2e.command import environment, wait_for
 
+import flyteagents as fa
 from flyteagents.testing import (
     AgentEnvironment,
     FakeVendor,
+    JobService,
     Request,
     Response,
     SyncAgentEnvironment,
@@ -134,6 +136,26 @@ async def test_the_pages_agent_fetches_its_token(shown: dict[str, Any]) -> None:
         ) as env:
             job = await env.create(env.task(custom={"script": "sleep 1"}))
     assert job.id == "job-1"
+
+
+async def test_the_pages_agent_for_a_vendor_that_can_only_search_finds_its_job(
+    shown: dict[str, Any],
+) -> None:
+    async with (
+        JobService() as vendor,
+        AgentEnvironment(
+            shown["AcmeByTag"],
+            settings=shown["AcmeSettings"](url=vendor.url),
+            secrets={"acme_token": "x"},
+        ) as env,
+    ):
+        task = env.task(custom={"script": "sleep 60"})
+        assert await env.find(task) is None
+        job = await env.create(task)
+        assert await env.find(task) == job
+        assert await env.find(env.task(custom={"script": "forever"}, attempt=1)) is None
+        with pytest.raises(fa.JobConflict, match="does other work"):
+            await env.find(env.task(custom={"script": "forever"}))
 
 
 async def test_the_pages_synchronous_agent_greets(shown: dict[str, Any]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from flyteagents._cli.endpoint import BadEndpoint, port_of
+import click
+import pytest
+from click.testing import CliRunner
+
+from flyteagents._cli.endpoint import BadEndpoint, Remote, port_of, remote_options
 
 
 @pytest.mark.parametrize(
@@ -33,3 +37,18 @@ def test_a_target_is_read_as_grpc_does(endpoint: str, port: int | None) -> None:
 def test_what_is_no_target_is_told(endpoint: str) -> None:
     with pytest.raises(BadEndpoint, match=r"host:port|65535"):
         port_of(endpoint)
+
+
+def test_a_file_without_certificates_is_no_authority(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("-----BEGIN PRIVATE KEY-----")
+
+    @click.command()
+    @remote_options
+    def command(remote: Remote | None) -> None:
+        click.echo(f"called with {remote}")
+
+    given = ["--endpoint", "here:8000", "--tls", "--ca", str(key)]
+    done = CliRunner().invoke(command, given)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"Invalid value for --ca: {key} has no certificate in PEM" in done.stderr

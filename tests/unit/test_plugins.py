@@ -108,8 +108,9 @@ def test_a_plugins_settings_are_read_with_its_prefix(
             "b_import",
             "from pydantic",
             "import not_there\nfrom pydantic",
-            "No module named 'not_there'",
+            "No module named 'not_there' (",
         ),
+        ("b_enum", "API = 1", "API = 1\nint.x", "has no attribute 'x' ("),
         ("b_exit", "API = 1", "API = 1\nraise SystemExit(3)", "SystemExit"),
         ("b_api", "API = 1", "API = 2", "API 2, this kernel has API 1"),
         ("b_none", "API = 1", "", "put `API = 1` into it"),
@@ -200,6 +201,10 @@ def test_a_plugin_whose_settings_would_collide_with_the_kernels_is_refused(
     install: Install,
 ) -> None:
     assert "FLYTEAGENTS_METRICS_HOST" in cause(install("metrics"))
+
+
+def test_an_import_that_fails_is_told_with_its_line(install: Install) -> None:
+    assert cause(install("b_line", "API = 1\n\nint.x")).endswith("b_line_agents.py, line 3)")
 
 
 def test_all_failures_are_collected(install: Install) -> None:

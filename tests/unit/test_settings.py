@@ -115,6 +115,12 @@ def test_a_wrong_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         read_settings()
 
 
+def test_what_a_check_of_ours_says_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYTEAGENTS_ALLOW", "sales")
+    with pytest.raises(BadSettings, match="FLYTEAGENTS_ALLOW=sales: 'sales' is not a project"):
+        read_settings()
+
+
 def test_a_kubernetes_service_of_our_name_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLYTEAGENTS_PORT", "tcp://10.0.0.7:8000")
     monkeypatch.setenv("FLYTEAGENTS_PORT_8000_TCP_ADDR", "10.0.0.7")
@@ -188,6 +194,8 @@ def test_the_page_in_docs_lists_every_setting_with_its_default() -> None:
         default = field.default
         if isinstance(default, tuple):
             default = ",".join(default)
+        if isinstance(default, bool | float):  # as `check` shows them
+            default = str(default).lower().removesuffix(".0")
         if default not in (None, ""):
             assert f"`{default}`" in documented[name], f"docs/settings.md: default of {name}"
     assert set(documented) <= {*KernelSettings.names(), "FLYTEAGENTS_SECRET_<NAME>"}

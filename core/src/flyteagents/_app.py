@@ -41,7 +41,7 @@ class BrokenPlugins(Exception):
     def __init__(self, broken: Sequence[Broken]) -> None:
         lines = "\n".join(f"  {each}" for each in broken)
         super().__init__(
-            f"{len(broken)} plugin(s) cannot be served:\n{lines}\n"
+            f"there are plugins that cannot be served:\n{lines}\n"
             "Mend or uninstall them, choose others with FLYTEAGENTS_PLUGINS, or set "
             "FLYTEAGENTS_ON_BROKEN_PLUGIN=skip to start without them."
         )
@@ -150,7 +150,7 @@ async def serve(
             service.abandon()
         # After the calls, since each may leave more detached work until it ends.
         dropped = await kernel.detached.drain(settings.drain_limit)
-        log.info("stopped; %d detached task(s) dropped", dropped)
+        log.info("stopped; cancels and submits that were cut off: %d", dropped)
 
 
 async def _opened(

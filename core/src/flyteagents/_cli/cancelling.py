@@ -23,8 +23,8 @@ STOPS_WITHIN = 60.0
 """Seconds in which a job has to be seen to stop after its cancel was accepted."""
 _CANCELS = 11
 _PAUSE = 1.0
-_TOLD_EVERY = 3.0
-"""Seconds between two lines that tell what goes on."""
+_TOLD_AFTER, _LONGER = 3.0, 1.5
+"""Seconds until the first line that tells what goes on, and what each next pause grows by."""
 
 
 class NotStopped(Exception):
@@ -32,10 +32,10 @@ class NotStopped(Exception):
 
 
 class Progress:
-    """What goes on, told every few seconds on stderr."""
+    """What goes on, told every few seconds on stderr; why, where it is not what was told last."""
 
     def __init__(self) -> None:
-        self.doing = ""
+        self.doing = self.why = ""
 
     @asynccontextmanager
     async def told(self) -> AsyncIterator[None]:
@@ -46,10 +46,14 @@ class Progress:
             telling.cancel()
 
     async def _tell(self) -> None:
-        began = time.monotonic()
+        began, pause, told = time.monotonic(), _TOLD_AFTER, ""
         while True:
-            await asyncio.sleep(_TOLD_EVERY)
-            screen.aside(f"{time.monotonic() - began:6.1f} s  {self.doing}", "bright_black")
+            await asyncio.sleep(pause)
+            pause *= _LONGER
+            because = f": {self.why}" if self.why not in ("", told) else ""
+            told = self.why
+            elapsed = time.monotonic() - began
+            screen.aside(f"{elapsed:6.1f} s  {self.doing}{because}", "bright_black")
 
 
 class Cancel:
@@ -88,15 +92,14 @@ class Cancel:
     async def _ask(self) -> str:
         """DeleteTask, until it is answered OK: why the job may run on all the same; "" where the
         server knows no reason. Raises NotStopped."""
-        error = ""
         for number in range(1, _CANCELS + 1):
-            self._progress.doing = f"cancelling, try {number} of {_CANCELS}{error and f': {error}'}"
+            self._progress.doing = f"cancelling, try {number} of {_CANCELS}"
             rpc = await self._delete()
             if rpc.ok:
                 return rpc.may_run_on
-            error = rpc.error
+            self._progress.why = rpc.error
             await asyncio.sleep(_PAUSE)
-        raise NotStopped(error)
+        raise NotStopped(self._progress.why)
 
 
 async def until_ended(
@@ -108,7 +111,7 @@ async def until_ended(
         now = await onlooker.look()
         if now.ended or now.lasting or time.monotonic() > end:
             return now
-        progress.doing = f"waiting for the job to stop: {now.why}"
+        progress.doing, progress.why = "waiting for the job to stop", now.why
         await asyncio.sleep(_PAUSE)
 
 

@@ -165,6 +165,10 @@ def _shown(value: object) -> str:
         return ",".join(f"{name}={_shown(part)}" for name, part in value.items())
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
         return ",".join(map(_shown, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     # A password may have got into a URL.
     return redact(str(value))
 
@@ -227,4 +231,4 @@ def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
         word = click.style("ok    ", fg="green") if verdict.ok else click.style("FAILED", fg="red")
         click.echo(f"{word} {verdict.task_type}: {verdict.text}")
     if not verdicts:
-        click.echo("no agent is loaded; `flyteagents list` shows why")
+        click.echo("no agent is loaded")

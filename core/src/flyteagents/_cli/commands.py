@@ -28,11 +28,11 @@ _COMMANDS = {
     "logs": ("jobs", "logs", "Print the log of a job, or of the last run's."),
     "cancel": ("jobs", "cancel", "Cancel a job, or the last run's."),
     "inspect": ("inspecting", "command", "Say what a resource_meta says."),
-    "probe": ("probe", "command", "Ask the server beside it for its health, also with TLS."),
+    "probe": ("probe", "command", "Ask the server on this machine for its health."),
     "propeller-config": (
         "propeller_config",
         "command",
-        "Print the Flyte configuration that routes to us.",
+        "Print the Flyte configuration that routes tasks here.",
     ),
 }
 

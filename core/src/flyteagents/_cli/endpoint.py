@@ -95,6 +95,8 @@ def _remote(endpoint: str | None, tls: bool, ca: Path | None) -> Remote | None:
         return None
     if ca and not tls:
         raise click.UsageError("--ca goes with --tls")
+    if ca and b"-----BEGIN CERTIFICATE-----" not in ca.read_bytes():
+        raise click.BadParameter(f"{ca} has no certificate in PEM", param_hint="--ca")
     try:
         if port_of(endpoint) is None:
             endpoint = f"{endpoint}:{PORT}"

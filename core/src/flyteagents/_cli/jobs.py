@@ -63,7 +63,7 @@ def jobs(count: int, as_json: bool) -> None:
             each.told.phase.name,
             _clock(each.told.created),
             f"{each.envelope.project}/{each.envelope.domain}/{each.envelope.execution}",
-            " ".join((each.message or each.statement).split())[:60],
+            " ".join((each.message.partition("\n")[0] or each.statement).split())[:60],
         )
         for each in found
     ]
@@ -261,4 +261,4 @@ def _document(past: Past) -> dict[str, Any]:
 
 
 def _clock(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

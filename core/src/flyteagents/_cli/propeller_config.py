@@ -110,8 +110,8 @@ def _services(
             owners[task_type] = name
     for task_type in sorted(owners.keys() - agents.keys()):
         click.echo(
-            f"flyteagents: {task_type} is not installed here, so it is taken as it is written, "
-            "and for an asynchronous one",
+            f"flyteagents: warning: {task_type} is no plugin that is installed here and no task "
+            "type of one; it is routed as a task type of that very name, of an asynchronous agent",
             err=True,
         )
 

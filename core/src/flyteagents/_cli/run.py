@@ -284,7 +284,7 @@ def _stop(server: OwnServer, as_json: bool) -> bool:
     """Stop the server; whether it ended cleanly."""
     code = server.close()
     if code != 0:
-        text = f"flyteagents: the server ended with exit code {code}:\n{server.rest}"
+        text = f"flyteagents: the server has ended ({server.ending}):\n{server.rest}"
         click.echo(text.rstrip(), err=True)
     else:
         text = "the server got SIGTERM and ended with exit code 0"

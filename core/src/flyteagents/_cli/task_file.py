@@ -90,7 +90,7 @@ def _from_yaml(raw: bytes) -> TaskFile:
     if unknown := set(task) - _KEYS:
         named = ", ".join(sorted(map(str, unknown)))
         near = did_you_mean(min(map(str, unknown)), _KEYS)
-        raise BadTaskFile(f"unknown key: {named}{near}; keys are {', '.join(sorted(_KEYS))}")
+        raise BadTaskFile(f"unknown key: {named}{near or '.'} Keys are {', '.join(sorted(_KEYS))}")
     inputs, outputs = _types(task, "inputs"), _types(task, "outputs")
     values = _mapping(task, "values")
     if stray := set(values) - set(inputs):

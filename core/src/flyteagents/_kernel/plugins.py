@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -75,7 +76,7 @@ def discover(
         points = {(_origin(point), point.value): point for point in by_name.get(name, [])}
         if not points:
             there = ", ".join(sorted(by_name)) or "none"
-            cause = f"no installed package offers it; there are: {there}"
+            cause = f"no installed package offers it, so install one that does; there are: {there}"
             found.broken.append(Broken(name, "FLYTEAGENTS_PLUGINS", cause))
         elif len(points) > 1:
             origins = " and ".join(sorted(origin for origin, _ in points))
@@ -94,6 +95,13 @@ class PluginProblem(Exception):
     """What is wrong with one plugin."""
 
 
+def _place(error: BaseException) -> str:
+    """The line of the plugin's, or of what it imports, that raised; "" where none did."""
+    raised = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
+    theirs = [frame for frame in raised if "importlib" not in frame.filename]
+    return f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
+
+
 def _load(point: EntryPoint) -> Plugin:
     # A plugin named `tls` would take FLYTEAGENTS_TLS_CERT for a setting of its own.
     clash = [name for name in KernelSettings.names() if name.startswith(prefix_of(point.name))]
@@ -104,7 +112,8 @@ def _load(point: EntryPoint) -> Plugin:
     except BaseException as error:  # an import may raise anything, also SystemExit
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise PluginProblem(f"import failed: {type(error).__name__}: {error}") from error
+        where = _place(error)
+        raise PluginProblem(f"import failed: {type(error).__name__}: {error}{where}") from error
     if not isinstance(module, ModuleType):
         raise PluginProblem(f"its entry point {point.value!r} must name a module")
     version = getattr(module, "API", None)

@@ -168,7 +168,8 @@ def _problems(model: type[BaseModel], prefix: str, error: ValidationError) -> st
         hint = f", for example {variable}={example}" if known else ""
         value = problem["input"]
         shown = f"={value}" if isinstance(value, str) and 0 < len(value) <= SHORT else ""
-        sentences.append(f"{variable}{shown}: {problem['msg']}{hint}")
+        why = problem["msg"].removeprefix("Value error, ")
+        sentences.append(f"{variable}{shown}: {why}{hint}")
     return "; ".join(sentences)
 
 

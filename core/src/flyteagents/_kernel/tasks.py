@@ -52,7 +52,8 @@ def _told(problem: ErrorDetails) -> str:
     # number, a time or one of a few words belongs.
     harmless = problem["type"].endswith("_parsing") or problem["type"] == "literal_error"
     shown = f"={value!r}" if harmless and isinstance(value, str) and len(value) <= SHORT else ""
-    return f"{name or 'config'}{shown}: {problem['msg']}"
+    why = problem["msg"].removeprefix("Value error, ")
+    return f"{name or 'config'}{shown}: {why}"
 
 
 def as_attempt(task: Task[Any], cluster: str, number: int) -> Task[Any]:

@@ -84,8 +84,8 @@ class Server:
             self.port = 0
         if self.port == 0:
             raise PortTaken(
-                f"cannot listen on {address}: the port is taken or the address is not ours; "
-                "set FLYTEAGENTS_PORT, FLYTEAGENTS_HOST or serve --port"
+                f"cannot listen on {address}: the port is taken, or the address is not this "
+                "machine's; set FLYTEAGENTS_PORT, FLYTEAGENTS_HOST or serve --port"
             )
         await self._server.start()
         for seconds in NAMED:

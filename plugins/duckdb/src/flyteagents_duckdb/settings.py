@@ -26,18 +26,23 @@ from flyteagents_duckdb.machine import cores, data_directory, memory
 
 SHARE = 0.7
 """The part of the machine's memory that jobs get by default, all together."""
+_LEAST = 1_000_000
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[KMGT]?)(?P<binary>i?)B?", re.IGNORECASE)
 
 
 def parse_size(value: object) -> object:
     """Bytes of "512MB", "2 GiB", "1Gi" or a plain number."""
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None:
-        raise ValueError("a size is a number with a unit, such as 512MB or 2GiB")
-    step = 1024 if match["binary"] else 1000
-    return int(float(match["number"]) * step ** " KMGT".index(match["unit"].upper() or " "))
+    size = value
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("a size is a number with a unit, such as 512MB or 2GiB")
+        step = 1024 if match["binary"] else 1000
+        size = int(float(match["number"]) * step ** " KMGT".index(match["unit"].upper() or " "))
+    # Nobody wants that little: 4 is 4 GB to who writes it.
+    if isinstance(size, int) and size < _LEAST:
+        raise ValueError("that is less than a megabyte; write a unit, as in 512MB or 2GiB")
+    return size
 
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]

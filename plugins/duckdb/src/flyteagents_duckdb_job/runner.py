@@ -55,7 +55,9 @@ def run(data: DataDirectory, job: JobDirectory, description: dict[str, Any], ali
     shutil.rmtree(job.work, ignore_errors=True)
     statistics = {**extra.pop("counts", {}), **usage.statistics(description)}
     after = f"{ended.phase.lower()} after {statistics['seconds']} s"
-    say(f"{after}: {ended.message}" if ended.message else after)
+    # Not the lines that point into the SQL: a log line is one line, and they would point nowhere.
+    why = ended.message.partition("\n")[0] if ended.message else ""
+    say(f"{after}: {why}" if why else after)
 
     # Before the end is said: to the watch, an end means that somebody took this job for dead.
     watch.end()
