@@ -15,14 +15,13 @@ from tests.unit.kernel_setup import (
     Scripted,
     Setup,
     read_back,
-    until,
     within,
 )
 
 from flyteagents import AgentError, Call, InvalidTask, Phase, Status, Throttled, Unavailable
 from flyteagents._app import _isolate
 from flyteagents._errors import text_of
-from flyteagents._kernel import cancel, poll
+from flyteagents._kernel import cancel
 from flyteagents._kernel.answers import Refused
 from flyteagents._kernel.call import ask
 from flyteagents._kernel.create import Creating
@@ -227,70 +226,3 @@ def test_seconds_that_are_no_number_count_as_not_said(asked: Any) -> None:
 def test_every_exception_has_a_text() -> None:
     assert text_of(Unprintable()) == "Unprintable"
     assert text_of(InvalidTask("why", code="c")) == "[c] why"
-
-
-async def test_a_poll_that_never_ends_counts_as_failed_and_another_one_is_begun(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(poll, "QUICK", 0.001)
-    opened, polling = setup.opened(), Polling(setup.kernel, setup.cancelling, setup.flights.resume)
-    never = asyncio.Event()
-    setup.agent.script["get"] = [RUNNING, never, RUNNING]
-    assert (await polling.poll(opened, within(1))).phase is Phase.RUNNING
-    assert (await polling.poll(opened, within(1))).message == ""  # its vendor may be slow
-    monkeypatch.setattr(poll, "OVERDUE", 0.0)
-    assert "get goes on after its time" in (await polling.poll(opened, within(1))).message
-    assert opened.seen.failures.count == 1
-    monkeypatch.undo()
-    assert (await polling.poll(opened, within(1))).message == ""
-    assert setup.agent.asked == ["get", "get", "get"]
-    assert setup.served.polls.held == 0
-    never.set()
-    await until(lambda: not polling._left_behind["scripted"])
-    assert setup.served.polls.held == 0
-
-
-async def test_polls_that_never_end_take_no_places_until_there_are_too_many_of_them(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(poll, "QUICK", 0.001)
-    monkeypatch.setattr(poll, "LEFT_BEHIND", 2)
-    opened, polling = setup.opened(), Polling(setup.kernel, setup.cancelling, setup.flights.resume)
-    never = asyncio.Event()
-    setup.agent.script["get"] = [RUNNING, never, never, never, RUNNING]
-    await polling.poll(opened, within(1))
-    for _ in range(3):
-        await polling.poll(opened, within(1))
-        with monkeypatch.context() as later:
-            later.setattr(poll, "OVERDUE", 0.0)
-            assert "after its time" in (await polling.poll(opened, within(1))).message
-    assert setup.served.polls.held == 1
-    assert [line.message for line in caplog.records if line.levelname == "ERROR"] == [
-        "scripted: 1 polls go on after their time",
-        "scripted: 2 polls go on after their time",
-    ]
-    never.set()
-    await until(lambda: not polling._left_behind["scripted"])
-    assert setup.served.polls.held == 0
-    assert opened.seen.poll is None
-
-
-async def test_a_late_end_of_a_poll_that_was_given_up_does_not_end_the_next_one(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(poll, "QUICK", 0.001)
-    opened, polling = setup.opened(), Polling(setup.kernel, setup.cancelling, setup.flights.resume)
-    first, second = asyncio.Event(), asyncio.Event()
-    setup.agent.script["get"] = [RUNNING, first, second, RUNNING]
-    await polling.poll(opened, within(1))
-    await polling.poll(opened, within(1))
-    with monkeypatch.context() as later:
-        later.setattr(poll, "OVERDUE", 0.0)
-        await polling.poll(opened, within(1))
-    await polling.poll(opened, within(1))
-    under_way = opened.seen.poll
-    first.set()
-    await until(lambda: not polling._left_behind["scripted"])
-    assert opened.seen.poll is under_way is not None
-    second.set()
-    await until(lambda: setup.served.polls.held == 0)

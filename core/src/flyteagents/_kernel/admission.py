@@ -1,9 +1,16 @@
-"""How much one agent works on at once."""
+"""How much one agent works on at once, and what of that does not end."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
+from typing import Any
+
+log = logging.getLogger("flyteagents")
+LEFT_BEHIND = 1000
+"""Tasks of one agent that are given up and do not end. Each takes some memory and no place; those
+beyond keep theirs, which ends the agent's work when it has no place left."""
 
 
 class Admission:
@@ -55,3 +62,29 @@ class Admission:
                 place.set_result(None)
                 return
         self.held -= 1
+
+
+class LeftBehind:
+    """What one agent goes on with after its time, since it catches the cancel that ends it."""
+
+    def __init__(self, task_type: str) -> None:
+        self._task_type = task_type
+        self._work: set[asyncio.Task[Any]] = set()  # asyncio itself holds its tasks only weakly
+
+    def __len__(self) -> int:
+        return len(self._work)
+
+    def add(self, operation: str, work: asyncio.Task[Any]) -> bool:
+        """Whether others may have the place, or the turn, that `work` had."""
+        if len(self._work) >= LEFT_BEHIND:
+            return False
+        self._work.add(work)
+        work.add_done_callback(self._ended)
+        text = "%s: %s goes on after its time, since the agent catches the cancel that ends it (%d)"
+        log.error(text, self._task_type, operation, len(self._work))
+        return True
+
+    def _ended(self, work: asyncio.Task[Any]) -> None:
+        self._work.discard(work)
+        if not work.cancelled():
+            work.exception()  # asyncio complains of an error that nobody has looked at

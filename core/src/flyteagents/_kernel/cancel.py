@@ -13,7 +13,7 @@ import functools
 import json
 import time
 
-from flyteagents._errors import JobNotFound, VendorError
+from flyteagents._errors import JobNotFound, Unavailable, VendorError
 from flyteagents._job import Job
 from flyteagents._kernel.answers import Answer, Refused
 from flyteagents._kernel.call import ask
@@ -34,6 +34,8 @@ PERSISTENCE = 600.0
 STEP_LIMIT = 30.0
 """Seconds that one look, or one request to cancel, may take: half of what a submit may, since the
 next one repeats it."""
+OVERDUE = 2 * STEP_LIMIT + 10.0
+"""Seconds after which a step does not end any more, which is a look and a request."""
 FIRST_PAUSE, GROWTH, LAST_PAUSE = 0.1, 1.5, 5.0
 """Seconds between looks: most jobs stop at once, and a caller waits for it; of those that do not,
 ten minutes see some 130 looks."""
@@ -142,7 +144,7 @@ class Cancelling:
         """One step. Whether there is nothing left to do."""
         served, seen = opened.served, opened.seen
         try:
-            ended = await self._step(opened, Budget(end, limit=STEP_LIMIT, retries=False))
+            ended = await self._step_in_time(opened, end)
             seen.not_stopped = ""
             if ended:
                 return True
@@ -171,6 +173,19 @@ class Cancelling:
                 self._may_run_on(opened, "forbidden", text)
                 seen.not_stopped = text
             return True
+
+    async def _step_in_time(self, opened: OpenJob, end: float) -> bool:
+        """`_step`, where it ends. One that goes on after its time is left behind: the job runs, and
+        the next step may stop it. Raises Unavailable then."""
+        served, budget = opened.served, Budget(end, limit=STEP_LIMIT, retries=False)
+        step = self._kernel.detached.start(self._step(opened, budget), finish=False)
+        try:
+            if await wait_within(step, OVERDUE) or not served.left_behind.add("cancel", step):
+                return await step
+        finally:
+            step.cancel()
+        text = "cancel goes on after its time, since the agent catches the cancel that ends it"
+        raise Unavailable(f"{served.task_type}: {text}")
 
     async def _step(self, opened: OpenJob, budget: Budget) -> bool:
         """Look, and ask for the cancel unless that was done. Whether the job has ended.

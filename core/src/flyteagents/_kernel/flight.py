@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -25,6 +26,8 @@ from flyteagents._redact import redact
 from flyteagents._task import Task
 from flyteagents._vendor.budget import Budget
 
+OVERDUE = CALL_LIMIT + 10.0
+"""Seconds after which a call of the agent does not end any more."""
 SKEW = 10.0
 """Seconds that two replicas' clocks may be apart: one submits on, and the other one cancels."""
 SUBMITS = YOUNG - SKEW - CALL_LIMIT
@@ -77,15 +80,17 @@ class Flight:
         self.unconfirmed = False
         self.wanted = True
         self.abandoned = False
+        self._inside = False
         self.settled = 0
-        self._began = time.monotonic()
+        self._began = self._asked = time.monotonic()
         self.ends_after(0.0)
         self._waiting = 0
         self._heard = False
 
     def ends_after(self, age: float) -> None:
         """When submitting is over, for an attempt that was created `age` seconds ago."""
-        self._ends = self._began + SUBMITS - max(age, 0.0)
+        self._created = self._began - max(age, 0.0)
+        self._ends = self._created + SUBMITS
 
     @property
     def waits_for(self) -> str:
@@ -146,6 +151,42 @@ class Flight:
             return False
         return self.served.idempotency == "vendor" and time.monotonic() < self._ends
 
+    async def enter(self, patience: float, others: Mapping[str, Flight]) -> bool:
+        """Take a place among the agent's creates, within `patience` seconds. False when none of
+        `others`, the oldest first, gave one up."""
+        creates = self.served.creates
+        if not creates.try_enter():
+            for flight in others.values():
+                if flight.age < OVERDUE:
+                    break
+                if flight.served is self.served:
+                    flight.may_be_left_behind()
+            if not await creates.enter(patience):
+                return False
+        self._inside = True
+        return True
+
+    def leave(self) -> None:
+        if self._inside:  # and was not left behind
+            self._inside = False
+            self.served.creates.leave()
+
+    def may_be_left_behind(self) -> None:
+        """Give the place up where it is kept for a call that does not end any more. The flight is
+        under way all the same: repeated calls and later attempts find it, and so its job."""
+        # Until the budget is over a failed call is followed by another one; `settle`'s later, too.
+        overdue = time.monotonic() > max(self._asked, self.budget.until) + OVERDUE
+        if self._inside and overdue and self.served.left_behind.add("create", self.work):
+            self.leave()
+
+    @property
+    def is_asked_about(self) -> bool:
+        """Whether somebody was told its handle, and looks for its job still: polls and cancels do
+        so as long as it is young."""
+        if not self.unconfirmed or self.abandoned:
+            return False
+        return self.wanted or time.monotonic() < self._created + YOUNG
+
     def flies_on(self, work: asyncio.Task[Made | Answer]) -> None:
         """It goes on as `work`, without a caller, for as long as its job is young."""
         self.work = work
@@ -166,7 +207,9 @@ class Flight:
         return True
 
     def call(self, operation: str, task: Task[Any], of: Any = None) -> KernelCall:
-        """A call of the agent for `task`, this attempt's or an earlier one's, or for its job."""
+        """A call of the agent for `task`, this attempt's or an earlier one's, or for its job; to be
+        made now."""
+        self._asked = time.monotonic()
         return KernelCall(
             self.served,
             operation,

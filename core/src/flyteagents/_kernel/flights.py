@@ -113,6 +113,10 @@ class Flights:
         way: what is made then, is made while that cancel still looks for it (`Flight.ends_after`).
         """
         kernel, served, envelope = self._kernel, opened.served, opened.envelope
+        if not opened.young:
+            # A submit that goes on after its time is asked about no more.
+            self.is_unwanted(envelope.key)
+            return
         # Not what was cancelled, also when that is done: the vendor may have forgotten it since.
         if self._abandoned or self.under_way(envelope.key) or opened.seen.cancel_asked:
             return
@@ -185,7 +189,7 @@ class Flights:
         served = flight.served
         # Who waits for longer would come in with too little time left for the vendor, and so keep
         # the place from those that have it: under load no create at all would be in time.
-        if not await served.creates.enter(flight.budget.left / 2):
+        if not await flight.enter(flight.budget.left / 2, self._under_way):
             self._metrics.admission.add(served.task_type, "create", "refused")
             raise Throttled(flight.waits_for)
         try:
@@ -206,7 +210,7 @@ class Flights:
             job = await _submit(flight)
             return Made(job, flight.key, attempt_number(flight.task.output_prefix))
         finally:
-            served.creates.leave()
+            flight.leave()
 
     async def _run(self, flight: Flight) -> Answer:
         """A synchronous agent's work: every error is an answer."""
@@ -250,8 +254,7 @@ class Flights:
             if absences.get(flight.key) is None:  # it did not come to its submit
                 absences.put(flight.key, never_sent())
         if error is None:
-            # One that was answered unconfirmed is asked about, as long as there is who asks.
-            if unheard and (flight.abandoned or not flight.unconfirmed):
+            if unheard and not flight.is_asked_about:
                 self._made_unheard(flight, flight.work.result())
         elif flight.unconfirmed:
             self._failed_unconfirmed(flight, error)
@@ -299,7 +302,7 @@ class Flights:
             await asyncio.sleep(next(pause))
             if not self._sends(flight):
                 raise Throttled(flight.waits_for)
-            if not await served.creates.enter(LAST_PAUSE):
+            if not await flight.enter(LAST_PAUSE, self._under_way):
                 continue
             try:
                 if self._sends(flight):  # and has not waited too long for its place
@@ -309,7 +312,7 @@ class Flights:
                 why = self._kernel.tell(served, "create", error)
                 self._kernel.soft.troubles.put(flight.key, why)
             finally:
-                served.creates.leave()
+                flight.leave()
 
     def _lost(self, flight: Flight) -> None:
         """A submit ended without an answer and without a caller, so its job may be there. Where no

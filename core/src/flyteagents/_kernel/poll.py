@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -46,9 +45,6 @@ POLL_LIMIT = 30.0
 OVERDUE = 2 * POLL_LIMIT + 10.0
 """Seconds after which a poll does not end any more, which may take two limits: the agent's look and
 one at what the job wrote."""
-LEFT_BEHIND = 1000
-"""Polls of one agent that are given up and do not end. Each takes some memory and no place; those
-beyond keep theirs, which ends the agent's polls when it has no place left."""
 SERIES = 10
 """Polls that must fail in a row, besides the patience, before a job is given up: with a handful
 of polls, as after a pause of the caller's, time alone says little."""
@@ -91,7 +87,6 @@ class Polling:
         self._cancelling = cancelling
         self._resume = resume
         self._held = 0
-        self._left_behind: Counter[str] = Counter()
 
     async def poll(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The job's answer; never fails."""
@@ -105,7 +100,9 @@ class Polling:
         polling = seen.poll  # kept: another caller may begin the next one before this one wakes up
         if polling is not None and seen.poll_age > OVERDUE:
             # Else the job would be said to run for ever, and no poll of it would ever fail.
-            self._leave_behind(opened)
+            if served.left_behind.add("get", polling):
+                seen.poll_ended()
+                served.polls.leave()
             text = "get goes on after its time, since the agent catches the cancel that ends it"
             return self._failed(opened, Unavailable(f"{served.task_type}: {text}"))
         if polling is None:
@@ -123,16 +120,6 @@ class Polling:
         if not polling.done() or polling.cancelled():
             return self._remembered(opened)
         return polling.result()
-
-    def _leave_behind(self, opened: OpenJob) -> None:
-        """Let another poll take the overdue one's turn, and its place."""
-        served = opened.served
-        left = self._left_behind[served.task_type]
-        if left < LEFT_BEHIND:
-            self._left_behind[served.task_type] += 1
-            opened.seen.poll_ended()
-            served.polls.leave()
-            log.error("%s: %d polls go on after their time", served.task_type, left + 1)
 
     async def _first_look(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The first poll of a job waits a moment for its end. Flyte polls a job when it is created,
@@ -202,8 +189,6 @@ class Polling:
             if seen.poll is this:
                 opened.served.polls.leave()
                 seen.poll_ended()
-            else:
-                self._left_behind[opened.served.task_type] -= 1
 
     async def _answer(self, opened: OpenJob, call: KernelCall, status: Status) -> Answer:
         """What the vendor said, as Flyte wants it."""
@@ -307,10 +292,11 @@ class Polling:
         # Said from the first poll on: the author may make the task smaller before the next outage.
         if not envelope.request and opened.served.idempotency == "vendor":
             trouble = f"{trouble} ({NOT_CARRIED})"
+        if awaited:
+            self._resume(opened)
         if opened.young:
             text = ""
             if awaited:
-                self._resume(opened)
                 waited = int(time.time() - envelope.created)
                 text = (
                     f"the vendor has not taken the job on yet, {waited} s after the first request"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from flyteagents._agent import Agent, AgentBase
 from flyteagents._environment import PREFIX
-from flyteagents._kernel.admission import Admission
+from flyteagents._kernel.admission import Admission, LeftBehind
 from flyteagents._kernel.codec import Codec
 from flyteagents._kernel.lane import Lane
 from flyteagents._kernel.offered import Offered
@@ -88,6 +88,7 @@ class ServedAgent:
         self.stores = Stores(self.task_type)
         self.creates = Admission(settings.max_creates)
         self.polls = Admission(settings.max_polls)
+        self.left_behind = LeftBehind(self.task_type)
 
     @property
     def agent(self) -> Any:
