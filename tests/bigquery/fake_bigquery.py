@@ -232,7 +232,8 @@ class FakeBigQuery(FakeVendor):
         page: dict[str, Any] = {"jobs": [job.shown() for job in found[start : start + size]]}
         if start + size < len(found):
             page["nextPageToken"] = str(start + size)
-        return Response(200, page)
+        fields = request.query.get("fields")
+        return Response(200, select(page, fields) if fields else page)
 
 
 def _with_result(job: FakeJob) -> None:

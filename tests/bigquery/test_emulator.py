@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tests.bigquery.emulator import ENVIRONMENT, emulator, need_emulator
 from flyteagents import InvalidTask, JobConflict, Kind, Phase, Status, StructuredDataset, Type
 from flyteagents.testing import Declared
 from flyteagents_bigquery.job import BigQueryJob
-from flyteagents_bigquery.resource import POLLED
+from flyteagents_bigquery.resource import LISTED, POLLED
 
 CUSTOM = {"ProjectID": "p", "Location": "US", "Domain": "d"}
 NOON = datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
@@ -236,14 +236,16 @@ def test_every_field_that_polls_ask_for_is_in_googles_own_description() -> None:
     [path] = ENVIRONMENT.glob("lib/*/site-packages/local_bigquery/discovery.json")
     schemas = json.loads(path.read_text())["schemas"]
 
-    def walk(mask: Mask, schema: str) -> None:
+    def walk(mask: Mask, schema: Mapping[str, Any]) -> None:
         for name, part in mask.items():
-            described = schemas[schema]["properties"][name]
+            described = schema["properties"][name]
             if part:
-                walk(part, described.get("$ref") or described["items"]["$ref"])
+                inner = described.get("items") or described
+                walk(part, schemas[inner["$ref"]] if "$ref" in inner else inner)
 
-    walk(parse(POLLED), "Job")
-    walk(parse("jobReference,configuration(labels)"), "Job")
+    walk(parse(POLLED), schemas["Job"])
+    walk(parse("jobReference,configuration(labels)"), schemas["Job"])
+    walk(parse(LISTED), schemas["JobList"])
 
 
 def test_the_example_runs(url: str) -> None:

@@ -11,6 +11,7 @@ from tests.bigquery.fake_bigquery import FakeBigQuery, Plan
 
 import flyteagents_bigquery.outputs
 from flyteagents import Column, Kind, Phase, StructuredDataset, Type, Unavailable
+from flyteagents._vendor import pool
 from flyteagents.testing import Response
 
 COLUMNS = (Column("i", Type(Kind.INTEGER)),)
@@ -174,6 +175,42 @@ async def test_a_long_scripts_children_are_all_looked_at(
     found = await results(driver, "BEGIN ... END")
     wanted = bigquery.jobs["p", "script_job_0"].configuration["query"]["destinationTable"]
     assert wanted["tableId"] in found.uri
+
+
+async def test_a_scripts_statements_are_listed_without_what_they_did(
+    bigquery: FakeBigQuery, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan or a timeline may be a megabyte, and a page has the statements of 500."""
+    monkeypatch.setattr(pool, "REPLY_LIMIT", 50_000)
+    plan = [{"name": f"S{number:02}: {'x' * 100}"} for number in range(100)]
+    done = Plan(query={"queryPlan": plan, "timeline": plan})
+    bigquery.will("BEGIN", script(*[done] * 30))
+    found = await results(driver, "BEGIN ... END")
+    wanted = bigquery.jobs["p", "script_job_29"].configuration["query"]["destinationTable"]
+    assert wanted["tableId"] in found.uri
+    job = await driver.create(driver.task("BEGIN ... END", outputs=RESULTS))
+    log = await driver.env.logs(job, "", 100)
+    assert sum("SELECT done" in line.message for line in log.lines) == 30
+
+
+async def test_statements_of_a_script_that_bigquery_cannot_list_now_are_asked_for_again(
+    bigquery: FakeBigQuery, driver: Driver
+) -> None:
+    bigquery.will("BEGIN", script(Plan()))
+    job = await driver.create(driver.task("BEGIN ... END", outputs=RESULTS))
+    skipped = Response(200, {"unreachable": ["europe-west5", job.location]})
+    away = bigquery.script("GET", "*/jobs", skipped, repeat=True)
+    with pytest.raises(Unavailable, match=f"cannot list the jobs in europe-west5, {job.location}"):
+        await driver.get(job, declared=RESULTS)
+    nowhere = job.model_copy(update={"location": None})  # another connector did not keep it
+    with pytest.raises(Unavailable, match="cannot list the jobs"):
+        await driver.get(nowhere, declared=RESULTS)
+    away.stop()
+
+    child = bigquery.jobs["p", "script_job_0"].shown()
+    elsewhere = {"unreachable": ["europe-west5"], "jobs": [child]}
+    bigquery.script("GET", "*/jobs", Response(200, elsewhere))
+    assert (await driver.get(job, declared=RESULTS)).phase is Phase.SUCCEEDED
 
 
 async def test_of_two_selects_that_began_in_one_millisecond_the_last_is_the_result(

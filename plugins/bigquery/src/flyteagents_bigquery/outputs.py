@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from flyteagents import Call, InvalidTask, Kind, StructuredDataset, Type, Unavailable
 from flyteagents.kit.outputs import table_output
 from flyteagents_bigquery.job import BigQueryJob
-from flyteagents_bigquery.resource import JobPage, JobResource, Table, number
+from flyteagents_bigquery.resource import LISTED, JobPage, JobResource, Table, number
 
 PAGE, PAGES = 500, 20
 
@@ -32,17 +32,21 @@ async def job_outputs(job: BigQueryJob, done: JobResource, call: Call) -> Mappin
 
 
 async def child_jobs(job: BigQueryJob, call: Call) -> Sequence[JobResource]:
-    """The jobs of a script's statements, oldest first."""
+    """The jobs of a script's statements, oldest first. Raises Unavailable where BigQuery leaves
+    them out of its answer."""
     children: list[JobResource] = []
     token: str | None = None
     for _ in range(PAGES):
         params: dict[str, str | int | None] = {
             "parentJobId": job.job_id,
             "projection": "full",
+            "fields": LISTED,
             "maxResults": PAGE,
             "pageToken": token,
         }
         page = await call.http.get(f"/projects/{job.project}/jobs", into=JobPage, params=params)
+        if page.unreachable and job.location in (None, *page.unreachable):
+            raise Unavailable(f"BigQuery cannot list the jobs in {', '.join(page.unreachable)} now")
         children += page.jobs
         token = page.next_page_token
         if not token:

@@ -21,6 +21,12 @@ POLLED = (
     "totalBytesProcessed,totalSlotMs),"
     "sessionInfo(sessionId))"
 )
+# The same for the statements of a script, of which a page has 500.
+LISTED = (
+    "nextPageToken,unreachable,jobs(status(state,errorResult),"
+    "configuration(query(destinationTable)),"
+    "statistics(startTime,endTime,scriptStatistics,query(statementType)))"
+)
 
 
 class _Part(AnswerPart):
@@ -100,9 +106,10 @@ class JobResource(_Part):
 
 
 class JobPage(_Part):
-    """An answer of jobs.list."""
+    """An answer of jobs.list. unreachable: locations whose jobs are not in it."""
 
     jobs: tuple[JobResource, ...] = ()
+    unreachable: tuple[str, ...] = ()
     next_page_token: str = ""
 
 
