@@ -11,8 +11,9 @@ from tests.duckdb.driving import SALES, TABLE, Driver
 
 import duckdb
 from flyteagents import Blob, Identity, Kind, Phase, Status, StructuredDataset, Type
+from flyteagents._kernel.store_errors import PACKAGES
 from flyteagents_duckdb.settings import DuckDBSettings
-from flyteagents_duckdb_job.access import expand, local_path, store_url
+from flyteagents_duckdb_job.access import STORES, expand, local_path, store_url
 from flyteagents_duckdb_job.queue import environment
 
 OPS = Identity(project="ops", domain="development")
@@ -273,6 +274,10 @@ def test_names_that_lead_elsewhere_close_a_prefix_with_placeholders() -> None:
     assert expand(prefixes, "sales", "prod") == ["/data/sales/prod", "/shared"]
     for bad in ("..", ".", "", "a/../b", "a/b"):
         assert expand(prefixes, bad, "prod") == ["/shared"]
+
+
+def test_the_stores_of_jobs_are_those_of_the_server_and_what_inputs_alone_may_be_at() -> None:
+    assert set(STORES) == {*PACKAGES, "hdfs", "http", "https"}
 
 
 def test_uris_mean_what_they_seem_to_mean() -> None:

@@ -8,8 +8,10 @@ import fsspec
 import pytest
 from flyteidl.core import literals_pb2
 
+from flyteagents import Unsupported
 from flyteagents._cli.inputs_file import place_inputs
 from flyteagents._client.attempt import Attempt
+from flyteagents._kernel.stores import read_file
 from flyteagents.testing import task_template
 
 
@@ -46,6 +48,20 @@ def test_they_are_written_to_stores_too() -> None:
 def test_what_keeps_them_from_being_written_is_told(tmp_path: Path) -> None:
     nowhere = place_inputs(attempt("{{.input}}", "nosuch://bucket/run"))
     assert "nosuch://bucket/run/inputs.pb" in nowhere
-    assert "pip install 'flyteagents[stores]' the fsspec package for nosuch://" in nowhere
+    assert "pip install 'flyteagents[stores]' and the fsspec package for nosuch://" in nowhere
     (tmp_path / "file").touch()
     assert "File exists" in place_inputs(attempt("{{.input}}", str(tmp_path / "file")))
+
+
+def test_a_missing_package_is_told_alike_where_is_read_and_where_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(url: str) -> None:
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(Unsupported) as read:
+        read_file("gs://bucket/run", "outputs.pb")
+    written = place_inputs(attempt("{{.input}}", "gs://bucket/run"))
+    for text in (str(read.value), written):
+        assert text.endswith(": pip install 'flyteagents[stores]' gcsfs")

@@ -5,12 +5,10 @@ A job that runs a user's code reads it there: the SDKs name its place in the con
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from flyteagents._client.attempt import Attempt
 from flyteagents._client.outcome import local_path
 from flyteagents._client.rendering import places_in
-from flyteagents._kernel.store_errors import PACKAGES
+from flyteagents._kernel.stores import file_system
 from flyteagents._redact import excerpt
 
 
@@ -25,11 +23,6 @@ def place_inputs(attempt: Attempt) -> str:
         # Stores have no folders, so flyte-sdk's runtime makes none for the outputs.
         if folder := local_path(attempt.output_prefix):
             folder.mkdir(exist_ok=True)
-    # fsspec raises ValueError for a scheme it does not know, ImportError for a missing package.
-    except (ImportError, ValueError):
-        scheme = urlsplit(place).scheme
-        package = PACKAGES.get(scheme, f"the fsspec package for {scheme}://")
-        why = f"pip install 'flyteagents[stores]' {package}"
     except Exception as error:  # noqa: BLE001 # each store has its own
         why = excerpt(str(error), 300)
     else:
@@ -44,7 +37,5 @@ def _write(place: str, raw: bytes) -> None:
         path.write_bytes(raw)
         return
 
-    import fsspec
-
-    system, there = fsspec.core.url_to_fs(place)
+    system, there = file_system(place)
     system.pipe_file(there, raw)

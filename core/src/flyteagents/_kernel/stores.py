@@ -123,17 +123,26 @@ def _local(path: Path) -> bytes | None:
         raise Unavailable(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _remote(scheme: str, url: str) -> bytes | None:
+def file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system for a URL, and the path there. Raises Unsupported where its package is
+    missing, with what to install, and whatever that package raises."""
     try:
         import fsspec
 
         system, path = fsspec.core.url_to_fs(url)
     # fsspec raises ValueError for a scheme it does not know, ImportError for a missing package.
     except (ImportError, ValueError):
-        package = PACKAGES.get(scheme, "")
-        raise Unsupported(
-            f"{url} cannot be read here: pip install 'flyteagents[stores]' {package}"
-        ) from None
+        scheme = urlsplit(url).scheme
+        package = PACKAGES.get(scheme, f"and the fsspec package for {scheme}://")
+        raise Unsupported(f"pip install 'flyteagents[stores]' {package}") from None
+    return system, path
+
+
+def _remote(scheme: str, url: str) -> bytes | None:
+    try:
+        system, path = file_system(url)
+    except Unsupported as missing:
+        raise Unsupported(f"{url} cannot be read here: {missing}") from None
     except Exception as error:  # noqa: BLE001 # the store's package, as it reads its variables
         raise meaning(error, scheme, url) from None
     # gcsfs repeats for half a minute what fails, refused credentials too, and has no switch for it

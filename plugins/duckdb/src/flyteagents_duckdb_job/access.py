@@ -20,6 +20,8 @@ from flyteagents_duckdb_job.directory import DataDirectory
 from flyteagents_duckdb_job.ownership import Owner, UnreadableRecord, owner_of
 
 STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hdfs", "https", "http")
+"""Schemes of URLs that are given to fsspec. A job's process has nothing of the server's, and so a
+list of its own: a test holds it to the stores that the server knows."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
