@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 
 import pytest
-from tests.unit.kernel_setup import Numbered, Scripted, Setup, within
+from tests.unit.kernel_setup import Numbered, Scripted, Setup, until, within
 
 from flyteagents import Call, JobNotFound, Link, Phase, Reply, Status, Unavailable
+from flyteagents._kernel import poll
 from flyteagents._kernel.answers import SMALL
 from flyteagents._kernel.call import ask
 from flyteagents._kernel.poll import Polling
@@ -112,6 +114,27 @@ async def test_a_failed_poll_between_ends_with_the_reply_of_before(
     assert "not now" in answers[1].message
     assert answers[2].message == "queued"
     assert opened.seen.failures.count == 0
+
+
+@pytest.mark.parametrize("then", ["old", "new"])
+async def test_a_poll_that_ends_after_its_time_sets_the_reply_and_its_answer_together(
+    setup: Setup, polling: Polling, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    monkeypatch.setattr(poll, "QUICK", 0.001)
+    opened, late = setup.opened(), asyncio.Event()
+    replies = {name: told(message=name) for name in ("first", "old", "new")}
+    setup.agent.script["get"] = [replies["first"], late, *map(replies.get, ("new", "old", then))]
+    for _ in range(2):
+        await polling.poll(opened, within(60))
+    with monkeypatch.context() as later:
+        later.setattr(poll, "OVERDUE", 0.0)
+        await polling.poll(opened, within(60))
+    assert (await polling.poll(opened, within(60))).message == "new"
+    late.set()
+    await until(lambda: not setup.served.left_behind)
+    # Were only one of them set, either reply would be taken for the one of the other's answer.
+    assert (await polling.poll(opened, within(60))).message == then
+    assert (await polling.poll(opened, within(60))).message == then
 
 
 async def test_a_job_that_was_missing_between_is_read_again(setup: Setup, polling: Polling) -> None:
