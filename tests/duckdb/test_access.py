@@ -230,7 +230,9 @@ async def test_an_open_prefix_is_for_its_project_and_domain(data_dir: Path, tmp_
     prefix = str(tmp_path / "open" / "{project}" / "{domain}")
     async with Driver(data_dir, open_prefixes=(prefix,), input_prefixes=()) as driver:
         assert (await driver.run(f"FROM read_parquet('{mine}')")).phase is Phase.SUCCEEDED
-        assert refused(await driver.run(f"FROM read_parquet('{theirs}')"), "Permission Error")
+        status = await driver.run(f"FROM read_parquet('{theirs}')")
+        assert refused(status, "Permission Error")
+        assert refused(status, "open its folder with FLYTEAGENTS_DUCKDB_OPEN_PREFIXES")
         copied = mine.with_name("copy.csv")
         assert (await driver.run(f"COPY (SELECT 1) TO '{copied}'")).phase is Phase.SUCCEEDED
         assert copied.exists()

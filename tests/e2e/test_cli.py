@@ -126,6 +126,13 @@ def test_list_says_what_is_broken_and_why() -> None:
     assert broken["name"] == "broken"
 
 
+def test_list_tells_no_plugin_that_is_named_from_none_that_is_installed() -> None:
+    done = flyteagents("list", env=environment(FLYTEAGENTS_PLUGINS=""))
+    assert "FLYTEAGENTS_PLUGINS is set, and names no plugin" in done.stdout
+    assert "no plugin is installed" not in done.stdout
+    assert "installed, and not in FLYTEAGENTS_PLUGINS: " in done.stdout
+
+
 def test_check_shows_every_setting_and_what_the_agents_say() -> None:
     env = environment(FLYTEAGENTS_CLOCKED_MOOD="good", FLYTEAGENTS_PORT="8123")
     done = flyteagents("check", env=env)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
+from flyteagents._cli.commands import main
 from flyteagents._kernel.verdicts import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +62,22 @@ def test_pages_name_only_commands_that_make_knows(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in re.findall(r"(?:`|^)make ([a-z-]+)\b", page.read_text(), re.MULTILINE):
         assert target in targets, f"{page.name} names make {target}"
+
+
+def test_the_page_of_the_command_line_has_the_options_that_there_are() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text()
+    told = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", page)) - {"--help"}
+    context = click.Context(main)
+    commands = [main.get_command(context, name) for name in main.list_commands(context)]
+    there = {
+        option
+        for command in commands
+        if command is not None
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    assert told == there
 
 
 def test_the_kits_page_and_the_kit_name_the_same_modules() -> None:

@@ -130,7 +130,7 @@ async def serve(
         watch.start()
         gc.freeze()  # what start-up made stays; collecting it again and again takes time
         gc.set_threshold(*GARBAGE)
-        types = ", ".join(kernel.agents) or "no task types: no plugin is installed"
+        types = ", ".join(kernel.agents) or "no task types: no plugin is loaded"
         log.info("flyteagents %s on port %d serves %s", version("flyteagents"), server.port, types)
         if ready is not None:
             ready(server.port)

@@ -111,6 +111,8 @@ def _print(found: Found) -> None:
     ]
     if rows:
         screen.table(("TASK TYPE", "IDEMPOTENCY", "PLUGIN", "PACKAGE", "MODULE"), rows)
+    elif not found.broken and found.left_out:
+        click.echo("FLYTEAGENTS_PLUGINS is set, and names no plugin")
     elif not found.broken:
         click.echo(
             "no plugin is installed; try: pip install flyteagents-duckdb, or from a checkout: "

@@ -118,8 +118,9 @@ def bind(statement: Statement, description: dict[str, Any]) -> dict[str, Any]:
         if name in description["tables"]:
             raise Refused(f"input {name!r} is a table: write FROM {name}, not ${name}")
         if name not in description["parameters"]:
-            there = ", ".join(f"${each}" for each in description["parameters"]) or "none"
-            raise Refused(f"there is no input for the parameter ${name}; there are: {there}")
+            there = ", ".join(f"${each}" for each in description["parameters"])
+            known = f"; there are: {there}" if there else ", and no other one"
+            raise Refused(f"there is no input for the parameter ${name}{known}")
 
         parameter = description["parameters"][name]
         value = unpack(parameter["value"])

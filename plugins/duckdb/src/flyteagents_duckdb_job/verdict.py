@@ -50,7 +50,10 @@ def verdict(error: BaseException, text: str, description: dict[str, Any]) -> Ver
         return Verdict("RETRYABLE_FAILED", f"the job's process failed: {name}: {text}")
 
     if name == "PermissionException":
-        text += " (a query reads its declared inputs and what the operator opened, nothing else)"
+        text += (
+            "\n\nA query reads its declared inputs and what the operator opened, and nothing else: "
+            "declare the file as an input, or open its folder with FLYTEAGENTS_DUCKDB_OPEN_PREFIXES"
+        )
     if "CSV" in text and ("sniffing" in text or "CSV Error" in text or "CSV Reader" in text):
         text += CSV_ADVICE
     return Verdict("FAILED", text)
