@@ -237,9 +237,10 @@ class FakeBigQuery(FakeVendor):
 
 
 def _with_result(job: FakeJob) -> None:
-    """The server fills in where the result is, for statements that have one."""
-    plan = job.plan
-    if plan.statement_type in ("SELECT", "INSERT", "UPDATE", "MERGE") and not plan.children:
+    """The server fills in where the result is, for statements that have one, and for views."""
+    kind = job.plan.statement_type
+    telling = kind in ("SELECT", "INSERT", "UPDATE", "MERGE") or kind.endswith("VIEW")
+    if telling and not job.plan.children:
         digest = hashlib.sha256(job.id.encode()).hexdigest()[:12]
         job.configuration["query"].setdefault(
             "destinationTable",

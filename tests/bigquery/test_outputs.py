@@ -111,7 +111,10 @@ async def test_create_table_as_select_is_the_table_it_made(
     assert (await results(driver, "CREATE TABLE ds.made AS SELECT 1")).uri == "bq://p:ds.made"
 
 
-@pytest.mark.parametrize("kind", ["CREATE_VIEW", "DROP_TABLE", "EXPORT_DATA", "ASSERT", ""])
+@pytest.mark.parametrize(
+    "kind",
+    ["CREATE_VIEW", "CREATE_MATERIALIZED_VIEW", "DROP_TABLE", "EXPORT_DATA", "ASSERT", ""],
+)
 async def test_a_statement_without_a_result_fails_a_task_that_declares_one_and_says_why(
     bigquery: FakeBigQuery, driver: Driver, kind: str
 ) -> None:

@@ -80,7 +80,11 @@ def _is_script(done: JobResource) -> bool:
 
 def _own_table(done: JobResource) -> Table | None:
     target = done.query.get("ddlTargetTable")
-    # CREATE VIEW and DROP TABLE have a target too, which is no result.
+    # CREATE VIEW names a view as its destination too (googleapis/google-cloud-java#3469), and what
+    # reads tables for Flyte reads no views.
+    if done.statement_type.endswith("VIEW"):
+        return None
+    # DROP TABLE has a target too, which is no result.
     if done.statement_type == "CREATE_TABLE_AS_SELECT" and target:
         return Table.model_validate(target)
     return done.configuration.query.destination_table
