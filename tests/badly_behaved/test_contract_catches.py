@@ -30,6 +30,7 @@ FRESH = {"blocks_in_create", "blocks_in_get", "tells_the_token"}
 CAUGHT_BEFORE_THE_END = {
     "goes_backwards",
     "links_later",
+    "shows_one_reply_of_two",
     "forgets_its_info",
     "ends_its_info_with_null",
 }
@@ -108,6 +109,7 @@ CASES: list[tuple[str, str, str]] = [
         "FAILED",
     ),
     ("goes_backwards", "test_a_phase_is_never_taken_back", "INITIALIZING"),
+    ("shows_one_reply_of_two", "test_a_phase_is_never_taken_back", "it did not end: [<Phase.RUN"),
     ("links_later", "test_a_phase_is_never_taken_back", "Link"),
     ("forgets_its_info", "test_what_custom_info_says_is_said_until_the_end[well]", "['ahead']"),
     (

@@ -221,6 +221,16 @@ class ForgetsItsInfo(KeyedAgent):
         return status if ended else replace(status, info={"ahead": 18})
 
 
+class ShowsOneReplyOfTwo(KeyedAgent):
+    """Tells by one reply whether anything is new, and has the state from another one."""
+
+    task_type = "shows_one_reply_of_two"
+
+    async def get(self, job: VendorJob, call: Call) -> Status:
+        reply = await call.http.get("/jobs", params={"tag": "nobody's"})
+        return call.unchanged(reply) or await super().get(job, call)
+
+
 class EndsItsInfoWithNull(KeyedAgent):
     """Says how many are ahead while the job waits, and takes that back with null."""
 

@@ -64,7 +64,8 @@ class GetPromises(AgentHooks):
 
     async def test_a_phase_is_never_taken_back(self, rig: Rig) -> None:
         """Replicas are asked in turn, and what they say follows from the job alone: the phase, the
-        outputs, and the links, which must be complete in the first answer."""
+        outputs, and the links, which must be complete in the first answer. The job of an agent that
+        does not show `call.unchanged` what its phase follows from never ends."""
         attempt = rig.attempt(self.succeeds())
         meta = await rig.create(attempt, rig.first)
         answers: list[Rpc] = []
@@ -89,7 +90,9 @@ class GetPromises(AgentHooks):
         attempt = rig.attempt(self.succeeds() if end == "well" else self.fails())
         meta = await rig.create(attempt, rig.first)
         said: set[str] = set()
+        until = time.monotonic() + 60
         while True:
+            assert time.monotonic() < until, "it did not end"
             answer = await rig.get(attempt, meta, rig.first)
             if answer.phase is not None and answer.phase.terminal:
                 break
