@@ -9,7 +9,7 @@ import pytest
 from flyteidl.admin import agent_pb2
 from rich.console import Console
 
-from flyteagents._cli.watching import LineWatch, fact
+from flyteagents._cli.watching import LineWatch, LiveWatch, fact
 from flyteagents._client.rpc import Rpc
 from flyteagents._status import Phase
 from flyteagents._wire.structs import to_struct
@@ -47,6 +47,28 @@ def test_a_note_that_comes_again_and_again_is_counted() -> None:
         "away",
         "  (and 1 more like this)",
     ]
+
+
+def test_a_server_that_is_away_is_told_once_whatever_address_was_tried() -> None:
+    out = StringIO()
+    with LineWatch(Console(file=out)) as watch:
+        for address in ("ipv4:127.0.0.1:8000", "ipv6:%5B::1%5D:8000", "ipv4:127.0.0.1:8000"):
+            watch.note(f"GetTask: UNAVAILABLE: {address}: Connection refused")
+    assert out.getvalue().splitlines() == [
+        "GetTask: UNAVAILABLE: ipv4:127.0.0.1:8000: Connection refused",
+        "  (and 2 more like this)",
+    ]
+
+
+def test_on_a_terminal_a_note_is_shown_once_until_there_is_an_answer() -> None:
+    out = StringIO()
+    with LiveWatch(Console(file=out, force_terminal=True, width=80)) as watch:
+        for _ in range(3):
+            watch.note("away")
+        assert out.getvalue().count("away") == 1
+        watch.answer(answered(Phase.RUNNING), 1.0)
+        watch.note("away")
+    assert out.getvalue().count("away") == 2
 
 
 @pytest.mark.parametrize(

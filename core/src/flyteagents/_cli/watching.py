@@ -5,6 +5,7 @@ Numbers in words (`1,200 rows`, `3.4 MiB`) are made here for all that `run` prin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -26,6 +27,8 @@ _QUIET, _LONGER = 2.0, 1.5
 hour has some twenty such lines."""
 _ELSEWHERE = ("progress", "state", "result", CANCELLED)
 """What the bar, the phase and the outputs show."""
+_ADDRESS = re.compile(r"ipv[46]:\S+: ")
+"""What gRPC says of a server that is away names each of its addresses in turn."""
 
 
 class LineWatch:
@@ -66,11 +69,12 @@ class LineWatch:
 
     def note(self, text: str) -> None:
         """One that comes again and again, as while a server is away, is counted."""
-        if text == self._note:
+        gist = _ADDRESS.sub("", text)
+        if gist == self._note:
             self._again += 1
             return
         self._print(text)
-        self._note = text
+        self._note = gist
 
     def _print(self, text: str) -> None:
         self._tell_again()
@@ -112,13 +116,14 @@ class LiveWatch:
         )
         self._task = self._progress.add_task("starting", total=None, percent="", details="")
         self._links: set[str] = set()
-        self._of = ""
+        self._of = self._note = ""
 
     def attempt(self, number: int, of: int) -> None:
         self._of = f" (attempt {number} of {of})" if number > 1 else ""
         self._progress.reset(self._task, total=None, description=f"CREATING{self._of}")
 
     def answer(self, rpc: Rpc, seconds: float) -> None:
+        self._note = ""
         for link in rpc.links:
             if link.uri not in self._links:
                 self._links.add(link.uri)
@@ -134,7 +139,11 @@ class LiveWatch:
         )
 
     def note(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, soft_wrap=True)
+        """One that comes again before there is an answer is shown once: the clock goes on."""
+        gist = _ADDRESS.sub("", text)
+        if gist != self._note:
+            self._progress.console.print(text, markup=False, soft_wrap=True)
+        self._note = gist
 
     def __enter__(self) -> LiveWatch:
         self._progress.__enter__()
