@@ -138,6 +138,7 @@ async def test_a_statement_that_runs_is_running(snowflake: FakeSnowflake, driver
         (Response(200, {"code": "777777", "message": "invented"}), None),
         (Response(422, {"code": "000710", "sqlState": "02000", "message": "x"}), Phase.FAILED),
         (Response(408, {"code": "000630", "sqlState": "57014", "message": "x"}), Phase.FAILED),
+        (Response(422, {"statementHandle": QUERY_ID, "message": "x"}), Phase.FAILED),
     ],
 )
 async def test_every_answer_has_its_meaning(

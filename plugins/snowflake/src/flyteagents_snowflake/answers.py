@@ -92,7 +92,8 @@ class Rows(Answer):
 def answer(reply: Reply, model: type[A]) -> A:
     """Raises Unavailable for what Snowflake did not write."""
     found = reply.into(model)
-    if not found.code:
+    # A failure must have a statementHandle only (QueryFailureStatus in Snowflake's sqlapi.yaml).
+    if not found.code and found.handle is None:
         # A proxy's page, say: it tells nothing of the statement, so it must not end the task.
         raise Unavailable(f"Snowflake's reply ({reply.status}) is not an answer of the SQL API")
     return found.model_copy(update={"status": reply.status})

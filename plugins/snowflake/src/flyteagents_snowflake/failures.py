@@ -26,7 +26,7 @@ def failed(job: SnowflakeJob, found: Answer) -> Status:
     return Status(
         phase,
         f"{text} | query={job.query_id}",
-        code=found.code,
+        code=found.code or None,
         info=job_info(job, {}),
         started=moment(found.created),
     )
