@@ -98,9 +98,10 @@ def read_state(run: Run) -> Reading:
     result = run.state.result_state or _result(ended, life)
     message = run.state.state_message or ended.message
     code = ended.code if ended.code not in ("", "SUCCESS") else result or life
-    if result in _SUCCEEDED:
+    # The type counts too: there may be more kinds of success one day than these.
+    if result in _SUCCEEDED or ended.type == "SUCCESS":
         partly = "some tasks of the run failed, and the run counts as a success"
-        return Reading(Phase.SUCCEEDED, partly if result != "SUCCESS" else "")
+        return Reading(Phase.SUCCEEDED, partly if result == "SUCCESS_WITH_FAILURES" else "")
     # Its termination code is that of what the platform cancels (databricks.sdk.service.jobs,
     # TerminationCodeCode).
     if result == "TIMEDOUT":
