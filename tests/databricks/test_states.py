@@ -93,15 +93,6 @@ async def test_a_run_that_has_ended_in_2_1(
     assert (await told(databricks, driver, ended(life, result))).phase is phase
 
 
-async def test_a_kind_of_success_that_is_new_is_one(
-    databricks: FakeDatabricks, driver: Driver
-) -> None:
-    for result in ("ASTONISHED", ""):
-        plan = ended("TERMINATED", result, "ASTONISHED", "SUCCESS")
-        status = await told(databricks, driver, plan)
-        assert (status.phase, status.message) == (Phase.SUCCEEDED, None)
-
-
 async def test_a_run_that_timed_out_was_not_cancelled_and_may_be_tried_after_flytes_own_limit(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:

@@ -98,10 +98,9 @@ def read_state(run: Run) -> Reading:
     result = run.state.result_state or _result(ended, life)
     message = run.state.state_message or ended.message
     code = ended.code if ended.code not in ("", "SUCCESS") else result or life
-    # The type counts too: there may be more kinds of success one day than these.
-    if result in _SUCCEEDED or ended.type == "SUCCESS":
+    if result in _SUCCEEDED:
         partly = "some tasks of the run failed, and the run counts as a success"
-        return Reading(Phase.SUCCEEDED, partly if result == "SUCCESS_WITH_FAILURES" else "")
+        return Reading(Phase.SUCCEEDED, partly if result != "SUCCESS" else "")
     # Its termination code is that of what the platform cancels (databricks.sdk.service.jobs,
     # TerminationCodeCode).
     if result == "TIMEDOUT":
