@@ -21,6 +21,8 @@ from flyteagents import (
     StructuredDataset,
     Type,
 )
+from flyteagents_duckdb.logs import BEFORE, read_page
+from flyteagents_duckdb_job.directory import JobDirectory
 
 
 def kind(name: str) -> Type:
@@ -355,3 +357,21 @@ async def test_the_log_tells_the_job_s_story_and_pages_through(driver: Driver) -
         token = page.next
     assert [line.message for line in one_by_one] == whole
     assert all(line.timestamp and line.system for line in one_by_one)
+
+
+@pytest.mark.parametrize("ahead", [0, 2 * BEFORE])
+def test_a_page_of_the_log_that_lies_within_a_private_key_is_masked(
+    tmp_path: Path, ahead: int
+) -> None:
+    key = ["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0BAQ", "-----END PRIVATE KEY-----"]
+    said = [*["x" * 99] * (ahead // 100), "2026-01-02T03:04:05+00:00 failed:", *key, "LINE 1"]
+    (tmp_path / "job.log").write_text("".join(f"{line}\n" for line in said))
+    (tmp_path / "ended.json").write_text("{}")
+    read: list[str] = []
+    token = "0"
+    while token:
+        found = read_page(JobDirectory(tmp_path), int(token), 1)
+        read += [line.message for line in found.lines]
+        token = found.next
+    assert read[-5:] == ["failed:", *["[redacted]"] * 3, "LINE 1"]
+    assert len(read) == len(said)

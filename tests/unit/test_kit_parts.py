@@ -204,6 +204,13 @@ def test_a_log_is_read_page_by_page() -> None:
     assert len(page(lines, "", 0).lines) == 1
 
 
+def test_a_page_of_a_log_that_lies_within_a_private_key_is_masked() -> None:
+    key = ["-----BEGIN PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0BAQ", "-----END PRIVATE KEY-----"]
+    lines = [LogLine(line) for line in ("before", *key, "behind")]
+    read = [page(lines, str(number), 1).lines[0].message for number in range(5)]
+    assert read == ["before", *["[redacted]"] * 3, "behind"]
+
+
 def test_the_declared_table_is_found_also_where_it_is_optional() -> None:
     optional = Type(Kind.UNION, (NONE, TABLE))
     assert table_output({"n": Type(Kind.INTEGER), "t": optional}) == ("t", TABLE)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+
+from flyteagents._redact import without_keys
 
 
 class Phase(Enum):
@@ -99,3 +101,14 @@ class LogPage:
 
     lines: Sequence[LogLine]
     next: str = ""
+
+
+def lines_without_keys(lines: Sequence[LogLine]) -> Sequence[LogLine]:
+    """The lines, those masked that a private key goes over. Of a page that lies within one, nobody
+    can tell: the lines before it must be among them."""
+    said = [line.message for line in lines]
+    masked = without_keys(said)
+    if masked is said:  # there is no key, as in nearly all
+        return lines
+    pairs = zip(lines, masked, strict=True)
+    return [replace(line, message=text) for line, text in pairs]

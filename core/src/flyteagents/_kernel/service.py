@@ -23,8 +23,7 @@ from flyteagents._kernel.poll import POLL_LIMIT, Polling, by_age
 from flyteagents._kernel.requests import CreateRequest, JobRequest
 from flyteagents._kernel.seen import Seen
 from flyteagents._kernel.soft_state import Bounded
-from flyteagents._redact import without_keys
-from flyteagents._status import LogPage, Phase
+from flyteagents._status import LogPage, Phase, lines_without_keys
 from flyteagents._task import Key
 from flyteagents._telemetry.tracing import Rpc, trace_id
 from flyteagents._vendor.budget import Budget
@@ -164,12 +163,7 @@ class Service:
             text = self.kernel.tell(served, "logs", error)
             raise Refused(next(codes, "INTERNAL"), text) from None
         # Here, where the lines are together still: the wire sends and masks one after another.
-        said = [line.message for line in page.lines]
-        masked = without_keys(said)
-        if masked is said:  # there is no key, as in nearly all
-            return page
-        pairs = zip(page.lines, masked, strict=True)
-        return replace(page, lines=[replace(line, message=text) for line, text in pairs])
+        return replace(page, lines=lines_without_keys(page.lines))
 
     def _begin(self, request: CreateRequest, rpc: Rpc) -> tuple[Key, int]:
         """The key of an attempt, and the trace of its task, which its spans join from here on."""

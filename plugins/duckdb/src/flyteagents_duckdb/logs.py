@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from flyteagents import LogLine, LogPage
+from flyteagents.kit.pages import page
 from flyteagents_duckdb_job.directory import JobDirectory
 
 PAGE = 1 << 18
 """Bytes of a page, at most."""
+BEFORE = 1 << 14
+"""Bytes that are looked at before a page, which may begin within a private key: more than one has.
+"""
 
 
 def read_page(job: JobDirectory, offset: int, lines: int) -> LogPage:
@@ -17,11 +21,12 @@ def read_page(job: JobDirectory, offset: int, lines: int) -> LogPage:
     over = job.ended() is not None  # looked at first: what is written before it is in the page
     try:
         with (job.path / "job.log").open("rb") as file:
-            file.seek(offset)
+            file.seek(max(offset - BEFORE, 0))
+            before = file.read(min(offset, BEFORE))
             content = file.read(PAGE)
             last = not file.read(1)
     except FileNotFoundError:
-        content, last = b"", True
+        before, content, last = b"", b"", True
     # A piece of a line is left to the next page, unless nothing else is there.
     whole = content[: content.rfind(b"\n") + 1] or (
         content if over or len(content) == PAGE else b""
@@ -29,7 +34,10 @@ def read_page(job: JobDirectory, offset: int, lines: int) -> LogPage:
     kept = whole.splitlines(keepends=True)[: lines or None]
     after = offset + sum(map(len, kept))
     at_end = last and after - offset == len(content)
-    return LogPage([_line(line) for line in kept], "" if over and at_end else str(after))
+    earlier = before.splitlines(keepends=True)
+    read = [_line(line) for line in (*earlier, *kept)]
+    shown = page(read, str(len(earlier)), len(kept)).lines if kept else ()
+    return LogPage(shown, "" if over and at_end else str(after))
 
 
 def _line(raw: bytes) -> LogLine:
