@@ -93,6 +93,14 @@ async def test_a_run_that_has_ended_in_2_1(
     assert (await told(databricks, driver, ended(life, result))).phase is phase
 
 
+@pytest.mark.parametrize("result", ["CANCELED", ""])
+async def test_what_somebody_stopped_is_no_success_although_its_type_is(
+    databricks: FakeDatabricks, driver: Driver, result: str
+) -> None:
+    plan = ended("TERMINATED", result, "USER_CANCELED", "SUCCESS")
+    assert (await told(databricks, driver, plan)).phase is STOPPED
+
+
 async def test_a_run_that_timed_out_was_not_cancelled_and_may_be_tried_after_flytes_own_limit(
     databricks: FakeDatabricks, driver: Driver
 ) -> None:
