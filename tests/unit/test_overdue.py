@@ -139,6 +139,33 @@ async def test_a_late_end_of_a_poll_that_was_given_up_does_not_end_the_next_one(
     await until(lambda: setup.served.polls.held == 0)
 
 
+async def test_an_overdue_poll_of_a_job_that_nobody_asks_about_gives_its_place_back(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poll, "QUICK", 0.001)
+    monkeypatch.setattr(admission, "LEFT_BEHIND", 1)
+    setup.served.polls.limit = 1
+    polling, never = Polling(setup.kernel, setup.cancelling, setup.flights.resume), asyncio.Event()
+    first, other = setup.opened(), setup.opened()
+    setup.agent.script["get"] = [RUNNING, never, SUCCEEDED, RUNNING]
+    for _ in range(2):
+        await polling.poll(first, within(1))
+    assert (await polling.poll(other, within(1))).phase is Phase.INITIALIZING
+    assert len(setup.agent.asked) == 2
+
+    with monkeypatch.context() as later:
+        later.setattr(poll, "OVERDUE", 0.0)
+        assert (await polling.poll(other, within(1))).phase is Phase.SUCCEEDED
+        assert setup.served.polls.held == 0
+        # Somebody asks all the same: then it is a poll that has failed, as any overdue one.
+        assert "after its time" in (await polling.poll(first, within(1))).message
+    assert (first.seen.failures.count, first.seen.poll) == (1, None)
+    assert len(setup.served.left_behind) == 1
+    never.set()
+    await until(lambda: not setup.served.left_behind)
+    assert setup.served.polls.held == 0
+
+
 async def test_what_a_call_returns_after_its_limit_is_taken(setup: Setup, deaf: Deaf) -> None:
     setup.agent.script["get"] = [deaf, RUNNING]
     asking = asyncio.ensure_future(ask(setup.opened().call("get", Budget(0)), limit=0.001))

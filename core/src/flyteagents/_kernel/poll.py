@@ -30,6 +30,7 @@ from flyteagents._kernel.kernel import Kernel, log
 from flyteagents._kernel.lane import RAISED
 from flyteagents._kernel.open_job import OpenJob
 from flyteagents._kernel.seen import Seen
+from flyteagents._kernel.served import ServedAgent
 from flyteagents._kernel.stores import OUTPUTS
 from flyteagents._kernel.verdicts import Verdict, cause, verdict
 from flyteagents._redact import excerpt, redact
@@ -87,6 +88,8 @@ class Polling:
         self._cancelling = cancelling
         self._resume = resume
         self._held = 0
+        # Those that have a place among their agent's polls, the oldest first.
+        self._inside: dict[asyncio.Task[Answer], OpenJob] = {}
 
     async def poll(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The job's answer; never fails."""
@@ -100,18 +103,18 @@ class Polling:
         polling = seen.poll  # kept: another caller may begin the next one before this one wakes up
         if polling is not None and seen.poll_age > OVERDUE:
             # Else the job would be said to run for ever, and no poll of it would ever fail.
-            if served.left_behind.add("get", polling):
+            if self._leaves_behind(polling, served):
                 seen.poll_ended()
-                served.polls.leave()
             text = "get goes on after its time, since the agent catches the cancel that ends it"
             return self._failed(opened, Unavailable(f"{served.task_type}: {text}"))
         if polling is None:
             # Not waited for: that would hold one of the ten workers that poll all agents' jobs.
-            if not served.polls.try_enter():
+            if not self._enters(served):
                 self._metrics.admission.add(served.task_type, "get", "remembered")
                 return self._remembered(opened)
             # A drain does not wait for it: Flyte asks again anyway, and another replica.
             polling = self._kernel.detached.start(self._poll(opened), finish=False)
+            self._inside[polling] = opened
             seen.poll_began(polling)
             await turn()
         if not polling.done():
@@ -120,6 +123,32 @@ class Polling:
         if not polling.done() or polling.cancelled():
             return self._remembered(opened)
         return polling.result()
+
+    def _enters(self, served: ServedAgent) -> bool:
+        """Take a place among the agent's polls; one of a poll that is overdue, if need be. Nobody
+        may ask for that one's job any more, and so find it overdue."""
+        if served.polls.try_enter():
+            return True
+        for polling, opened in list(self._inside.items()):
+            if opened.seen.poll_age <= OVERDUE:
+                break
+            if opened.served is served:
+                self._leaves_behind(polling, served)
+        return served.polls.try_enter()
+
+    def _leaves_behind(self, polling: asyncio.Task[Answer], served: ServedAgent) -> bool:
+        """Whether another poll may have the turn of one that is overdue; its place is given up."""
+        if polling not in self._inside:
+            return True
+        if not served.left_behind.add("get", polling):
+            return False
+        self._leaves(polling)
+        return True
+
+    def _leaves(self, polling: asyncio.Task[Answer] | None) -> None:
+        opened = self._inside.pop(polling, None) if polling else None
+        if opened is not None:  # and was not left behind
+            opened.served.polls.leave()
 
     async def _first_look(self, opened: OpenJob, deadline: Deadline) -> Answer:
         """The first poll of a job waits a moment for its end. Flyte polls a job when it is created,
@@ -186,8 +215,8 @@ class Polling:
         except Exception as error:  # noqa: BLE001 # the table knows them all
             return self._failed(opened, error)
         finally:
+            self._leaves(this)
             if seen.poll is this:
-                opened.served.polls.leave()
                 seen.poll_ended()
 
     async def _answer(self, opened: OpenJob, call: KernelCall, status: Status) -> Answer:
