@@ -83,8 +83,7 @@ async def test_a_job_that_waits_says_why_and_what_it_sent_ends_with_its_end_valu
         jobs = [await driver.create(driver.task("SELECT 1")) for _ in range(2)]
         last = await driver.get(jobs[1])
         assert last.message == (
-            "waits for 1 other job(s) that wait longer; at most 1 run at once "
-            "(FLYTEAGENTS_DUCKDB_MAX_JOBS)"
+            "waits for 1 that came before; at most 1 run at once (FLYTEAGENTS_DUCKDB_MAX_JOBS)"
         )
         sent: dict[str, object] = dict(last.info)
         assert sent["ahead"] == 1

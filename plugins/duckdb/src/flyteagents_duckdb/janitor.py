@@ -28,7 +28,7 @@ def sweep(data: DataDirectory, keep: float, keep_results: float) -> int:
     finally:
         os.close(guard)
     if gone:
-        log.info("duckdb_query: removed %d old job(s)", gone)
+        log.info("duckdb_query: jobs that were old and are removed: %d", gone)
     return gone
 
 

@@ -23,7 +23,7 @@ def waiting_status(job: JobDirectory, queue: Sequence[str], slots: int) -> Statu
         ahead = queue.index(job.key)
         info["ahead"] = ahead
         if ahead:
-            message = f"waits for {ahead} other job(s) that wait longer"
+            message = f"waits for {ahead} that came before"
         message += f"; at most {slots} run at once (FLYTEAGENTS_DUCKDB_MAX_JOBS)"
     return Status(Phase.INITIALIZING, message=message, info=info, cancelling=job.cancel_asked)
 

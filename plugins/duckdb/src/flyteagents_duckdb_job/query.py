@@ -89,7 +89,7 @@ class Query:
         views = Views(connection, self._description)
         for name, found in self.files.items():
             views.make(name, self._description["tables"][name], found)
-            self._say(f"input {name}: {len(found)} file(s)")
+            self._say(f"input {name}: {len(found)} file{'' if len(found) == 1 else 's'}")
         views.check_all_used()
 
     def _run(
