@@ -205,6 +205,7 @@ def test_a_bug_of_the_agents_ends_it_after_a_few_polls_with_the_agents_own_lines
     done = flyteagents("run", task(tmp_path, seconds=60, bug=True), "--every", "0.1", env=env)
     assert done.returncode == 1, done.stderr
     assert "the agent has a bug: clocked_job: get raised KeyError: 'no such key'" in done.stdout
+    assert "Ctrl-C" not in done.stdout, "nobody has pressed it"
     assert done.stderr.count('cli_agents.py", line') == 1
     assert "_kernel" not in done.stderr
     assert done.stderr.count("server warning") <= 2

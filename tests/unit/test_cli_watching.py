@@ -67,6 +67,7 @@ def test_on_a_terminal_a_note_is_shown_once_until_there_is_an_answer() -> None:
             watch.note("away")
         assert out.getvalue().count("away") == 1
         watch.answer(answered(Phase.RUNNING), 1.0)
+        assert "(and 2 more like this)" in out.getvalue()
         watch.note("away")
     assert out.getvalue().count("away") == 2
 

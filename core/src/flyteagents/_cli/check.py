@@ -231,4 +231,4 @@ def _print_verdicts(verdicts: Sequence[Verdict]) -> None:
         word = click.style("ok    ", fg="green") if verdict.ok else click.style("FAILED", fg="red")
         click.echo(f"{word} {verdict.task_type}: {verdict.text}")
     if not verdicts:
-        click.echo("no agent is loaded")
+        click.echo("no agent is loaded; see `flyteagents list`")

@@ -132,7 +132,8 @@ class Play:
                 looking.cancel()
                 bug = self.bug()
                 if not ending.done():
-                    self.watch.note("cancelling the job; another Ctrl-C leaves it as it is")
+                    leaving = "" if bug else "; another Ctrl-C leaves it as it is"
+                    self.watch.note(f"cancelling the job{leaving}")
                     execution.stop()
                 outcome = await ending
                 await aftermath.see(outcome)

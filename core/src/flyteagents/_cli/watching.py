@@ -6,7 +6,7 @@ Numbers in words (`1,200 rows`, `3.4 MiB`) are made here for all that `run` prin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,30 @@ _ADDRESS = re.compile(r"ipv[46]:\S+: ")
 """What gRPC says of a server that is away names each of its addresses in turn."""
 
 
+class _Notes:
+    """Notes on their way to `write`. One that comes again and again, as while a server is away, is
+    counted."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._gist, self._again = "", 0
+
+    def take(self, text: str) -> None:
+        gist = _ADDRESS.sub("", text)
+        if gist == self._gist:
+            self._again += 1
+            return
+        self.end()
+        self._write(text)
+        self._gist = gist
+
+    def end(self) -> None:
+        """Something else comes, or nothing any more."""
+        times, self._again, self._gist = self._again, 0, ""
+        if times:
+            self._write(f"  (and {times} more like this)")
+
+
 class LineWatch:
     """A line for each change, for pipes and logs, with how many polls were answered until then."""
 
@@ -39,7 +63,7 @@ class LineWatch:
         self._last: tuple[str, int] | None = None
         self._links: set[str] = set()
         self._polls, self._next, self._pause = 0, 0.0, _QUIET
-        self._note, self._again = "", 0
+        self._notes = _Notes(self._write)
 
     def attempt(self, number: int, of: int) -> None:
         self._last, self._polls, self._next, self._pause = None, 0, 0.0, _QUIET
@@ -68,22 +92,11 @@ class LineWatch:
         self._print(f"{seconds:6.1f} s  {rpc.phase_name}{percent}  {', '.join(told)}")
 
     def note(self, text: str) -> None:
-        """One that comes again and again, as while a server is away, is counted."""
-        gist = _ADDRESS.sub("", text)
-        if gist == self._note:
-            self._again += 1
-            return
-        self._print(text)
-        self._note = gist
+        self._notes.take(text)
 
     def _print(self, text: str) -> None:
-        self._tell_again()
+        self._notes.end()
         self._write(text)
-
-    def _tell_again(self) -> None:
-        times, self._again, self._note = self._again, 0, ""
-        if times:
-            self._write(f"  (and {times} more like this)")
 
     def _write(self, text: str) -> None:
         # Not by rich, which ends the program where the reader has gone. Nor does a full disk end a
@@ -96,7 +109,7 @@ class LineWatch:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._tell_again()
+        self._notes.end()
 
 
 class LiveWatch:
@@ -116,14 +129,15 @@ class LiveWatch:
         )
         self._task = self._progress.add_task("starting", total=None, percent="", details="")
         self._links: set[str] = set()
-        self._of = self._note = ""
+        self._of = ""
+        self._notes = _Notes(self._above)
 
     def attempt(self, number: int, of: int) -> None:
         self._of = f" (attempt {number} of {of})" if number > 1 else ""
         self._progress.reset(self._task, total=None, description=f"CREATING{self._of}")
 
     def answer(self, rpc: Rpc, seconds: float) -> None:
-        self._note = ""
+        self._notes.end()
         for link in rpc.links:
             if link.uri not in self._links:
                 self._links.add(link.uri)
@@ -139,11 +153,10 @@ class LiveWatch:
         )
 
     def note(self, text: str) -> None:
-        """One that comes again before there is an answer is shown once: the clock goes on."""
-        gist = _ADDRESS.sub("", text)
-        if gist != self._note:
-            self._progress.console.print(text, markup=False, soft_wrap=True)
-        self._note = gist
+        self._notes.take(text)
+
+    def _above(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> LiveWatch:
         self._progress.__enter__()
@@ -155,6 +168,7 @@ class LiveWatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._notes.end()
         self._progress.__exit__(kind, error, trace)
 
 
