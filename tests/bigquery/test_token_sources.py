@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -256,10 +257,16 @@ async def test_a_universe_that_is_not_googles_needs_its_address(
     assert bearer.count(".") == 2  # the key signs its own token there
 
 
+@pytest.mark.parametrize("home", [True, False])
 async def test_no_default_credentials_at_all_is_told_with_what_to_do(
-    bigquery: FakeBigQuery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bigquery: FakeBigQuery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: bool
 ) -> None:
-    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    if home:
+        monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    else:
+        monkeypatch.delenv("CLOUDSDK_CONFIG", raising=False)
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr(os, "getuid", lambda: 54321)
     # Another cloud's metadata server is at the same address.
     async with FakeVendor(_not_google) as other:
         monkeypatch.setattr("flyteagents_bigquery.credentials.METADATA", other.url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.duckdb.driving import SALES, TABLE, Driver
 import duckdb
 from flyteagents import Blob, Identity, Kind, Phase, Status, StructuredDataset, Type
 from flyteagents._kernel.store_errors import PACKAGES
+from flyteagents_duckdb.machine import data_directory
 from flyteagents_duckdb.settings import DuckDBSettings
 from flyteagents_duckdb_job.access import STORES, expand, local_path, store_url
 from flyteagents_duckdb_job.queue import environment
@@ -247,6 +249,13 @@ async def test_a_prefix_that_would_open_all_jobs_stops_the_start(data_dir: Path)
         with pytest.raises(OSError, match="overlaps the data directory"):
             async with Driver(data_dir, open_prefixes=(prefix,)):
                 raise AssertionError("it started")
+
+
+def test_a_user_without_a_home_has_a_data_directory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert data_directory() == Path(tempfile.gettempdir()) / "flyteagents-54321" / "duckdb"
 
 
 async def test_a_data_directory_that_cannot_be_made_stops_the_start() -> None:

@@ -49,8 +49,8 @@ class Past:
 
 def remember(meta: bytes, output_prefix: str) -> None:
     """Keep what names the last run's job; it holds no secret."""
-    file = _last_run()
     with suppress(OSError):
+        file = _last_run()
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"%s\n%s" % (base64.b64encode(meta), output_prefix.encode()))
 
@@ -70,8 +70,12 @@ def last_prefix(meta: bytes) -> str:
 
 
 def _last_run() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "flyteagents" / "last-run"
+    """Where it is kept. Raises OSError for a user without a home, as in some containers."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(cache or Path.home() / ".cache") / "flyteagents" / "last-run"
+    except RuntimeError as error:
+        raise FileNotFoundError(str(error)) from error
 
 
 def named(job: str | None) -> tuple[bytes, Envelope]:

@@ -59,7 +59,9 @@ class Secrets:
         found = self.find(name, connection)
         if found is None:
             places = dict.fromkeys(place.name for place in self._places(name))
-            raise Unauthenticated(f"there is no secret {name!r}; put it into {' or '.join(places)}")
+            raise Unauthenticated(
+                f"there is no secret {name!r}, or it is empty; put it into {' or '.join(places)}"
+            )
         return found
 
     def _look(self, name: str) -> tuple[_Place, ...]:

@@ -147,8 +147,11 @@ def _default(scopes: list[str], transport: Transport) -> Any:
 
 def _gcloud() -> Path:
     """Where `gcloud auth application-default login` puts them."""
-    folder = os.environ.get("CLOUDSDK_CONFIG") or "~/.config/gcloud"
-    return Path(folder).expanduser() / "application_default_credentials.json"
+    folder = Path(os.environ.get("CLOUDSDK_CONFIG") or "~/.config/gcloud")
+    # For a user who has neither a HOME nor a name, as in some containers.
+    with contextlib.suppress(RuntimeError):
+        folder = folder.expanduser()
+    return folder / "application_default_credentials.json"
 
 
 def _see_metadata_server(transport: Transport) -> None:

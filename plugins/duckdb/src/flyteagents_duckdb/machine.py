@@ -31,12 +31,15 @@ def memory() -> int:
 
 def data_directory() -> Path:
     """The user's cache, or where there is none the directory for temporary files."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    home = Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
+    temporary = Path(tempfile.gettempdir()) / f"flyteagents-{os.getuid()}" / "duckdb"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        home = cache if cache.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:  # neither a HOME nor a name for the user, as in some containers
+        return temporary
+
     top = next(each for each in (home, *home.parents) if each.exists())
-    if os.access(top, os.W_OK):
-        return home / "flyteagents" / "duckdb"
-    return Path(tempfile.gettempdir()) / f"flyteagents-{os.getuid()}" / "duckdb"
+    return home / "flyteagents" / "duckdb" if os.access(top, os.W_OK) else temporary
 
 
 def _read(name: str) -> str:
