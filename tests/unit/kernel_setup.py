@@ -142,7 +142,7 @@ class Setup:
     ) -> CreateRequest:
         task = replace(self.task(prefix, retries=retries, **of), config={})  # as it is sent
         who = task.identity
-        return CreateRequest("scripted", generation, prefix, who, lambda: task)
+        return CreateRequest("scripted", generation, prefix, who, lambda: replace(task))
 
     def task(
         self, prefix: str = PREFIX, *, statement: str = "SELECT 1", attempt: int = 0, **of: Any

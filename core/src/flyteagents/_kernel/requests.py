@@ -26,9 +26,9 @@ NO_CONNECTION = Connection()
 
 @dataclass(eq=False, slots=True)
 class CreateRequest:
-    """CreateTask or ExecuteTaskSync. `read` decodes the task, whose config is a plain mapping yet
-    and which has no key; it raises InvalidTask when the task makes no sense. `raw` is what came
-    over the wire."""
+    """CreateTask or ExecuteTaskSync. `read` decodes the task, a new one each time, whose config is
+    a plain mapping yet and which has no key; it raises InvalidTask when the task makes no sense.
+    `raw` is what came over the wire."""
 
     task_type: str
     generation: int

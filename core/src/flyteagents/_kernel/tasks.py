@@ -39,7 +39,7 @@ def build_task(served: ServedAgent, request: CreateRequest, key: Key) -> Task[An
             # A field that is missing may be there under another name.
             problems = "; ".join([problems, *do_nothing(unread[:TOLD], known)])
         raise InvalidTask(f"the task's config is not valid: {problems}") from None
-    task = copied(task, config=config, unread=unread, key=key)
+    completed(task, config=config, unread=unread, key=key)
     # A run has no job to compare with.
     work = {} if served.is_sync else served.agent.fingerprint(task)
     return completed(task, fingerprint=fingerprint_of(work))
