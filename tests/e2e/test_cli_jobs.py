@@ -51,6 +51,21 @@ def test_a_failed_job_shows_its_log_and_is_found_again(env: dict[str, str], tmp_
     assert said["task_type"] == "duckdb_query"
 
 
+def test_a_table_that_is_not_where_it_was_wanted_is_told(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "table.yaml"
+    file.write_text(
+        "task_type: duckdb_query\nsql: select 1 as n\noutputs: {t: structured_dataset}\n"
+    )
+    told = "not below the output prefix; `flyteagents logs` says why"
+    there = flyteagents("run", str(file), "--output-prefix", str(tmp_path / "out"), env=env)
+    assert told not in there.stdout, there.stdout
+    elsewhere = flyteagents("run", str(file), "--output-prefix", str(file / "out"), env=env)
+    assert told in elsewhere.stdout, elsewhere.stdout
+    assert "the output prefix cannot be written to" in flyteagents("logs", env=env).stdout
+
+
 def test_past_jobs_show_no_secret(env: dict[str, str], tmp_path: Path) -> None:
     sql = "select error('password=hunter22 is wrong')"
     done = flyteagents("run", task(tmp_path, sql), env=env)

@@ -144,8 +144,10 @@ def show(
     click.secho(text + (f": {last.message}" if last.message else ""), fg=colour)
     for name, value in outputs.items():
         click.echo(f"{click.style(name, bold=True)} = {_short(value)}")
-        if rows and isinstance(value, StructuredDataset | Schema):
-            _show_rows(value.uri, rows)
+        if isinstance(value, StructuredDataset | Schema):
+            _show_where(value.uri, last.attempt.output_prefix)
+            if rows:
+                _show_rows(value.uri, rows)
     if statistics:
         click.secho("statistics of the job", bold=True)
         screen.pairs(
@@ -169,6 +171,14 @@ def plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     return value
+
+
+def _show_where(uri: str, prefix: str) -> None:
+    """Say so where a table is a file of this machine's and not below the prefix, as somebody may
+    have wanted it."""
+    path = local_path(uri)
+    if path is not None and not path.is_relative_to(prefix):
+        click.secho("  not below the output prefix; `flyteagents logs` says why", fg="yellow")
 
 
 def _show_rows(uri: str, limit: int) -> None:
