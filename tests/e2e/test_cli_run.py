@@ -249,6 +249,7 @@ def test_a_server_that_is_restarted_is_waited_for(tmp_path: Path) -> None:
         (["-i", "month=may"], ["month", "integer", "may"]),
         (["-i", "moth=5"], ["moth", "month: integer"]),
         (["-i", "month"], ["name=value"]),
+        (["-i", "month=5", "-i", "month=6"], ["'month' is given twice"]),
         (["--trace", "--endpoint", "localhost:1"], ["--trace"]),
         (["--nonsense"], ["--nonsense"]),
         (["--tls"], ["--tls", "--endpoint"]),

@@ -39,10 +39,14 @@ def input_literals(
     for name, default in defaults.items():
         if name in interface:
             values[name] = _value(name, interface[name], default, local)
+    names: set[str] = set()
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise BadInput(f"{text!r} is not of the form name=value")
+        if name in names:
+            raise BadInput(f"input {name!r} is given twice; a list is one value, in JSON")
+        names.add(name)
         if name not in interface:
             there = ", ".join(f"{n}: {in_words(t)}" for n, t in interface.items()) or "none"
             raise BadInput(f"the task has no input {name!r}; its inputs are {there}")
