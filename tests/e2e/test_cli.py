@@ -168,7 +168,11 @@ def test_check_fails_when_an_agent_cannot_reach_its_vendor() -> None:
 
 def test_what_a_server_would_not_start_with_is_78(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    env = environment(FLYTEAGENTS_PLUGINS="duckdb", FLYTEAGENTS_DUCKDB_DATA_DIR=f"{tmp_path}/file")
+    env = environment(
+        FLYTEAGENTS_PLUGINS="duckdb",
+        FLYTEAGENTS_DUCKDB_DATA_DIR=f"{tmp_path}/file",
+        FLYTEAGENTS_METRICS_PORT="0",  # another server here may have the usual one
+    )
     for command in (["check"], ["serve", "--port", "0"]):
         done = flyteagents(*command, env=env)
         assert done.returncode == 78, done.stderr
