@@ -139,6 +139,28 @@ async def test_a_late_end_of_a_poll_that_was_given_up_does_not_end_the_next_one(
     await until(lambda: setup.served.polls.held == 0)
 
 
+async def test_a_late_error_of_a_poll_that_was_given_up_does_not_end_the_job(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poll, "QUICK", 0.001)
+    opened = setup.opened(age=200.0)
+    polling = Polling(setup.kernel, setup.cancelling, setup.flights.resume)
+    ends_late = asyncio.Event()
+    setup.agent.script["get"] = [RUNNING, ends_late, RUNNING]
+    await polling.poll(opened, within(1))
+    await polling.poll(opened, within(1))
+    with monkeypatch.context() as later:
+        later.setattr(poll, "OVERDUE", 0.0)
+        await polling.poll(opened, within(1))
+    assert (await polling.poll(opened, within(1))).phase is Phase.RUNNING
+
+    setup.agent.script["get"].insert(0, JobNotFound("no such job"))
+    ends_late.set()
+    await until(lambda: not setup.served.left_behind)
+    setup.agent.script["get"] = [RUNNING]
+    assert (await polling.poll(opened, within(1))).phase is Phase.RUNNING
+
+
 async def test_an_overdue_poll_of_a_job_that_nobody_asks_about_gives_its_place_back(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,11 +323,31 @@ async def test_a_job_that_comes_when_nobody_looks_for_it_any_more_is_stopped(
         answer = await polling.poll(opened, within(60))
         assert (answer.phase is Phase.RETRYABLE_FAILED) == (not young)
     else:
-        setup.flights.is_unwanted(first.key)
+        setup.flights.was_deleted(first.key)
     deaf.set()
     await ends(first)
     # Else a poll or the cancel finds it.
     assert ("cancel" in setup.agent.asked) == (not young)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("generation", [1, 2])
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_a_late_job_of_a_deleted_attempt_is_stopped_though_others_may_follow(
+    setup: Setup, deaf: Deaf, monkeypatch: pytest.MonkeyPatch, generation: int, taken_over: bool
+) -> None:
+    setup.agent.script["create"] = [deaf, JOB]
+    first = begin(setup, generation=generation, retries=3)
+    await given_up(setup, first)
+    setup.flights.was_told_unconfirmed(first, "why")
+    monkeypatch.setattr(flight, "YOUNG", 0.0)
+    setup.flights.was_deleted(first.key)
+    if taken_over:  # by an attempt that came all the same
+        setup.flights.was_settled(first.key)
+    deaf.set()
+    await ends(first)
+    await asyncio.sleep(0.05)
+    assert ("cancel" in setup.agent.asked) == (not taken_over)
 
 
 @pytest.mark.parametrize("step", ["get", "cancel"])

@@ -26,7 +26,7 @@ SURFACE = set(
 # Tokens of code that each layer may have. They may shrink; to raise one takes a reason.
 SIZES = {
     "author's API": 6_185,
-    "_kernel": 32_335,
+    "_kernel": 32_406,
     "_wire": 10_500,
     "_vendor": 5_871,
     # Late spans, OTLP bytes, read histograms and batched lines take 4,300 (docs/benchmark.md).

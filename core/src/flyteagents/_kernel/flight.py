@@ -58,6 +58,7 @@ class Flight:
     work: what it comes to: the job, or a synchronous agent's answer.
     unconfirmed: a caller was told a handle before the vendor had answered.
     wanted: nobody has asked to cancel the job meanwhile.
+    deleted: a DeleteTask has come, and no attempt that has looked for the job since.
     abandoned: whoever would send a next attempt is gone.
     settled: the number of the first earlier attempt that a next one has to look for: those before
     it never have a job that can be taken over.
@@ -79,6 +80,7 @@ class Flight:
         self.stage = Stage.QUEUED
         self.unconfirmed = False
         self.wanted = True
+        self.deleted = False
         self.abandoned = False
         self._inside = False
         self.settled = 0

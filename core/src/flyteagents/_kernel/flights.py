@@ -146,8 +146,14 @@ class Flights:
         elif self._kernel.private:
             self._unanswered.put(flight.key, flight)
 
+    def was_deleted(self, key: str) -> None:
+        """A DeleteTask: the attempt's job is to be cancelled, however late it comes."""
+        self.is_unwanted(key)
+        if flight := self._under_way.get(key):
+            flight.deleted = True
+
     def is_unwanted(self, key: str) -> None:
-        """The attempt's job is to be cancelled: submitting it does not go on."""
+        """Submitting the attempt's job does not go on."""
         flight = self._under_way.get(key)
         if flight is not None:
             flight.wanted = False
@@ -172,6 +178,8 @@ class Flights:
 
     def was_settled(self, key: str) -> None:
         """It is known what became of the attempt's submit, so that its job is not looked for."""
+        if flight := self._under_way.get(key):
+            flight.deleted = False  # who has looked may have taken its job over
         self._unanswered.pop(key)
 
     def just_named(self, key: str, task: Task[Any]) -> Made | None:
@@ -351,7 +359,7 @@ class Flights:
         if not isinstance(made, Made):
             return
         served = flight.served
-        cancel = self._is_nobodys(flight)
+        cancel = flight.deleted or self._is_nobodys(flight)
         log.warning(
             "%s: the vendor named job %s after its caller had gone; %s",
             served.task_type,

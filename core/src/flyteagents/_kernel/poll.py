@@ -213,6 +213,8 @@ class Polling:
             whole = answer.links or opened.served.linkless
             return self._remember(seen, answer, call.heard if whole else None)
         except Exception as error:  # noqa: BLE001 # the table knows them all
+            if seen.poll is not this:  # what another poll has heard since is newer
+                return self._remembered(opened)
             return self._failed(opened, error)
         finally:
             self._leaves(this)

@@ -116,7 +116,7 @@ class Service:
         envelope = known.envelope
         if envelope.parked is not None:
             return ""
-        self._flights.is_unwanted(envelope.key)
+        self._flights.was_deleted(envelope.key)
         if not known.admitted:
             # OK all the same: errors here have Flyte 1 abort the whole workflow
             # (flytepropeller/pkg/controller/workflow/executor.go:478-520).
