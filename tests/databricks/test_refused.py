@@ -110,7 +110,8 @@ async def test_an_input_that_databricks_would_change_is_no_notebooks_parameter(
             await driver.create(replace(task, inputs={"x": value}))
     assert databricks.submits == []
     # No reference to Databricks, which takes it as it is.
-    await driver.create(replace(task, inputs={"x": "{{ name }} {{jobs.id}} {job.id} {{job_idx}}"}))
+    others = "{{ name }} {{jobs.id}} {job.id} {{job_idx}} {{ job title }} {{ input | upper }}"
+    await driver.create(replace(task, inputs={"x": others}))
 
 
 async def test_a_store_that_hangs_does_not_hold_a_task_back(

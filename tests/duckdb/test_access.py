@@ -302,6 +302,14 @@ def test_uris_mean_what_they_seem_to_mean() -> None:
         assert store_url(uri) is None
 
 
+@pytest.mark.parametrize("size", ["much", "4"])
+def test_a_bad_most_memory_is_all_that_is_called_bad(size: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        DuckDBSettings(_env_prefix="NOT_READ_", max_memory=size)
+    (problem,) = refused.value.errors()
+    assert problem["loc"] == ("max_memory",)
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [

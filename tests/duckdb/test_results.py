@@ -345,7 +345,7 @@ async def test_the_log_tells_the_job_s_story_and_pages_through(driver: Driver) -
     job = await driver.create(task)
     await driver.until(job, lambda status: status.phase is Phase.SUCCEEDED, TABLE)
     whole = await driver.log(job)
-    assert any(line.startswith("1 rows, ") for line in whole)
+    assert any(line.startswith("1 row, ") for line in whole)
     assert whole[-1].startswith("succeeded after")
     one_by_one: list[LogLine] = []
     token = ""

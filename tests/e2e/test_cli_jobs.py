@@ -59,8 +59,10 @@ def test_a_table_that_is_not_where_it_was_wanted_is_told(
         "task_type: duckdb_query\nsql: select 1 as n\noutputs: {t: structured_dataset}\n"
     )
     told = "not below the output prefix; `flyteagents logs` says why"
-    there = flyteagents("run", str(file), "--output-prefix", str(tmp_path / "out"), env=env)
-    assert told not in there.stdout, there.stdout
+    (tmp_path / "link").symlink_to(tmp_path)
+    for place in (f"{tmp_path}/out", f"file://{tmp_path}/out2", f"{tmp_path}/link/out3"):
+        there = flyteagents("run", str(file), "--output-prefix", place, env=env)
+        assert told not in there.stdout, there.stdout
     elsewhere = flyteagents("run", str(file), "--output-prefix", str(file / "out"), env=env)
     assert told in elsewhere.stdout, elsewhere.stdout
     assert "the output prefix cannot be written to" in flyteagents("logs", env=env).stdout

@@ -176,8 +176,8 @@ def plain(value: object) -> object:
 def _show_where(uri: str, prefix: str) -> None:
     """Say so where a table is a file of this machine's and not below the prefix, as somebody may
     have wanted it."""
-    path = local_path(uri)
-    if path is not None and not path.is_relative_to(prefix):
+    path, wanted = local_path(uri), local_path(prefix)
+    if path and not (wanted and path.resolve().is_relative_to(wanted.resolve())):
         click.secho("  not below the output prefix; `flyteagents logs` says why", fg="yellow")
 
 

@@ -50,7 +50,7 @@ _NOTHING = "\0"
 # References that are none of these stay as they are, and these have no escape.
 # https://docs.databricks.com/jobs/dynamic-value-references
 _REFERENCE = re.compile(
-    r"\{\{\s*(?:(?:job|tasks?|workspace|backfill|input)\b[^{}]{0,100}"
+    r"\{\{\s*(?:(?:job|tasks?|workspace|backfill|input)\s*\.[^{}]{0,100}|input"
     r"|(?:job|run|parent_run)_id|start_(?:date|time)|task_(?:key|retry_count))\s*\}\}"
 )
 _NUMBERED = re.compile(r"^(?P<base>.*/)(?P<number>\d{1,9})/?$", re.DOTALL)

@@ -142,4 +142,4 @@ class DuckDBSettings(Settings):
     @field_validator("memory", mode="before")
     @classmethod
     def _most(cls, value: object, info: ValidationInfo) -> object:
-        return info.data.get("max_memory", 1) if value is None else value
+        return info.data.get("max_memory", _LEAST) if value is None else value

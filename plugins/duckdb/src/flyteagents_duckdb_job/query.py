@@ -154,5 +154,6 @@ class Query:
         counts["bytes"] = to.file.stat().st_size
         self._watch.check()
         uri, file = results.publish(to, self._description, self._job.key, self._say)
-        self._say(f"{counts['rows']} rows, {counts['bytes']} bytes written to {uri}")
+        rows = f"{counts['rows']} row{'' if counts['rows'] == 1 else 's'}"
+        self._say(f"{rows}, {counts['bytes']} bytes written to {uri}")
         return {**extra, "uri": uri, "file": file}
