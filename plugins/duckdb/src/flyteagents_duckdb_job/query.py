@@ -89,7 +89,7 @@ class Query:
         views = Views(connection, self._description)
         for name, found in self.files.items():
             views.make(name, self._description["tables"][name], found)
-            self._say(f"input {name}: {len(found)} file{'' if len(found) == 1 else 's'}")
+            self._say(f"input {name}: {_count(len(found), 'file')}")
         views.check_all_used()
 
     def _run(
@@ -154,6 +154,10 @@ class Query:
         counts["bytes"] = to.file.stat().st_size
         self._watch.check()
         uri, file = results.publish(to, self._description, self._job.key, self._say)
-        rows = f"{counts['rows']} row{'' if counts['rows'] == 1 else 's'}"
+        rows = _count(counts["rows"], "row")
         self._say(f"{rows}, {counts['bytes']} bytes written to {uri}")
         return {**extra, "uri": uri, "file": file}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
